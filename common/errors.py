@@ -1,0 +1,27 @@
+"""User errors: raised anywhere as `UserError`, shown as one line, exit code 2, no traceback.
+
+A mistake of ours is an `assert` or any other exception and keeps its traceback.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+
+class UserError(ValueError):
+    """What a user did wrong, in one line: what is wrong, where (file, row, flag), what to do."""
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command's `main`; a `UserError` becomes one line on stderr (rank 0 only) and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader (`| head`) went away: not worth a traceback
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,141 @@
+"""The run folder: where each stage's files are, whose settings made them, and what `ckpt6` means.
+
+runs/<run>/config.toml is written before work starts. A stage that has finished freezes its sections: the same
+settings continue the run, others are refused with the difference shown, so nothing is ever overwritten.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from common.errors import UserError
+from common.files import atomic_file
+
+RUNS = Path("runs")
+
+# stage -> (sections of config.toml that it depends on, file that exists once the stage has output)
+STAGES: dict[str, tuple[tuple[str, ...], str]] = {
+    "prepare": (("source", "prepare"), "corpus/manifest.json"),
+    "tokenizer": (("tokenizer",), "tokenizer/tokenizer.json"),
+    "train": (("model", "train"), "metrics.jsonl"),
+}
+# Keys that change how fast a run is made, not what it becomes: they may differ when it is continued.
+FREE_KEYS = {"train": {"micro_batch", "compile", "device", "activation_checkpointing", "save_minutes"}}
+
+
+def run_folder(name: str) -> Path:
+    """Folder of the run `name`; a name that would leave runs/ is refused."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+        raise UserError(f"--run {name!r}: a run's name is letters, digits, '.', '_', '+', '-', as in --run faq-2")
+    return RUNS / name
+
+
+def claim(name: str, sections: Mapping[str, Any]) -> Path:
+    """Make the run's folder and write config.toml, or refuse if a finished stage was made with other settings."""
+    folder = run_folder(name)
+    recorded = read_config(folder / "config.toml") if (folder / "config.toml").exists() else {}
+    for names, output in STAGES.values():
+        if not (folder / output).exists():
+            continue
+        for section in names:
+            difference = _difference(recorded.get(section), _plain(sections[section]), FREE_KEYS.get(section, set()))
+            if difference:
+                raise UserError(
+                    f"{folder} already holds the output of another configuration ([{section}] {difference}): "
+                    f"nothing is overwritten; take another name with --run"
+                )
+    write_config(folder / "config.toml", sections)
+    return folder
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A TOML file as plain values; syntax errors become one line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, not a configuration file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+
+
+def write_config(path: Path, sections: Mapping[str, Any]) -> None:
+    """Write the resolved configuration; keys without a value are left out, as TOML has no null."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(tomli_w.dumps({k: _plain(v) for k, v in sections.items() if v}), encoding="utf-8")
+
+
+def newest_run() -> Path:
+    """The run whose files changed last."""
+    runs = [folder for folder in RUNS.glob("*") if (folder / "config.toml").exists()]
+    if not runs:
+        raise UserError(f"no run in {RUNS.resolve()}: make one with `torchrun train.py`, or name a checkpoint's path")
+    return max(runs, key=lambda folder: max(file.stat().st_mtime for file in [folder, *folder.iterdir()]))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints in training order: ckpt1, ckpt2, ... (epochs), then step-... ones."""
+    return sorted(
+        (path for path in run.iterdir() if re.fullmatch(r"ckpt\d+|step-\d+", path.name)),
+        key=lambda path: (path.name.startswith("step"), int(re.sub(r"\D", "", path.name))),
+    )
+
+
+def find_checkpoint(name: str, run: str | None = None) -> Path:
+    """`ckpt6` is a path if one exists, else that checkpoint of `run` (default: the newest run); RUN/ckpt6 works too."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    in_runs = RUNS / name
+    if run is None and len(path.parts) == 2 and in_runs.is_dir():
+        return in_runs
+    folder = run_folder(run) if run else newest_run()
+    if (folder / name).is_dir():
+        return folder / name
+    there = ", ".join(path.name for path in checkpoints(folder)) if folder.is_dir() else ""
+    raise UserError(
+        f"{name}: no such checkpoint; {folder} holds {there or 'none'} (name another run with --run, or give a path)"
+    )
+
+
+def relative_source(path: str, base: Path, folder: Path) -> str:
+    """A source's path as config.toml in `folder` writes it: relative where it stays inside the working folder."""
+    if path.startswith(("$", "/")):
+        return path
+    absolute = (base / path).absolute()
+    inside = absolute.is_relative_to(Path.cwd())
+    return os.path.relpath(absolute, folder.absolute()) if inside else str(absolute)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclass fields and nested values as TOML can hold them."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = {key: getattr(value, key) for key in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _difference(old: Any, new: Any, free: set[str]) -> str:
+    """First differing key as `key: old -> new`, or an empty string."""
+    if isinstance(new, dict):
+        old = old or {}
+        for key in sorted((set(old) | set(new)) - free):
+            if old.get(key) != new.get(key):
+                return f"{key}: {old.get(key, 'unset')!r} -> {new.get(key, 'unset')!r}"
+        return ""
+    old, new = old or [], new or []
+    for i in range(max(len(old), len(new))):
+        if i >= len(old) or i >= len(new):
+            return f"{len(old)} sources -> {len(new)} sources"
+        if difference := _difference(old[i], new[i], free):
+            return f"number {i + 1}: {difference}"
+    return ""

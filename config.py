@@ -1,0 +1,212 @@
+"""One configuration for all commands: a TOML file, overridden by flags, checked by type, as dataclasses.
+
+In: `--config FILE.toml` (or, without one, the run's own config.toml where the run exists), and flags: the command's own
+section flat (`--epochs 10`), the other sections dotted (`--model.preset tiny`), dashes and underscores alike.
+Out: a `Config`. Each section's dataclass lives beside the code that it configures; this file only joins them.
+Unknown sections, unknown keys and wrong types are one line that names the file or the flag.
+"""
+
+import re
+import sys
+import typing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from common.errors import UserError
+from common.runs import claim, read_config, relative_source, run_folder
+from data.pipeline import PrepareConfig
+from data.sources import SourceConfig
+from eval.config import EvalConfig
+from model.config import ModelConfig
+from tokenizer.bpe import TokenizerConfig
+from training.config import TrainConfig
+
+SECTIONS: dict[str, type] = {
+    "prepare": PrepareConfig,
+    "tokenizer": TokenizerConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+}
+
+
+@dataclass
+class Config:
+    """The resolved configuration of one command of one run."""
+
+    run: str = "default"
+    base: Path = Path(".")  # relative paths of sources start here: the folder of the TOML file
+    source: list[SourceConfig] = field(default_factory=list)  # none: the embedded corpus
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    args: SimpleNamespace = field(default_factory=SimpleNamespace)  # positional arguments and a command's own flags
+
+    def claim(self) -> Path:
+        """Make runs/<run>/ and write config.toml into it, or refuse; see `common.runs.claim`."""
+        folder = run_folder(self.run)
+        sources = [{key: getattr(source, key) for key in source.__dataclass_fields__} for source in self.source]
+        for source in sources:
+            source["path"] = relative_source(source["path"], self.base, folder)
+        return claim(self.run, {"source": sources, **{name: getattr(self, name) for name in SECTIONS}})
+
+
+def load_command(
+    section: str,
+    description: str | None = None,
+    positional: dict[str, str] | None = None,
+    flags: dict[str, tuple[Any, str]] | None = None,
+    argv: list[str] | None = None,
+) -> Config:
+    """Parse a command line.
+
+    `section` is the command's own, flat on its command line. `positional` maps a name to its nargs ("+", "1" for one).
+    `flags` maps a name to (default, help): a bool default makes a switch. Both land in `Config.args`.
+    Raises UserError for anything a user can get wrong; `--help` prints and exits.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    argv = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    flags = {
+        "config": (None, "TOML file for all commands of a run"),
+        "run": (None, _RUN_HELP),
+        **(flags or {}),
+    }
+    parser = ArgumentParser(
+        prog=_program(),
+        description=(description or "").strip(),
+        exit_on_error=False,
+        add_help=True,
+        allow_abbrev=False,
+    )
+    for name, nargs in (positional or {}).items():
+        parser.add_argument(name, nargs=None if nargs == "1" else nargs)
+    for name, (default, text) in flags.items():
+        kind: dict[str, Any] = {"action": "store_true"} if default is False else {"type": str | None, "default": default}
+        parser.add_argument(f"--{name}", help=text, **kind)
+    for name, cls in SECTIONS.items():
+        parser.add_class_arguments(cls, None if name == section else name)
+
+    # The file's values become the parser's defaults, so they are needed before the flags are read.
+    file, run = _early(argv, "config"), _early(argv, "run")
+    if file is None and (run_folder(run or "default") / "config.toml").exists():
+        file = str(run_folder(run or "default") / "config.toml")
+    config = Config(run=run or "default")
+    if file is not None:
+        path = Path(file)
+        values = read_config(path)
+        run_of_file = path.parent.name if path.name == "config.toml" else path.stem
+        config = Config(run=run or run_of_file, base=path.parent)
+        for name, section_values in _checked_sections(path, values, config).items():
+            prefix = "" if name == section else f"{name}."
+            parser.set_defaults({prefix + key: value for key, value in section_values.items()})
+    try:
+        parsed = parser.parse_args(argv)
+    except ArgumentError as error:
+        raise UserError(f"{_one_line(str(error), '--')} (see --help)") from None
+    for name, cls in SECTIONS.items():
+        own = parsed if name == section else parsed[name]
+        setattr(config, name, cls(**{f.name: own[f.name] for f in fields(cls)}))
+    config.args = SimpleNamespace(**{name: parsed[name] for name in [*(positional or {}), *flags] if name != "run"})
+    run_folder(config.run)  # a bad name is refused before work starts
+    return config
+
+
+_RUN_HELP = "name of the folder under runs/ (default: the configuration file's name, else 'default')"
+
+
+def _checked_sections(path: Path, values: dict[str, Any], config: Config) -> dict[str, dict[str, Any]]:
+    """Check every section of a TOML file against its dataclass; fills `config.source`, returns the others' values."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, content in values.items():
+        if name == "source":
+            if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+                raise UserError(f"{path}: sources are written [[source]], with two brackets")
+            config.source = [
+                SourceConfig(**_checked(path, f"[[source]] number {i + 1}", SourceConfig, item))
+                for i, item in enumerate(content)
+            ]
+        elif name not in SECTIONS:
+            known = ", ".join(["[[source]]", *(f"[{known}]" for known in SECTIONS)])
+            raise UserError(f"{path}: unknown section or key '{name}' (known sections: {known})")
+        elif not isinstance(content, dict):
+            raise UserError(f"{path}: '{name}' is a section and is written [{name}]")
+        else:
+            sections[name] = _checked(path, f"[{name}]", SECTIONS[name], content)
+    return sections
+
+
+def _checked(path: Path, where: str, cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Values of one section, converted to the dataclass's types."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    known = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"{path}: {where} unknown key '{key}' (known: {', '.join(known)})")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    types = typing.get_type_hints(cls)
+    try:
+        parsed = parser.parse_object(values)
+    except ArgumentError as error:
+        raise UserError(f"{path}: {where} {_one_line(str(error), '')}") from None
+    for (
+        key,
+        value,
+    ) in values.items():  # text is not a number, and true is not 1, though the parser would convert them
+        wrong_text = isinstance(value, str) and not isinstance(parsed[key], str | Path)
+        if wrong_text or (isinstance(value, bool) != isinstance(parsed[key], bool)):
+            raise UserError(f"{path}: {where} {key}: expected {_type_name(types[key])}, got {value!r}")
+    return {key: parsed[key] for key in values}
+
+
+def _one_line(message: str, dash: str) -> str:
+    """jsonargparse's message (several lines, Python type names) as one line for a user."""
+    key = re.search(r'[Kk]ey "?([\w.]+)"?', message)
+    got = re.search(r"Got value: (.*)", message)
+    section, _, name = key.group(1).rpartition(".") if key else ("", "", "")
+    cls = [c for s, c in SECTIONS.items() if section in ("", s) and name in typing.get_type_hints(c)]
+    if not cls and name in typing.get_type_hints(SourceConfig):
+        cls = [SourceConfig]
+    if key and got and cls:
+        return f"{dash}{key.group(1)}: expected {_type_name(typing.get_type_hints(cls[0])[name])}, got {got.group(1)!r}"
+    return " ".join(message.split())
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(str(value) for value in typing.get_args(hint))
+    if typing.get_args(hint):
+        names = [_type_name(part) for part in typing.get_args(hint) if part is not type(None)]
+        return f"list of {names[0]}" if typing.get_origin(hint) is list else " or ".join(names)
+    return {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}.get(
+        getattr(hint, "__name__", ""), str(hint)
+    )
+
+
+def _underscored(word: str) -> str:
+    """--seq-len=5 -> --seq_len=5: dashes and underscores are the same in flags."""
+    if not re.match(r"--[A-Za-z]", word):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _early(argv: list[str], name: str) -> str | None:
+    """The value of --name before the real parse; None where it is not given."""
+    for i, word in enumerate(argv):
+        if word == f"--{name}" and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(f"--{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _program() -> str:
+    path = Path(sys.argv[0])
+    return f"{path.parent.name}/{path.name}" if path.parent.name in ("data", "tokenizer", "eval") else path.name

@@ -1,0 +1,140 @@
+"""The loader: tokens -> an epoch's plan of packed rows -> batches of arrays.
+
+1. `epoch_plan` shuffles the documents (a source of weight 2 twice), packs them, shuffles the rows: a function of
+   (seed, epoch) alone, so every rank makes the same plan and no rank needs to tell another.
+2. `batches` walks the plan in steps of a global batch; each rank assembles its own rows, cut in micro-batches of one
+   fixed shape. It yields (step, state); state is plain JSON, and handing it back resumes at the next step.
+3. `assemble` reads ids for rows: the only place where tokens are copied.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from data.packing import Plan, pack, shuffle_rows
+from data.tokens import Tokens
+
+IGNORE = -100  # target of a position without one, as in torch's cross_entropy
+
+
+@dataclass
+class Batch:
+    """Packed rows, each array (B, T)."""
+
+    ids: np.ndarray  # int64 inputs; 0 (pad) where there is none
+    targets: np.ndarray  # int64 next token of the same document; IGNORE where there is none
+    weights: np.ndarray  # float32 weight of the target's loss; 0 where there is none
+    positions: np.ndarray  # int64, from 0 in each piece
+    documents: np.ndarray  # int32 number of the piece inside its row; -1 on padding
+    owners: np.ndarray  # int64 document that the target belongs to, in Tokens; -1 on padding
+    num_targets: int  # targets, whatever their weight
+
+
+@dataclass
+class Step:
+    """One optimizer step's share of one rank."""
+
+    micro_batches: list[Batch]
+    weight_sum: float  # sum of weights over the *global* batch, all ranks: what the loss is divided by
+    num_targets: int  # targets of the global batch
+
+
+def epoch_plan(tokens: Tokens, seq_len: int, seed: int, epoch: int, weights: Mapping[str, float] | None = None) -> Plan:
+    """Plan of one epoch. `weights`: source name -> how often each document is seen (2.5: two or three times)."""
+    generator = np.random.default_rng([seed, epoch])
+    by_source = np.asarray([(weights or {}).get(name, 1.0) for name in tokens.source_names])
+    times = by_source[tokens.sources] if len(tokens) else np.zeros(0)
+    repeats = np.floor(times + generator.random(len(tokens))).astype(np.int64)
+    order = generator.permutation(np.repeat(np.arange(len(tokens)), repeats))
+    return shuffle_rows(pack(tokens.lengths, seq_len, order), generator)
+
+
+def row_weights(plan: Plan, tokens: Tokens, prompt_weight: float) -> np.ndarray:
+    """Sum of target weights of each row (R,): counted from the index, no id is read."""
+    first, last = (
+        plan.starts + 1,
+        plan.starts + plan.lengths,
+    )  # targets of a piece, as positions in their document
+    in_prompt = np.clip(np.minimum(last + 1, tokens.prompts[plan.documents]) - first, 0, None)
+    per_piece = (plan.lengths - in_prompt) + prompt_weight * in_prompt
+    return np.add.reduceat(per_piece, plan.row_starts[:-1]) if len(plan) else np.zeros(0)
+
+
+def assemble(plan: Plan, rows: np.ndarray, tokens: Tokens, prompt_weight: float = 1.0, num_rows: int = 0) -> Batch:
+    """Read the given rows of a plan; padded with empty rows up to `num_rows`, so that shapes stay fixed."""
+    shape = (max(num_rows, len(rows)), plan.seq_len)
+    counts = plan.row_starts[rows + 1] - plan.row_starts[rows]
+    first = np.cumsum(counts) - counts
+    number = np.arange(counts.sum()) - np.repeat(first, counts)  # of the piece inside its row
+    piece = np.repeat(plan.row_starts[rows], counts) + number
+    length, start, document = plan.lengths[piece], plan.starts[piece], plan.documents[piece]
+    piece_first = np.cumsum(length) - length
+    position = np.arange(length.sum()) - np.repeat(piece_first, length)
+    before_row = np.repeat(piece_first[first], counts) if len(piece) else piece_first  # positions in earlier rows
+    place = (
+        np.repeat(np.repeat(np.arange(len(rows)), counts) * plan.seq_len + piece_first - before_row, length) + position
+    )
+    flat = np.repeat(tokens.offsets[document] + start, length) + position
+    in_prompt = np.repeat(start, length) + position + 1 < np.repeat(tokens.prompts[document], length)
+
+    def scattered(values: Any, fill: int, dtype: type) -> np.ndarray:
+        array: np.ndarray = np.full(shape, fill, dtype=dtype)
+        array.reshape(-1)[place] = values
+        return array
+
+    return Batch(
+        ids=scattered(tokens.ids[flat], 0, np.int64),
+        targets=scattered(tokens.ids[flat + 1], IGNORE, np.int64),
+        weights=scattered(np.where(in_prompt, prompt_weight, 1.0), 0, np.float32),
+        positions=scattered(position, 0, np.int64),
+        documents=scattered(np.repeat(number, length), -1, np.int32),
+        owners=scattered(np.repeat(document, length), -1, np.int64),
+        num_targets=len(place),
+    )
+
+
+def num_steps(plan: Plan, rows_per_step: int) -> int:
+    """Optimizer steps of one epoch; the last may be smaller."""
+    return -(-len(plan) // rows_per_step)
+
+
+def batches(
+    plan: Plan,
+    tokens: Tokens,
+    rows_per_step: int,
+    micro_batch: int,
+    state: Mapping[str, int],
+    rank: int = 0,
+    world_size: int = 1,
+    prompt_weight: float = 1.0,
+) -> Iterator[tuple[Step, dict[str, int]]]:
+    """Steps of one epoch from `state` = {"epoch", "step"} on, each with the state that resumes after it.
+
+    Rank r takes every world_size-th row of the global batch. All ranks run the same number of micro-batches of
+    `micro_batch` rows; a rank that has fewer rows gets empty ones.
+    """
+    row_weight = row_weights(plan, tokens, prompt_weight)
+    row_targets = np.add.reduceat(plan.lengths, plan.row_starts[:-1]) if len(plan) else np.zeros(0)
+    for step in range(state["step"], num_steps(plan, rows_per_step)):
+        rows = np.arange(step * rows_per_step, min((step + 1) * rows_per_step, len(plan)))
+        mine = rows[rank::world_size]
+        num_micro = ceil(ceil(len(rows) / world_size) / micro_batch)
+        micro = [
+            assemble(plan, mine[i * micro_batch : (i + 1) * micro_batch], tokens, prompt_weight, micro_batch)
+            for i in range(num_micro)
+        ]
+        item = Step(micro, float(row_weight[rows].sum()), int(row_targets[rows].sum()))
+        yield item, {"epoch": state["epoch"], "step": step + 1}
+
+
+def evaluation_batches(
+    tokens: Tokens, seq_len: int, num_rows: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Every document once, packed in its fixed order, weights 1; each rank gets its own share of the batches."""
+    plan = pack(tokens.lengths, seq_len)
+    for i, first in enumerate(range(0, len(plan), num_rows)):
+        if i % world_size == rank:
+            yield assemble(plan, np.arange(first, min(first + num_rows, len(plan))), tokens, num_rows=num_rows)

@@ -1,0 +1,167 @@
+"""What a decoder's sizes are, and what follows from them by arithmetic alone: parameters, FLOPs, memory.
+
+In: the `[model]` section (a preset's name plus overrides) and the tokenizer's vocabulary size. Out: a
+`Shape`, the names and sizes of its parameters, their number, FLOPs per token, and an estimate of the memory
+that a training step takes. No torch here: `--plan` and `--help` answer at once, and a checkpoint's sizes are
+checked before any tensor exists."""
+
+from dataclasses import dataclass, fields
+from math import prod
+
+from common.errors import UserError
+
+
+@dataclass
+class ModelConfig:
+    """The model's size: a preset, and single values that override it.
+
+    Args:
+        preset: Named sizes: tiny (about 1M parameters), small, seed-126m, gpt2-124m, 350m, 1b.
+        num_layers: Number of decoder layers.
+        hidden_size: Width of the residual stream; a multiple of num_heads.
+        num_heads: Query heads per layer; hidden_size / num_heads must be even.
+        num_kv_heads: Key and value heads per layer; must divide num_heads.
+        intermediate_size: Width of the feed-forward layer.
+        seq_len: Context: the most tokens that a row, or a prompt with its answer, can hold.
+        tie_embeddings: Use the embedding as output head too.
+        dropout: Share of each layer's output that is dropped in training, from 0 up to (not including) 1.
+    """
+
+    preset: str = "tiny"
+    num_layers: int | None = None
+    hidden_size: int | None = None
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    intermediate_size: int | None = None
+    seq_len: int | None = None
+    tie_embeddings: bool = True
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All sizes of one decoder, checked: `Decoder(shape)` needs nothing else."""
+
+    vocab_size: int
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    seq_len: int
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-6
+    tie_embeddings: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, "int") and (type(value) is not int or value < 1):
+                raise UserError(f"model {field.name} is {value!r}: a whole number of at least 1 is needed")
+        if self.num_heads % self.num_kv_heads:
+            raise UserError(
+                f"model num_kv_heads {self.num_kv_heads} does not divide num_heads {self.num_heads}: "
+                "each key/value head serves the same number of query heads"
+            )
+        if self.head_dim % 2:
+            raise UserError(
+                f"model head_dim {self.head_dim} is odd: hidden_size / num_heads must be even, for rotary positions"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise UserError(f"model dropout is {self.dropout}: a share from 0 up to (not including) 1 is needed")
+
+
+def _preset(layers: int, hidden: int, heads: int, kv_heads: int, ffn: int, seq_len: int, vocab: int) -> Shape:
+    return Shape(vocab, layers, hidden, heads, kv_heads, hidden // heads, ffn, seq_len)
+
+
+# The vocabularies are for benchmarks and --plan without a tokenizer: a run takes its tokenizer's.
+PRESETS = {
+    #                    layers hidden heads kv_heads ffn seq_len vocab
+    "tiny": _preset(4, 128, 4, 2, 384, 256, 4096),
+    "small": _preset(6, 256, 4, 2, 768, 512, 8192),
+    "seed-126m": _preset(12, 768, 12, 12, 3072, 1024, 16384),
+    "gpt2-124m": _preset(12, 768, 12, 12, 2048, 1024, 50304),
+    "350m": _preset(24, 1024, 16, 16, 2816, 1024, 32768),
+    "1b": _preset(20, 2048, 16, 8, 5632, 2048, 32768),
+}
+
+
+def resolve_shape(config: ModelConfig, vocab_size: int) -> Shape:
+    """The preset, the config's overrides and the vocabulary as one `Shape`; `UserError` when impossible.
+
+    When num_heads is given and num_kv_heads is not, and the preset's does not divide it, every head gets its own.
+    """
+    if config.preset not in PRESETS:
+        raise UserError(f"unknown model preset {config.preset!r}: choose one of {', '.join(PRESETS)}")
+    preset = PRESETS[config.preset]
+
+    def pick(name: str) -> int:
+        value = getattr(config, name)
+        return getattr(preset, name) if value is None else value
+
+    hidden_size, num_heads, num_kv_heads = pick("hidden_size"), pick("num_heads"), pick("num_kv_heads")
+    if num_heads >= 1 and hidden_size % num_heads:
+        raise UserError(f"model hidden_size {hidden_size} is not a multiple of num_heads {num_heads}")
+    if config.num_kv_heads is None and num_heads % num_kv_heads:
+        num_kv_heads = num_heads
+    return Shape(
+        vocab_size=vocab_size,
+        num_layers=pick("num_layers"),
+        hidden_size=hidden_size,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=hidden_size // max(num_heads, 1),
+        intermediate_size=pick("intermediate_size"),
+        seq_len=pick("seq_len"),
+        tie_embeddings=config.tie_embeddings,
+        dropout=config.dropout,
+    )
+
+
+def layer_parameters(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Name -> size of one layer's parameters, named as in `Decoder` and in `transformers`."""
+    D, F, E = shape.hidden_size, shape.intermediate_size, shape.head_dim
+    return {
+        "input_layernorm.weight": (D,),
+        "self_attn.q_proj.weight": (shape.num_heads * E, D),
+        "self_attn.k_proj.weight": (shape.num_kv_heads * E, D),
+        "self_attn.v_proj.weight": (shape.num_kv_heads * E, D),
+        "self_attn.o_proj.weight": (D, shape.num_heads * E),
+        "self_attn.q_norm.weight": (E,),
+        "self_attn.k_norm.weight": (E,),
+        "post_attention_layernorm.weight": (D,),
+        "mlp.gate_proj.weight": (F, D),
+        "mlp.up_proj.weight": (F, D),
+        "mlp.down_proj.weight": (D, F),
+    }
+
+
+def outer_parameters(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Name -> size of the parameters outside the layers; a tied head is the embedding, listed once."""
+    V, D = shape.vocab_size, shape.hidden_size
+    head = {} if shape.tie_embeddings else {"lm_head.weight": (V, D)}
+    return {"embed_tokens.weight": (V, D), "norm.weight": (D,), **head}
+
+
+def count_parameters(shape: Shape) -> int:
+    """Trained numbers, a tied head counted once: the sum over the decoder's unique `nn.Parameter`s."""
+    one_layer = sum(prod(size) for size in layer_parameters(shape).values())
+    return shape.num_layers * one_layer + sum(prod(size) for size in outer_parameters(shape).values())
+
+
+def flops_per_token(shape: Shape, attended: float) -> float:
+    """Floating-point operations to train on one token, forward and backward (recomputation not counted).
+
+    `attended` is the mean number of keys that a query attends to, itself included: (n + 1) / 2 in a document
+    of n tokens, so for packed rows the sum of n(n + 1)/2 over the documents divided by the tokens.
+
+    6 x parameters that multiply (2 operations forward, 4 backward; the layers' matrices and the head, tied or
+    not: looking up an embedding multiplies nothing) + 12 x layers x heads x head_dim x attended (two products,
+    q·k and weights·v, of 2 x head_dim operations a head and pair; times 3 for forward and backward).
+    """
+    matrices = sum(prod(size) for size in layer_parameters(shape).values() if len(size) == 2)
+    multiplying = shape.num_layers * matrices + shape.vocab_size * shape.hidden_size
+    return 6.0 * multiplying + 12.0 * shape.num_layers * shape.num_heads * shape.head_dim * attended

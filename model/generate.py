@@ -1,0 +1,100 @@
+"""Prompts in, new tokens out: batched, with a key/value cache, greedy or sampled.
+
+left-pad the prompts -> one forward over all of them -> pick a token per row -> forward it -> ... until every
+row has stopped at eos, reached max_new_tokens, or filled the model's context (prompt + new tokens = seq_len)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from model.attention import Cache
+from model.decoder import Decoder
+
+
+@dataclass
+class Generation:
+    """What followed one prompt: the new tokens without eos, and whether the model itself stopped (at eos)."""
+
+    ids: list[int] = field(default_factory=list)
+    stopped: bool = False
+
+
+@torch.inference_mode()
+def generate(
+    model: Decoder,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    eos_id: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    on_token: Callable[[int, int], None] | None = None,
+) -> list[Generation]:
+    """Continue each prompt. Greedy at temperature 0: then a row's tokens do not depend on the others.
+
+    Args:
+        prompts: Token ids, of any lengths, none empty. One that fills seq_len by itself yields no tokens.
+        top_k: Sample from the k likeliest tokens only; 0: from all.
+        top_p: Sample from the fewest likeliest tokens that together have this probability.
+        seed: Of the sampling, for the batch as a whole; torch's global random numbers are left alone.
+        on_token: Called with (row, token id) as each token comes, eos excepted.
+
+    A row ends at eos, after max_new_tokens, or when prompt and new tokens are seq_len tokens together.
+    """
+    assert all(prompts), "each prompt holds at least one token"
+    shape, device = model.shape, model.head.device
+    results = [Generation() for _ in prompts]
+    limits = [min(max_new_tokens, shape.seq_len - len(prompt)) for prompt in prompts]
+    rows = [row for row, limit in enumerate(limits) if limit > 0]
+    if not rows:
+        return results
+
+    width = max(len(prompts[row]) for row in rows)
+    starts_B = torch.tensor([width - len(prompts[row]) for row in rows], device=device)
+    ids_BT = torch.tensor([[0] * (width - len(prompts[row])) + prompts[row] for row in rows], device=device)
+    slots = width + max(limits[row] for row in rows)
+    cache = Cache(shape.num_layers, starts_B, shape.num_kv_heads, slots, shape.head_dim, model.head.dtype)
+    random = torch.Generator(device=device).manual_seed(seed)
+
+    training = model.training
+    model.eval()
+    try:
+        going = set(rows)
+        while True:
+            logits_BV = model.logits(model(ids_BT, cache=cache)[:, -1]).float()
+            next_B = choose(logits_BV, temperature, top_k, top_p, random)
+            for row, token in zip(rows, next_B.tolist(), strict=True):
+                if row not in going:
+                    continue
+                if token == eos_id:
+                    results[row].stopped = True
+                else:
+                    results[row].ids.append(token)
+                    if on_token is not None:
+                        on_token(row, token)
+                if token == eos_id or len(results[row].ids) == limits[row]:
+                    going.discard(row)
+            if not going:
+                return results
+            ids_BT = next_B[:, None]  # rows that have ended go on unread: their columns keep the others aligned
+    finally:
+        model.train(training)
+
+
+def choose(logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> Tensor:
+    """One token id per row, (B,): the likeliest at temperature 0, else sampled after top-k, then top-p."""
+    if temperature <= 0.0:
+        return logits_BV.argmax(dim=-1)
+    logits_BV, order_BV = (logits_BV / temperature).sort(dim=-1, descending=True)
+    if top_k > 0:
+        logits_BV[:, top_k:] = -torch.inf
+    probs_BV = logits_BV.softmax(dim=-1)
+    # A token stays while those before it have less than top_p: the first always stays.
+    before_BV = probs_BV.cumsum(dim=-1) - probs_BV
+    before_BV[:, 0] = -1.0
+    probs_BV = probs_BV.masked_fill(before_BV >= top_p, 0.0) if top_p < 1.0 else probs_BV
+    return order_BV.gather(1, torch.multinomial(probs_BV, 1, generator=random)).squeeze(1)

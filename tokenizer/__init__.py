@@ -1,0 +1,1 @@
+"""The tokenizer room: byte-level BPE, the one prompt template, and turning a corpus into token arrays."""

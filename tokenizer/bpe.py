@@ -1,0 +1,164 @@
+"""Byte-level BPE with `tokenizers`: train on the training split, save, load, encode and decode without loss.
+
+In: an iterator of texts. Out: a folder with tokenizer.json and tokenizer_config.json that `transformers` opens.
+No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Text is split by the pattern
+of the Qwen2 family, which llama.cpp knows as `qwen2`. Ids 0 to 5 are the special tokens of `tokenizer/template.py`.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
+
+from common.errors import UserError
+from common.files import atomic_folder
+from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
+
+SPLIT_PATTERN = (  # Qwen2's; llama.cpp: tokenizer.ggml.pre = qwen2
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SMALLEST = 256 + NUM_SPECIAL
+
+
+@dataclass
+class TokenizerConfig:
+    """The [tokenizer] section.
+
+    Args:
+        vocab_size: number of tokens, special ones included; by default the power of two nearest to 3 * sqrt(bytes of
+            training text), 512 to 32768
+        min_frequency: how often a pair must occur in the training text to become a token
+    """
+
+    vocab_size: int | None = None
+    min_frequency: int = 2
+
+    def __post_init__(self) -> None:
+        if self.vocab_size is not None and self.vocab_size < SMALLEST:
+            raise UserError(
+                f"vocab_size {self.vocab_size}: {SMALLEST} or more are needed (256 bytes, {NUM_SPECIAL} special tokens)"
+            )
+        if self.min_frequency < 1:
+            raise UserError(f"min_frequency {self.min_frequency}: must be 1 or more")
+
+
+def default_vocab_size(num_bytes: int) -> int:
+    """Power of two nearest to 3 * sqrt(bytes), 512 to 32768: 1 MB gives 4096, 8 MB 8192, 100 MB 32768.
+
+    The embedding grows with the vocabulary and is learned only from the corpus at hand, so it grows with its root.
+    """
+    return min(32768, max(512, 2 ** round(math.log2(max(1.0, 3 * math.sqrt(num_bytes))))))
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, show_progress: bool) -> tokenizers.Tokenizer:
+    """Train on `texts`; the result may have fewer tokens than asked for where the texts support no more."""
+    bpe = tokenizers.Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=show_progress,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    # Engines that encode plain text put the bos in front that every document was trained with.
+    bpe.post_processor = processors.TemplateProcessing(
+        single=f"{SPECIAL_TOKENS[BOS]} $A", special_tokens=[(SPECIAL_TOKENS[BOS], BOS)]
+    )
+    assert [bpe.token_to_id(token) for token in SPECIAL_TOKENS] == list(range(NUM_SPECIAL))
+    return bpe
+
+
+def save_tokenizer(bpe: tokenizers.Tokenizer, folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json."""
+    bpe.save(str(folder / "tokenizer.json"))
+    config = {
+        # Without this class AutoTokenizer builds a Qwen2 tokenizer, which normalises: other ids, and lossy.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": SPECIAL_TOKENS[BOS],
+        "eos_token": SPECIAL_TOKENS[EOS],
+        "pad_token": SPECIAL_TOKENS[PAD],
+        "additional_special_tokens": list(SPECIAL_TOKENS[EOS + 1 :]),
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+class Tokenizer:
+    """A trained tokenizer: content to ids and back; special tokens never come out of `encode`."""
+
+    def __init__(self, bpe: tokenizers.Tokenizer) -> None:
+        bpe.encode_special_tokens = True  # text that spells a special token is encoded as text
+        self._bpe = bpe
+        self.vocab_size: int = bpe.get_vocab_size()
+        letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
+        pieces = (bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size))
+        self._bytes = [token.encode() for token in SPECIAL_TOKENS]
+        self._bytes += [bytes(letters[letter] for letter in piece) for piece in pieces]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of content (no bos, no eos)."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, on all cores. UserError for a string that is not valid Unicode (a lone surrogate)."""
+        try:
+            return [encoding.ids for encoding in self._bpe.encode_batch_fast(texts, add_special_tokens=False)]
+        except (UnicodeEncodeError, TypeError):
+            raise UserError("a text holds a lone surrogate and cannot be encoded as UTF-8; repair it first") from None
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The exact bytes of ids; a token may hold part of a character. Special tokens come out as their names."""
+        return b"".join(self._bytes[i] for i in ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids; decode(encode(s)) == s. Bytes that are no UTF-8 become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Open a tokenizer folder (a run's tokenizer/, or a checkpoint); UserError where it is missing or not ours."""
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        raise UserError(f"{file}: not found; make it with `python tokenizer/train.py`")
+    try:
+        bpe = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the Rust side raises plain Exception for a damaged file
+        raise UserError(f"{file}: not a tokenizer: {str(error).splitlines()[0]}") from None
+    if [bpe.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(NUM_SPECIAL)):
+        raise UserError(f"{file}: its first tokens are not {' '.join(SPECIAL_TOKENS)}, so it is not one of loam's")
+    return Tokenizer(bpe)
+
+
+def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfig, folder: Path) -> Tokenizer:
+    """Train on `texts` (`num_bytes` of UTF-8) and write `folder`; UserError where they support no such vocabulary."""
+    size = config.vocab_size or default_vocab_size(num_bytes)
+    bpe = train_bpe(texts, size, config.min_frequency, show_progress=True)
+    found = bpe.get_vocab_size()
+    if config.vocab_size is not None and found < config.vocab_size:
+        raise UserError(
+            f"vocab_size {config.vocab_size}: {num_bytes:,} bytes of training text support {found} tokens "
+            f"(pairs seen {config.min_frequency} times or more); ask for {found} or fewer"
+        )
+    with atomic_folder(folder) as temporary:
+        save_tokenizer(bpe, temporary)
+    return load_tokenizer(folder)
+
+
+def _byte_letters() -> list[str]:
+    """The letter that stands for each byte in a byte-level vocabulary (GPT-2's table)."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

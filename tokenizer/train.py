@@ -1,0 +1,78 @@
+"""Train the run's tokenizer: byte-level BPE on the training split only.
+
+Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json).
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
+
+import pyarrow.parquet as pq
+
+from common.errors import run_command
+from common.files import write_json
+from config import Config, load_command
+from tokenizer.bpe import Tokenizer, default_vocab_size, load_tokenizer, train_tokenizer
+from tokenizer.encode import FIELDS, corpus_files, read_corpus
+
+
+def training_texts(corpus: Path) -> Iterator[str]:
+    """Every field of every training document."""
+    for table in read_corpus(corpus, "train", list(FIELDS)):
+        for name in FIELDS:
+            yield from (value for value in table[name].to_pylist() if value)
+
+
+def train(config: Config) -> Tokenizer:
+    """Train and save the tokenizer of a run whose corpus is there; prints what it decided and why."""
+    folder = config.claim()
+    corpus, out = folder / "corpus", folder / "tokenizer"
+    if (out / "tokenizer.json").exists():
+        tok = load_tokenizer(out)
+        print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
+        return tok
+    documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
+    num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
+    wanted = config.tokenizer.vocab_size
+    reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes)"
+    print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
+    print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
+    tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
+    write_json(out / "report.json", report(tok, corpus))
+    return tok
+
+
+def report(tok: Tokenizer, corpus: Path) -> dict[str, object]:
+    """Compression on each split: bytes, content tokens, bytes per token."""
+    result: dict[str, object] = {"vocab_size": tok.vocab_size}
+    for split in ("train", "val", "test"):
+        num_bytes = num_tokens = 0
+        for table in read_corpus(corpus, split, list(FIELDS)):
+            for name in FIELDS:
+                texts = [value for value in table[name].to_pylist() if value]
+                num_bytes += sum(len(text.encode()) for text in texts)
+                num_tokens += sum(map(len, tok.encode_batch(texts)))
+        per_token = round(num_bytes / max(1, num_tokens), 4)
+        result[split] = {"bytes": num_bytes, "tokens": num_tokens, "bytes_per_token": per_token}
+        print(f"{split}: {per_token} bytes per token ({num_bytes:,} bytes, {num_tokens:,} tokens)")
+    return result
+
+
+def main() -> None:
+    """The command."""
+    config = load_command("tokenizer", __doc__)
+    if not (Path("runs") / config.run / "corpus" / "manifest.json").exists():
+        from data.prepare import prepare_run  # made here so that the owner's command works on a fresh clone
+
+        print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
+        prepare_run(config)
+    tok = train(config)
+    print(f"{tok.vocab_size:,} tokens -> {Path('runs') / config.run / 'tokenizer'}")
+    print(f"next: torchrun train.py --run {config.run} --epochs 10")
+
+
+if __name__ == "__main__":
+    run_command(main)

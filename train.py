@@ -1,0 +1,375 @@
+"""Pretrain a model on the run's corpus: `torchrun train.py --epochs 10`, or `python train.py`.
+
+The story of a run, from top to bottom: inputs (corpus, tokenizer and tokens are made where they are missing), the plan,
+model and optimizer, then epochs of steps, each epoch ending with a checkpoint, a validation and a few samples; at the
+end a diagnosis. The same command continues a run that was interrupted. Exit code 75: stopped by a signal, saved.
+"""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from tqdm import tqdm
+
+from common.errors import UserError, run_command
+from common.files import file_sha256
+from config import Config, load_command
+from data.loader import batches, epoch_plan, num_steps
+from data.tokens import Tokens
+from eval.losses import document_losses, summary
+from model.config import Shape, resolve_shape
+from model.decoder import Decoder
+from model.generate import generate
+from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.encode import build_store, corpus_files
+from tokenizer.template import BOS, EOS, render_prompt
+from training import distributed
+from training.checkpoint import (
+    git_revision,
+    newest_resumable,
+    prune,
+    restore,
+    save_checkpoint,
+    update_metrics,
+)
+from training.distributed import World
+from training.metrics import MetricsLog, diagnosis, read_metrics
+from training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from training.plan import RunPlan, derive
+from training.signals import StopRequest, stop_requests
+from training.step import autocast, loss_function, prefetched, train_step
+
+INTERRUPTED = 75  # "temporary failure, run it again", as sysexits.h numbers it
+LOG_EVERY = {
+    "cpu": 1,
+    "mps": 10,
+    "cuda": 20,
+}  # steps between reads of the loss: reading it waits for the device
+
+
+@dataclass
+class Run:
+    """What every part of a run's story needs."""
+
+    config: Config
+    world: World
+    folder: Path
+    tok: Tokenizer
+    shape: Shape
+    plan: RunPlan
+    train: Tokens
+    val: Tokens
+    model: Decoder
+    optimizer: torch.optim.Optimizer
+    log: MetricsLog
+    provenance: dict[str, Any]
+    state: dict[str, Any]
+
+    def say(self, line: str) -> None:
+        """Print once, above the progress bar."""
+        if self.world.is_main:
+            tqdm.write(line)
+
+
+def train(config: Config, plan_only: bool = False, resume: bool = False) -> dict[str, Any]:
+    """Train a run; returns {"folder", "epochs": [epoch events], "interrupted"}. Raises UserError."""
+    world = distributed.start(config.train.device)
+    try:
+        run = open_run(config, world, plan_only, resume)
+        if run is None:
+            return {"folder": None, "epochs": [], "interrupted": False}
+        with stop_requests() as stop:
+            interrupted = train_epochs(run, stop)
+        run.log.close()
+        epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
+        if not interrupted:
+            conclude(run, epochs)
+        return {"folder": run.folder, "epochs": epochs, "interrupted": interrupted}
+    finally:
+        distributed.stop()
+
+
+def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run | None:
+    """Inputs, plan, model, optimizer and the state to start from; None after `--plan`."""
+    if world.is_main:
+        make_inputs(config)
+    distributed.barrier()
+    folder = Path("runs") / config.run
+    tok = load_tokenizer(folder / "tokenizer")
+    stores = {}
+    for split in ("train", "val"):
+        if world.is_main:
+            build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens")
+        distributed.barrier()
+        stores[split] = build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens", quiet=True)
+    shape = resolve_shape(config.model, tok.vocab_size)
+    manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
+    weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
+    plan, lines = derive(config.train, shape, stores["train"], weights, world)
+    if world.is_main:
+        print(*lines, sep="\n")
+    if plan_only:
+        return None
+
+    torch.manual_seed(config.train.seed)
+    if config.train.deterministic:
+        torch.use_deterministic_algorithms(True)
+    model = Decoder(shape).to(world.device)
+    model.activation_checkpointing = config.train.activation_checkpointing
+    optimizer = make_optimizer(model, config.train, plan.lr)
+    inputs = {
+        "corpus": manifest["fingerprint"],
+        "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
+    }
+    state = starting_state(folder, inputs, world, resume, model, optimizer)
+    log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
+    settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
+    provenance = {
+        **inputs,
+        "run": config.run,
+        "git": git_revision(),
+        "config": settings,
+        "torch": torch.__version__,
+    }
+    provenance["threads"] = torch.get_num_threads()
+    return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
+               model, optimizer, log, provenance, state)  # fmt: skip
+
+
+def make_inputs(config: Config) -> None:
+    """Claim the run's folder; make corpus and tokenizer where they are missing, with a line that says so."""
+    folder = config.claim()
+    if not (folder / "corpus" / "manifest.json").exists():
+        from data.prepare import prepare_run  # the data engine is needed only here
+
+        print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
+        prepare_run(config)
+    if not (folder / "tokenizer" / "tokenizer.json").exists():
+        from tokenizer.train import train as train_tokenizer
+
+        print(f"run '{config.run}' has no tokenizer yet: training it first, as `python tokenizer/train.py` would")
+        train_tokenizer(config)
+
+
+def starting_state(
+    folder: Path,
+    inputs: dict[str, str],
+    world: World,
+    resume: bool,
+    model: Decoder,
+    optimizer: torch.optim.Optimizer,
+) -> dict[str, Any]:
+    """State of the newest sound checkpoint, put into model and optimizer; or the state before the first step."""
+    found = newest_resumable(folder)
+    if found is None:
+        if resume:
+            raise UserError(f"--resume: {folder} holds no checkpoint to continue from; leave the flag out to start")
+        return {"step": 0, "cursor": {"epoch": 0, "step": 0}, "nats": 0.0, "weight": 0.0, "tokens": 0,
+                "seconds": 0.0, "metrics_bytes": 0, "inputs": inputs}  # fmt: skip
+    path, state = found
+    for name, value in inputs.items():
+        if state["inputs"][name] != value:
+            raise UserError(
+                f"{path} was trained on another {name} ({state['inputs'][name][:12]}, now {value[:12]}): "
+                "its run cannot go on; start another with --run"
+            )
+    restore(path, model, optimizer)
+    # The log is cut back to what the checkpoint had seen, but for the validation of the epoch that it closes.
+    state["validated"] = False
+    if state["cursor"]["step"] == 0:
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(state["metrics_bytes"])
+            line = file.readline()
+        if line.endswith(b"\n") and json.loads(line)["event"] == "epoch":
+            state.update(validated=True, metrics_bytes=state["metrics_bytes"] + len(line))
+    if world.is_main:
+        print(f"continuing from {path}: step {state['step']:,}, epoch {state['cursor']['epoch'] + 1}")
+    return state
+
+
+def train_epochs(run: Run, stop: StopRequest) -> bool:
+    """All epochs that are left. True if a signal ended them early; everything done until then is saved."""
+    loss_of = loss_function(run.model, run.plan.compile)
+    epochs = run.config.train.epochs
+    total = run.plan.total_steps
+    with tqdm(total=total, initial=min(total, run.state["step"]), unit="step", disable=not run.world.is_main) as bar:
+        if run.state["cursor"]["step"] == 0 and run.state["step"] > 0:
+            if not run.state.pop("validated"):
+                finish_epoch(run, run.state["cursor"]["epoch"])
+            run.state.update(nats=0.0, weight=0.0)
+        for epoch in range(run.state["cursor"]["epoch"], epochs):
+            if train_epoch(run, epoch, loss_of, bar, stop):
+                return True
+            run.state["cursor"] = {"epoch": epoch + 1, "step": 0}
+            save(run, f"ckpt{epoch + 1}")  # before anything that can fail is tried
+            finish_epoch(run, epoch + 1)
+            run.state.update(nats=0.0, weight=0.0)
+            if epoch + 1 < epochs and distributed.any_rank(stop.signal is not None):
+                run.say(f"stopped after epoch {epoch + 1}, saved as ckpt{epoch + 1}")
+                return True
+    return False
+
+
+def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm, stop: StopRequest) -> bool:
+    """The steps of one epoch from the cursor on. True if a signal ended it; then a step-* checkpoint is there."""
+    options, plan, world, state = run.config.train, run.plan, run.world, run.state
+    rows = epoch_plan(run.train, run.shape.seq_len, options.seed, epoch, plan.weights)
+    steps = batches(rows, run.train, plan.rows_per_step, plan.micro_batch, state["cursor"], world.rank, world.size,
+                    options.prompt_loss_weight)  # fmt: skip
+    last_step = num_steps(rows, plan.rows_per_step)
+    pending: list[tuple[dict[str, Any], torch.Tensor, torch.Tensor]] = []
+    started = read_at = saved_at = time.monotonic()
+    seconds_before = state["seconds"]
+    run.model.train()
+    for step, cursor in prefetched(steps):
+        lr = learning_rate(state["step"], plan.total_steps, plan.lr, plan.min_lr, options.warmup_ratio)
+        set_learning_rate(run.optimizer, lr)
+        loss, norm = train_step(
+            run.model, run.optimizer, loss_of, step, world.device, plan.precision, options.grad_clip
+        )
+        state.update(step=state["step"] + 1, cursor=cursor, tokens=state["tokens"] + step.num_targets)
+        event = {"step": state["step"], "epoch": epoch + 1, "lr": lr, "tokens": state["tokens"]}
+        pending.append(({**event, "weight": step.weight_sum, "targets": step.num_targets}, loss, norm))
+        bar.update(1)
+        stopping = distributed.any_rank(stop.signal is not None)
+        due = options.save_minutes > 0 and time.monotonic() - saved_at > 60 * options.save_minutes
+        saving = cursor["step"] < last_step and (stopping or distributed.any_rank(due))
+        if len(pending) >= LOG_EVERY[world.device.type] or saving or stopping or cursor["step"] == last_step:
+            now = time.monotonic()
+            write_steps(run, pending, now - read_at, bar)
+            pending, read_at = [], now
+            state["seconds"] = seconds_before + now - started
+        if saving:
+            save(run, f"step-{state['step']:06d}")
+            saved_at = time.monotonic()
+        if stopping and cursor["step"] < last_step:
+            run.say(f"stopped by {stop.signal or 'another rank'} at step {state['step']:,}, saved")
+            return True
+    return False
+
+
+def write_steps(
+    run: Run, pending: list[tuple[dict[str, Any], torch.Tensor, torch.Tensor]], seconds: float, bar: tqdm
+) -> None:
+    """Read the waiting losses from the device, sum them over ranks, log them."""
+    losses = distributed.sum_array(torch.stack([loss for _, loss, _ in pending]).cpu().double().numpy())
+    norms = torch.stack([norm for _, _, norm in pending]).tolist()
+    rate = sum(event["targets"] for event, _, _ in pending) / max(seconds, 1e-9)
+    for (event, _, _), loss, norm in zip(pending, losses.tolist(), norms, strict=True):
+        weight = event.pop("weight")
+        run.state["nats"] += loss * weight
+        run.state["weight"] += weight
+        run.log.write("step", **event, loss=loss, grad_norm=norm, tokens_per_s=round(rate, 1))
+    bar.set_postfix_str(f"epoch {event['epoch']} loss {loss:.3f} {rate:,.0f} tok/s", refresh=False)
+
+
+def save(run: Run, name: str) -> None:
+    """Write a checkpoint (rank 0); the others wait until it is there."""
+    run.state["metrics_bytes"] = run.log.sync()
+    if run.world.is_main:
+        where = {
+            "epoch": run.state["cursor"]["epoch"],
+            "step": run.state["step"],
+            "tokens": run.state["tokens"],
+        }
+        save_checkpoint(run.folder / name, run.model, run.optimizer, run.folder / "tokenizer", run.state,
+                        {**run.provenance, **where})  # fmt: skip
+        prune(run.folder)
+    distributed.barrier()
+
+
+def finish_epoch(run: Run, epoch: int) -> None:
+    """Validate, log the epoch, add the figures to its checkpoint, print samples."""
+    world, started = run.world, time.monotonic()
+    run.model.eval()
+    with autocast(world.device, run.plan.precision):
+        losses = document_losses(run.model, run.val, run.shape.seq_len, world.device, batch_rows=run.plan.micro_batch,
+                                 rank=world.rank, world_size=world.size)  # fmt: skip
+    losses = losses.map(distributed.sum_array)
+    val = summary(losses)
+    train_loss = run.state["nats"] / max(run.state["weight"], 1e-9)
+    name = f"ckpt{epoch}"
+    metrics = {
+        "train_loss": train_loss,
+        "val_loss": val["loss"],
+        "val_bpb": val["bits_per_byte"],
+        "val_ppl": val["perplexity"],
+        "val_documents": val["num_documents"],
+        "val_tokens": val["num_tokens"],
+        "val_bytes": val["num_bytes"],
+    }
+    seconds = round(run.state["seconds"], 3)
+    run.log.write("epoch", epoch=epoch, step=run.state["step"], **metrics, checkpoint=name, seconds=seconds,
+                  validation_seconds=round(time.monotonic() - started, 3))  # fmt: skip
+    run.log.sync()
+    run.say(
+        f"epoch {epoch}: train loss {train_loss:.4f}, validation loss {val['loss']:.4f} (perplexity "
+        f"{val['perplexity']:.2f}), {val['bits_per_byte']:.4f} bits per byte on {val['num_documents']:,} documents, "
+        f"{val['num_tokens']:,} tokens -> {run.folder / name}"
+    )
+    if run.world.is_main:
+        update_metrics(run.folder / name, metrics)
+        for line in samples(run):
+            run.say(line)
+
+
+def samples(run: Run) -> list[str]:
+    """Greedy answers to the first validation questions, or continuations of the first texts where there are none."""
+    documents = [
+        row
+        for file in corpus_files(run.folder / "corpus", "val")
+        for row in pq.read_table(file, columns=["question", "context", "text"]).slice(0, 200).to_pylist()
+    ]
+    chosen = sorted(documents, key=lambda row: row["question"] is None)[: run.config.train.samples]
+    prompts, shown = [], []
+    for row in chosen:
+        if row["question"] is not None:
+            prompts.append(render_prompt(run.tok, row["question"], row["context"]))
+            shown.append(row["question"])
+        else:
+            prompts.append([BOS, *run.tok.encode(row["text"][:200])][: run.shape.seq_len // 2])
+            shown.append(run.tok.decode(prompts[-1][1:]))
+    fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < run.shape.seq_len]
+    answers = generate(run.model, [prompts[i] for i in fitting], run.config.train.sample_tokens, EOS)
+    return [
+        f"  sample: {_short(shown[i], 100)} -> {_short(run.tok.decode(answer.ids), 160)}"
+        f"{'' if answer.stopped else ' ...'}"
+        for i, answer in zip(fitting, answers, strict=True)
+    ]
+
+
+def _short(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
+def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
+    """The diagnosis and the next command."""
+    trained = f"{run.state['tokens']:,} target tokens in {run.state['seconds']:,.0f} s"
+    run.say(f"done: {len(epochs)} epochs, {run.state['step']:,} steps, {trained}")
+    for line in diagnosis(epochs):
+        run.say(line)
+    last = epochs[-1]["epoch"] if epochs else 1
+    run.say(f"next: python eval/compare.py ckpt1 ckpt{last} --run {run.config.run}")
+
+
+def main() -> None:
+    """The command."""
+    flags = {
+        "plan": (False, "print what would happen and what it costs, and stop"),
+        "resume": (False, "continue from the newest sound checkpoint; an error if there is none"),
+    }
+    config = load_command("train", __doc__, flags=flags)
+    result = train(config, plan_only=config.args.plan, resume=config.args.resume)
+    if result["interrupted"]:
+        print(f"run the same command again to go on; exit code {INTERRUPTED}")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,175 @@
+"""Checkpoints: a `transformers` folder with its provenance and what resume needs; complete or absent, never pickled.
+
+  config.json model.safetensors generation_config.json      the model          (model/huggingface.py)
+  tokenizer.json tokenizer_config.json                      the tokenizer      (copied from the run)
+  loam.json                                                 provenance, metrics, sha256 of each file
+  trainer/ optimizer.safetensors rng.safetensors state.json what resume needs  (kept for the newest two)
+
+A checkpoint is written into a temporary folder, flushed to disk and renamed, before anything that can fail is tried.
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from common.errors import UserError
+from common.files import atomic_folder, file_sha256, write_json
+from common.runs import checkpoints
+from model.decoder import Decoder
+from model.huggingface import load_model, save_model
+from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.template import BOS, EOS, PAD
+
+KEEP_TRAINER = 2
+
+
+def save_checkpoint(
+    path: Path,
+    model: Decoder,
+    optimizer: torch.optim.Optimizer,
+    tokenizer_folder: Path,
+    state: dict[str, Any],
+    provenance: dict[str, Any],
+) -> None:
+    """Write a complete checkpoint folder at `path`, atomically."""
+    with atomic_folder(path) as folder:
+        save_model(model, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(tokenizer_folder / name, folder / name)
+        _set_context_length(folder / "tokenizer_config.json", model.shape.seq_len)
+        (folder / "trainer").mkdir()
+        save_file(_optimizer_tensors(model, optimizer), folder / "trainer" / "optimizer.safetensors")
+        save_file(_rng_tensors(), folder / "trainer" / "rng.safetensors")
+        _write_plain(folder / "trainer" / "state.json", state)
+        hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+        _write_plain(folder / "loam.json", {"format": 1, **provenance, "files": hashes})
+
+
+def update_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Add an epoch's metrics to a checkpoint's loam.json."""
+    meta = read_meta(path)
+    write_json(path / "loam.json", {**meta, "metrics": {**meta.get("metrics", {}), **metrics}})
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """A checkpoint's loam.json; UserError where there is none."""
+    try:
+        return json.loads((path / "loam.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no loam.json, so it is not a checkpoint made by loam") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}/loam.json is damaged: {error}") from None
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Check every file against its hash; returns loam.json. UserError names the first missing or changed file."""
+    meta = read_meta(path)
+    for name, digest in meta["files"].items():
+        if not (path / name).exists():
+            if name.startswith("trainer/"):
+                continue  # pruned on purpose: only the newest two can be resumed from
+            raise UserError(f"{path}/{name} is missing: the checkpoint is damaged, take another")
+        if file_sha256(path / name) != digest:
+            raise UserError(f"{path}/{name} is not the file that was written (sha256 differs): take another checkpoint")
+    return meta
+
+
+def load_for_inference(path: Path, device: str | torch.device = "cpu") -> tuple[Decoder, Tokenizer, dict[str, Any]]:
+    """Verified model (eval mode), tokenizer and loam.json of a checkpoint folder."""
+    meta = verify(path)
+    tok = load_tokenizer(path)
+    model = load_model(path, device=device)
+    if model.shape.vocab_size != tok.vocab_size:
+        raise UserError(f"{path}: the model has {model.shape.vocab_size} tokens, its tokenizer {tok.vocab_size}")
+    return model.eval(), tok, meta
+
+
+def newest_resumable(run: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The sound checkpoint of the run with the most steps that still has its trainer state, and that state.
+
+    A damaged one is named and passed over.
+    """
+    found = []
+    for path in checkpoints(run):
+        try:
+            if (path / "trainer" / "state.json").exists():
+                found.append((json.loads((path / "trainer" / "state.json").read_text()), path))
+        except ValueError as error:
+            print(f"warning: {path}/trainer/state.json is damaged ({error}); an earlier checkpoint is taken")
+    for state, path in sorted(found, key=lambda item: (item[0]["step"], item[1].name.startswith("ckpt")), reverse=True):
+        try:
+            verify(path)
+            return path, state
+        except UserError as error:
+            print(f"warning: {error}")
+    return None
+
+
+def restore(path: Path, model: Decoder, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights, optimizer state and random state of a checkpoint into a run's objects, bit for bit."""
+    try:
+        stored = load_model(path).state_dict()
+        tensors = load_file(path / "trainer" / "optimizer.safetensors")
+        rng = load_file(path / "trainer" / "rng.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: cannot be resumed from: {error}") from None
+    model.load_state_dict(stored)
+    for name, parameter in model.named_parameters():
+        for key in ("exp_avg", "exp_avg_sq", "step"):
+            value = tensors[f"{name}.{key}"]
+            on_cpu = key == "step" and not optimizer.defaults.get("fused")
+            optimizer.state[parameter][key] = value if on_cpu else value.to(parameter.device)
+    torch.set_rng_state(rng["cpu"])
+    if "cuda" in rng and torch.cuda.is_available():
+        torch.cuda.set_rng_state(rng["cuda"])
+
+
+def prune(run: Path) -> None:
+    """Drop `step-*` folders and old `trainer/` folders once two newer sound checkpoints can be resumed from."""
+    resumable = []
+    for path in checkpoints(run):
+        state = path / "trainer" / "state.json"
+        if state.exists():
+            resumable.append((json.loads(state.read_text())["step"], path.name.startswith("ckpt"), path))
+    for _, _, path in sorted(resumable, reverse=True)[KEEP_TRAINER:]:
+        shutil.rmtree(path if path.name.startswith("step-") else path / "trainer")
+
+
+def git_revision() -> str | None:
+    """Commit of the code that runs, "-dirty" behind it where files were changed; None outside a git checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        here = Path(__file__).resolve().parent
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _optimizer_tensors(model: Decoder, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def _rng_tensors() -> dict[str, torch.Tensor]:
+    tensors = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def _set_context_length(file: Path, seq_len: int) -> None:
+    _write_plain(file, {**json.loads(file.read_text(encoding="utf-8")), "model_max_length": seq_len})
+
+
+def _write_plain(file: Path, value: Any) -> None:
+    """JSON inside a folder that is itself written atomically."""
+    file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

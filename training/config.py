@@ -1,0 +1,80 @@
+"""The [train] section. No torch here: every command reads it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import UserError
+
+
+@dataclass
+class TrainConfig:
+    """The [train] section.
+
+    Args:
+        epochs: passes over the training split; each ends with a checkpoint
+        batch_tokens: positions per optimizer step over all processes and micro-batches; by default about 200 steps an
+            epoch
+        lr: peak learning rate; by default 0.5 / hidden_size
+        min_lr: learning rate at the end of the cosine; by default a tenth of lr
+        warmup_ratio: share of all steps over which the rate rises from 0
+        weight_decay: decay of matrices (embedding and norms have none)
+        beta1: AdamW's first moment
+        beta2: AdamW's second moment
+        grad_clip: largest norm of the gradient; 0 for no clipping
+        seed: initial weights, order of documents, samples
+        prompt_loss_weight: weight of the prompt's tokens (question, context) in the loss of Q&A documents, 0 to 1
+        precision: auto takes bf16 autocast where the hardware is fast at it, else fp32
+        compile: torch.compile the step; by default only on CUDA
+        device: auto takes cuda, else mps, else cpu
+        micro_batch: rows per forward pass and process; by default found from free memory
+        activation_checkpointing: recompute activations in the backward pass: less memory, a third more time
+        deterministic: bit-equal results on CUDA too (slower)
+        save_minutes: minutes between checkpoints for resume inside an epoch; 0 for none
+        samples: answers (or continuations) printed after each epoch
+        sample_tokens: longest sample, in tokens
+    """
+
+    epochs: int = 10
+    batch_tokens: int | None = None
+    lr: float | None = None
+    min_lr: float | None = None
+    warmup_ratio: float = 0.05
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    grad_clip: float = 1.0
+    seed: int = 0
+    prompt_loss_weight: float = 1.0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    compile: bool | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    micro_batch: int | None = None
+    activation_checkpointing: bool = False
+    deterministic: bool = False
+    save_minutes: float = 10.0
+    samples: int = 2
+    sample_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_tokens", "lr", "micro_batch")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} {value}: must be more than 0")
+        for name in (
+            "weight_decay",
+            "grad_clip",
+            "save_minutes",
+            "samples",
+            "sample_tokens",
+            "min_lr",
+            "seed",
+        ):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise UserError(f"{name} {value}: must be 0 or more")
+        for name in ("warmup_ratio", "prompt_loss_weight", "beta1", "beta2"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} {getattr(self, name)}: must be from 0 to 1")
+        if self.min_lr is not None and self.lr is not None and self.min_lr > self.lr:
+            raise UserError(f"min_lr {self.min_lr}: is more than lr {self.lr}")

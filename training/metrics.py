@@ -1,0 +1,81 @@
+"""metrics.jsonl, one JSON object a line, and what the epochs' figures mean in words."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+class MetricsLog:
+    """Append-only log of a run. Only rank 0 has one that writes."""
+
+    def __init__(self, path: Path | None, keep_bytes: int = 0) -> None:
+        """Open `path` (None: write nothing) and cut it back to `keep_bytes`, what the resumed checkpoint had seen."""
+        self._file = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            self._file.truncate(keep_bytes)
+            self._file.seek(0, os.SEEK_END)
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event; floats keep full precision."""
+        if self._file is not None:
+            self._file.write((json.dumps({"event": event, **values}) + "\n").encode())
+
+    def sync(self) -> int:
+        """Flush to disk; returns the file's length in bytes."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._file is not None:
+            self.sync()
+            self._file.close()
+
+
+def read_metrics(path: Path, event: str | None = None) -> list[dict[str, Any]]:
+    """Events of a log, oldest first; a half-written last line is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    events = [json.loads(line) for line in lines]
+    return [each for each in events if event is None or each["event"] == event]
+
+
+def diagnosis(epochs: Iterable[dict[str, Any]]) -> list[str]:
+    """What a run's epoch events say: still falling, flat or overfitting, the best epoch, what to change."""
+    epochs = list(epochs)
+    if not epochs:
+        return ["no epoch was finished: nothing to say yet"]
+    best = min(epochs, key=lambda e: e["val_loss"])
+    last = epochs[-1]
+    lines = [
+        f"best epoch: {best['epoch']} of {last['epoch']} (validation loss {best['val_loss']:.4f}, "
+        f"{best['val_bpb']:.4f} bits per byte on {best['val_documents']:,} documents)"
+    ]
+    if len(epochs) == 1:
+        return [*lines, "one epoch alone shows no trend: train 3 or more (--epochs 3)"]
+    change = (last["val_loss"] - epochs[-2]["val_loss"]) / epochs[-2]["val_loss"]
+    behind = (last["val_loss"] - best["val_loss"]) / best["val_loss"]
+    gap = last["val_loss"] - last["train_loss"]
+    if behind > 0.005:
+        lines.append(
+            f"overfitting: validation loss rose by {behind:.1%} since epoch {best['epoch']} while training loss is "
+            f"{gap:.2f} below it: use ckpt{best['epoch']}, and train fewer epochs, a smaller model, or more data"
+        )
+    elif change < -0.005:
+        lines.append(
+            f"still falling: {-change:.1%} in the last epoch; a longer run (--epochs {2 * last['epoch']} and a --run "
+            "of its own) will likely be better"
+        )
+    else:
+        lines.append(
+            f"flat: {abs(change):.1%} in the last epoch; more epochs will not help, a larger model or more data may"
+        )
+    return lines

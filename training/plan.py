@@ -1,0 +1,218 @@
+"""The plan of a run: what the settings leave open is derived from corpus, model and machine, each with its reason.
+
+In: settings, training tokens, the model's shape, the world. Out: a `RunPlan`, and lines that say what will happen, what
+it will cost, and whether model and corpus fit each other. `--plan` prints them and stops.
+"""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+
+from common.errors import UserError
+from data.loader import epoch_plan, num_steps
+from data.packing import Plan
+from data.tokens import Tokens
+from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate
+from training.config import TrainConfig
+from training.distributed import World
+
+STEPS_PER_EPOCH = 200
+MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
+CPU_MICRO_TOKENS = 4096  # more does not make a CPU step faster, it only takes memory
+ASSUMED_SHARE = {
+    "cpu": 0.35,
+    "cuda": 0.40,
+    "mps": 0.25,
+}  # of the matrix rate that a step reaches, for time estimates
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything a run needs that follows from its inputs."""
+
+    rows_per_step: int
+    micro_batch: int
+    steps_per_epoch: int
+    total_steps: int
+    lr: float
+    min_lr: float
+    precision: str  # "bf16" | "fp32"
+    compile: bool
+    weights: dict[str, float]  # of sources, where not 1
+
+
+def derive(
+    config: TrainConfig, shape: Shape, tokens: Tokens, weights: dict[str, float], world: World
+) -> tuple[RunPlan, list[str]]:
+    """The plan, and its explanation in lines. The same on all ranks but for memory that only this one sees."""
+    if len(tokens) == 0:
+        raise UserError("the training split holds no documents: look at the quarantine that data/prepare.py wrote")
+    first = epoch_plan(tokens, shape.seq_len, config.seed, 0, weights)
+    positions = len(first) * shape.seq_len
+    batch_tokens = config.batch_tokens or _default_batch_tokens(positions, shape.seq_len)
+    rows_per_step = max(1, round(batch_tokens / shape.seq_len))
+    precision, why_precision = _precision(config.precision, world.device)
+    micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world)
+    lr = config.lr or 0.5 / shape.hidden_size
+    min_lr = lr / 10 if config.min_lr is None else config.min_lr
+    if min_lr > lr:
+        raise UserError(f"min_lr {min_lr}: is more than lr {lr:.2g}")
+    steps = num_steps(first, rows_per_step)
+    plan = RunPlan(
+        rows_per_step=rows_per_step,
+        micro_batch=micro_batch,
+        steps_per_epoch=steps,
+        total_steps=steps * config.epochs,
+        lr=lr,
+        min_lr=min_lr,
+        precision=precision,
+        compile=world.device.type == "cuda" if config.compile is None else config.compile,
+        weights=weights,
+    )
+    return plan, [
+        *_describe_work(plan, config, shape, tokens, first),
+        f"precision {precision} ({why_precision}); compile {'on' if plan.compile else 'off'}; device {world.device}, "
+        f"{world.size} process{'es' if world.size > 1 else ''}",
+        f"micro-batch {micro_batch} rows ({why_micro}), "
+        f"{-(-rows_per_step // (micro_batch * world.size))} a step and process",
+        *_describe_time(plan, config, shape, first, world),
+        *_advice(config, shape, tokens),
+    ]
+
+
+def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tokens, first: Plan) -> list[str]:
+    batch = plan.rows_per_step * shape.seq_len
+    why_batch = "as asked" if config.batch_tokens else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
+    why_lr = "as asked" if config.lr else "0.5 / hidden_size"
+    weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
+    return [
+        f"model: {count_parameters(shape):,} parameters ({shape.num_layers} layers, {shape.hidden_size} wide, "
+        f"vocabulary {shape.vocab_size:,}, context {shape.seq_len}; tied weights counted once)",
+        f"an epoch: {int(first.lengths.sum()):,} target tokens of {len(tokens):,} documents{weighted}, packed into "
+        f"{len(first):,} rows of {shape.seq_len}, {first.fill:.2%} filled",
+        f"steps: {plan.steps_per_epoch:,} an epoch x {config.epochs} epochs = {plan.total_steps:,}, "
+        f"{plan.rows_per_step} rows = {batch:,} positions each ({why_batch})",
+        f"learning rate: {plan.lr:.3g} ({why_lr}), warm-up {config.warmup_ratio:.0%}, cosine to {plan.min_lr:.3g}",
+    ]
+
+
+def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, first: Plan, world: World) -> list[str]:
+    lengths = first.lengths.astype(float)
+    attended = float((lengths * (lengths + 1) / 2).sum() / lengths.sum())
+    flops = flops_per_token(shape, attended) * lengths.sum() * config.epochs
+    rate = matrix_rate(world.device, plan.precision)
+    share = ASSUMED_SHARE[world.device.type]
+    seconds = flops / (rate * share * world.size)
+    needed = memory_estimate(shape, plan.micro_batch, plan.precision, config.activation_checkpointing)
+    return [
+        f"cost: {flops:.2e} FLOPs; memory about {needed / 2**30:.2f} GiB a process; about {_duration(seconds)} of "
+        f"training if the step reaches {share:.0%} of the {rate / 1e9:,.0f} GFLOP/s measured now (an estimate)"
+    ]
+
+
+def _advice(config: TrainConfig, shape: Shape, tokens: Tokens) -> list[str]:
+    # Up to four epochs a repeated token is worth nearly a new one (Muennighoff et al. 2023); about 20 tokens a
+    # parameter are compute-optimal (Hoffmann et al. 2022). A factor of 20 away from that, say so.
+    worth = tokens.num_targets * min(config.epochs, 4)
+    ratio = worth / count_parameters(shape)
+    fits = min(PRESETS, key=lambda name: abs(math.log(worth / 20 / _parameters_of_preset(name, shape.vocab_size))))
+    if ratio < 1:
+        return [
+            f"warning: the model is far too large for this corpus: {ratio:.2g} tokens a parameter (20 are usual, "
+            f"repeats up to 4 epochs counted); it will memorise. Nearest preset: {fits}"
+        ]
+    if ratio > 400:
+        return [
+            f"warning: the model is far too small for this corpus: {ratio:,.0f} tokens a parameter (20 are usual); "
+            f"it will stop learning early. Nearest preset: {fits}"
+        ]
+    return [f"model and corpus: {ratio:.2g} tokens a parameter (20 are usual; repeats count up to 4 epochs)"]
+
+
+def _parameters_of_preset(name: str, vocab_size: int) -> int:
+    preset = PRESETS[name]
+    return count_parameters(preset) + (vocab_size - preset.vocab_size) * preset.hidden_size
+
+
+def _default_batch_tokens(positions: int, seq_len: int) -> int:
+    """Power of two nearest to a 200th of an epoch, 2 rows to 524,288 positions."""
+    wanted = 2 ** round(math.log2(max(1.0, positions / STEPS_PER_EPOCH)))
+    return min(524288, max(2 * seq_len, wanted))
+
+
+def _precision(asked: str, device: torch.device) -> tuple[str, str]:
+    if asked == "bf16" and device.type == "mps":
+        raise UserError("precision bf16: not on mps, where loam trains in fp32 only")
+    if asked != "auto":
+        return asked, "as asked"
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device)[0] >= 8
+        return ("bf16", "this GPU has bf16 matrix units") if fast else ("fp32", "this GPU has no bf16 matrix units")
+    if device.type == "mps":
+        return "fp32", "mps: slower and exact"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return ("bf16", "this CPU has bf16 instructions") if fast else ("fp32", "this CPU has no bf16 instructions")
+
+
+def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, world: World) -> tuple[int, str]:
+    """Rows per forward pass: as few micro-batches as memory allows, all of one size."""
+    if config.micro_batch:
+        return min(config.micro_batch, rows), "as asked"
+    free = free_memory(world.device)
+
+    def need(micro: int) -> int:
+        return memory_estimate(shape, micro, precision, config.activation_checkpointing)
+
+    if need(1) > free:
+        hint = "" if config.activation_checkpointing else " try --activation_checkpointing true,"
+        raise UserError(
+            f"a step of one row needs about {need(1) / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free:{hint} "
+            "a smaller --model.preset or a shorter --model.seq_len"
+        )
+    number = 1
+    while need(-(-rows // number)) > free * MEMORY_SHARE and number < rows:
+        number += 1
+    by_memory = number > 1
+    if world.device.type == "cpu":
+        number = max(number, -(-rows * shape.seq_len // CPU_MICRO_TOKENS))
+    micro = -(-rows // min(number, rows))
+    why = f"{free / 2**30:.1f} GiB are free"
+    if by_memory and not config.activation_checkpointing:
+        why += "; --activation_checkpointing true would allow larger ones"
+    return micro, why
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may take: free on its GPU, or available in RAM shared by the processes of this node."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024 // local
+    except (OSError, KeyError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // local
+
+
+def matrix_rate(device: torch.device, precision: str) -> float:
+    """FLOP/s of a square matrix product, best of five, on this device now: takes well under a second."""
+    size = 8192 if device.type == "cuda" else 1024
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a = torch.ones(size, size, device=device, dtype=dtype)
+    best = math.inf
+    for _ in range(6):
+        start = time.perf_counter()
+        product = a @ a
+        product[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

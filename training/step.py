@@ -1,0 +1,83 @@
+"""One optimizer step: micro-batches forward and backward, gradients summed over ranks, clipped, applied.
+
+The invariant: loss = sum of w * nll over the global batch / sum of w over the global batch. The loader knows the
+global sum of weights before the step, so each rank divides by it before going backward, and summing gradients over
+micro-batches and ranks gives the gradient of that one mean. Nothing here waits for the device.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from data.loader import Batch, Step
+from model.decoder import Decoder
+from model.loss import weighted_nll
+from training.distributed import sum_gradients
+
+LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+T = TypeVar("T")
+
+
+def loss_function(model: Decoder, compiled: bool) -> LossFunction:
+    """(ids, targets, weights, positions, documents), each (B, T) -> sum of w * nll, a float32 scalar."""
+
+    def summed_loss(ids: Tensor, targets: Tensor, weights: Tensor, positions: Tensor, documents: Tensor) -> Tensor:
+        return weighted_nll(model(ids, positions, documents), model.head, targets, weights)
+
+    # Micro-batches have one fixed shape, so one graph serves the whole run.
+    return torch.compile(summed_loss, dynamic=False) if compiled else summed_loss
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """bf16 autocast, or nothing for fp32. Weights, gradients and optimizer stay in fp32 either way."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A batch's arrays as tensors on the device; copied from pinned memory without waiting on CUDA."""
+    arrays = (batch.ids, batch.targets, batch.weights, batch.positions, batch.documents)
+    tensors = (torch.from_numpy(array) for array in arrays)
+    if device.type == "cuda":
+        ids, targets, weights, positions, documents = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
+    else:
+        ids, targets, weights, positions, documents = (t.to(device) for t in tensors)
+    return ids, targets, weights, positions, documents
+
+
+def train_step(
+    model: Decoder,
+    optimizer: torch.optim.Optimizer,
+    loss_of: LossFunction,
+    step: Step,
+    device: torch.device,
+    precision: str,
+    grad_clip: float,
+) -> tuple[Tensor, Tensor]:
+    """One update. Returns this rank's share of the loss and the norm of the whole gradient, both on the device."""
+    loss = torch.zeros((), device=device)
+    if step.weight_sum == 0:  # no target counts: 0/0 would be NaN, and weight decay alone is no step
+        return loss, torch.zeros((), device=device)
+    for batch in step.micro_batches:
+        with autocast(device, precision):
+            share = loss_of(*to_device(batch, device)) / step.weight_sum
+        share.backward()
+        loss += share.detach()
+    sum_gradients(model)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip if grad_clip > 0 else float("inf"))
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss, norm
+
+
+def prefetched(items: Iterable[T]) -> Iterator[T]:
+    """The same items; the next one is made by a thread while the current one is used."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, source, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, source, end)
+            yield item  # type: ignore[misc]
