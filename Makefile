@@ -20,7 +20,7 @@ install: .venv/.installed
 demo: install
 	$(BIN)/python data/prepare.py --run $(RUN)
 	$(BIN)/python tokenizer/train.py --run $(RUN)
-	$(BIN)/torchrun --standalone train.py --run $(RUN) --epochs 3
+	$(BIN)/torchrun --standalone train.py --run-name $(RUN) --epochs 3
 	$(BIN)/python eval/compare.py ckpt1 ckpt3 --run $(RUN)
 	$(BIN)/python chat.py ckpt3 --run $(RUN) --question 'What does `os.path.join` do?'
 	@echo

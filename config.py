@@ -116,7 +116,7 @@ def load_command(
     return config
 
 
-_RUN_HELP = "name of the folder under runs/ (default: the configuration file's name, else 'default')"
+_RUN_HELP = "folder under runs/ (default: the configuration file's name, else 'default'); behind torchrun: --run-name"
 
 
 def _checked_sections(path: Path, values: dict[str, Any], config: Config) -> dict[str, dict[str, Any]]:
@@ -168,7 +168,7 @@ def _checked(path: Path, where: str, cls: type, values: dict[str, Any]) -> dict[
 def _one_line(message: str, dash: str) -> str:
     """jsonargparse's message (several lines, Python type names) as one line for a user."""
     key = re.search(r'[Kk]ey "?([\w.]+)"?', message)
-    got = re.search(r"Got value: (.*)", message)
+    got = re.search(r"(?:Got|Given) value: (.*)", message)
     section, _, name = key.group(1).rpartition(".") if key else ("", "", "")
     cls = [c for s, c in SECTIONS.items() if section in ("", s) and name in typing.get_type_hints(c)]
     if not cls and name in typing.get_type_hints(SourceConfig):
@@ -190,11 +190,13 @@ def _type_name(hint: Any) -> str:
 
 
 def _underscored(word: str) -> str:
-    """--seq-len=5 -> --seq_len=5: dashes and underscores are the same in flags."""
+    """--seq-len=5 -> --seq_len=5: dashes and underscores are the same in flags; --run-name is another word for --run."""
     if not re.match(r"--[A-Za-z]", word):
         return word
     name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
+    name = name[2:].replace("-", "_")
+    # Before Python 3.12 torchrun refuses `torchrun train.py --run x`: it reads --run as short for its own --run-path.
+    return "--" + ("run" if name == "run_name" else name) + equals + value
 
 
 def _early(argv: list[str], name: str) -> str | None:

@@ -40,7 +40,7 @@ def claim(name: str, sections: Mapping[str, Any]) -> Path:
     folder = run_folder(name)
     recorded = read_config(folder / "config.toml") if (folder / "config.toml").exists() else {}
     for names, output in STAGES.values():
-        if not (folder / output).exists():
+        if not recorded or not (folder / output).exists():
             continue
         for section in names:
             difference = _difference(recorded.get(section), _plain(sections[section]), FREE_KEYS.get(section, set()))
@@ -106,7 +106,7 @@ def find_checkpoint(name: str, run: str | None = None) -> Path:
 
 def relative_source(path: str, base: Path, folder: Path) -> str:
     """A source's path as config.toml in `folder` writes it: relative where it stays inside the working folder."""
-    if path.startswith(("$", "/")):
+    if path.startswith(("$", "/", "~", "python:")):
         return path
     absolute = (base / path).absolute()
     inside = absolute.is_relative_to(Path.cwd())

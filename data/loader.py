@@ -128,13 +128,3 @@ def batches(
         ]
         item = Step(micro, float(row_weight[rows].sum()), int(row_targets[rows].sum()))
         yield item, {"epoch": state["epoch"], "step": step + 1}
-
-
-def evaluation_batches(
-    tokens: Tokens, seq_len: int, num_rows: int, rank: int = 0, world_size: int = 1
-) -> Iterator[Batch]:
-    """Every document once, packed in its fixed order, weights 1; each rank gets its own share of the batches."""
-    plan = pack(tokens.lengths, seq_len)
-    for i, first in enumerate(range(0, len(plan), num_rows)):
-        if i % world_size == rank:
-            yield assemble(plan, np.arange(first, min(first + num_rows, len(plan))), tokens, num_rows=num_rows)

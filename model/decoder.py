@@ -15,15 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.attention import Cache, attend, build_mask
+from model.attention import Cache, Mask, attend, build_mask
 from model.config import Shape
+from model.precision import compute_dtype
 
 INIT_STD = 0.02
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last dimension, in float32 whatever comes in (Zhang and Sennrich,
-    2019)."""
+    """x / rms(x) * weight over the last dimension, in float32 whatever comes in (Zhang and Sennrich, 2019).
+
+    Under autocast the result has autocast's precision already: else each of the projections that it feeds would
+    make and keep a rounded copy of its own.
+    """
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -31,7 +35,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).type_as(x)
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(compute_dtype(x))
 
 
 def rotation(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -60,7 +64,7 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(E, shape.norm_eps)
         self.k_norm = RMSNorm(E, shape.norm_eps)
 
-    def forward(self, x_BTD: Tensor, cos_sin: tuple[Tensor, Tensor], mask, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, cos_sin: tuple[Tensor, Tensor], mask: Mask, cache: Cache | None) -> Tensor:
         heads = (*x_BTD.shape[:2], -1, self.head_dim)
         q_BHTE = self.q_norm(self.q_proj(x_BTD).view(heads)).transpose(1, 2)
         k_BKTE = self.k_norm(self.k_proj(x_BTD).view(heads)).transpose(1, 2)
@@ -94,7 +98,7 @@ class Layer(nn.Module):
         self.mlp = FeedForward(shape)
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, x_BTD: Tensor, cos_sin: tuple[Tensor, Tensor], mask, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, cos_sin: tuple[Tensor, Tensor], mask: Mask, cache: Cache | None) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), cos_sin, mask, cache))
         return x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
 
@@ -149,13 +153,13 @@ class Decoder(nn.Module):
         cache: the row goes on where the cache ends; positions and mask are then the cache's.
         """
         T = ids_BT.shape[1]
-        mask: object
+        mask: Mask
         if cache is not None:
             assert positions_BT is None, "a cache knows its positions"
             assert documents_BT is None, "a cache holds one document a row"
-            positions_BT, mask = cache.positions(T), cache.mask(T)
+            positions_BT, mask = cache.positions(T), cache.mask(T, compute_dtype(self.head))
         else:
-            mask = build_mask(documents_BT, self.flex_attention)
+            mask = build_mask(documents_BT, compute_dtype(self.head), self.flex_attention)
             if positions_BT is None:
                 positions_BT = torch.arange(T, device=ids_BT.device)[None]
         cos_sin = rotation(positions_BT, self.shape.head_dim, self.shape.rope_theta)

@@ -71,7 +71,7 @@ def main() -> None:
         prepare_run(config)
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {Path('runs') / config.run / 'tokenizer'}")
-    print(f"next: torchrun train.py --run {config.run} --epochs 10")
+    print(f"next: torchrun train.py --run-name {config.run} --epochs 10")
 
 
 if __name__ == "__main__":

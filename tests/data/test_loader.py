@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.loader import IGNORE, assemble, batches, epoch_plan, evaluation_batches, row_weights
+from data.loader import IGNORE, assemble, batches, epoch_plan, row_weights
 from data.packing import pack
 from data.tokens import INDEX_SCHEMA, Tokens, from_index
 
@@ -125,10 +125,3 @@ def test_a_source_of_weight_two_and_a_half_is_seen_so_often() -> None:
     assert (seen[0::2] == 1).all()
     assert set(seen[1::2]) == {2, 3}
     assert 2.3 < seen[1::2].mean() < 2.7
-
-
-def test_evaluation_sees_every_document_once_whatever_the_batch_size() -> None:
-    tokens = make_tokens(np.random.default_rng(2).integers(2, 60, size=40).tolist())
-    for num_rows in (1, 3, 100):
-        owners = np.concatenate([b.owners[b.owners >= 0] for b in evaluation_batches(tokens, 16, num_rows)])
-        assert (np.bincount(owners) == tokens.lengths - 1).all()

@@ -1,0 +1,136 @@
+"""Per-row repairs and checks, what makes two documents equal, and the seam for cleaning that must be fitted on train.
+
+The order is the invariant: ROW_STEPS see one row and nothing else, so they run before the split. A step that learns from
+many rows (what is boilerplate, which template is overused) is a FittedStep: it is fitted on the training split alone,
+applied to all three, and `drop_equal_to_train` then removes from val and test what the step made equal to a training row.
+
+A step is a function of a row; it may repair the row in place, and returns None or (reason, detail) for quarantine.
+Nothing is repaired yet: text reaches the splits byte for byte.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from data.readers import Row
+
+Verdict = tuple[str, str] | None  # None: the row stays; else reason and detail
+CONTENT = ("text", "context", "question", "answer")
+
+
+def content_bytes(row: Row) -> int:
+    """UTF-8 bytes of everything in the row that a model will read."""
+    return sum(len(row[name].encode()) for name in CONTENT if row[name])
+
+
+def content_id(row: Row) -> str:
+    """Names a document by its content: 32 hex digits; where it was found plays no part."""
+    return _hash(row["kind"], *(row[name] for name in CONTENT))
+
+
+def equality_key(row: Row) -> str:
+    """Equal for documents that differ in Unicode composition (NFC) or in the amount of white space, and in nothing else.
+
+    Case and punctuation count: `print(X)` and `print(x)` are two programs. Grouping looks less closely.
+    """
+    return _hash(row["kind"], *(normal(row[name]) if row[name] else None for name in CONTENT))
+
+
+def normal(text: str) -> str:
+    """NFC, every run of white space one space, none at the ends."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _hash(*fields: str | None) -> str:
+    digest = hashlib.sha256()
+    for field in fields:  # the length in front: ("a", "bc") is not ("ab", "c")
+        content = b"" if field is None else field.encode()
+        digest.update(b"-" if field is None else b"%d:" % len(content))
+        digest.update(content)
+    return digest.hexdigest()[:32]
+
+
+# -- steps before the split: one row each
+
+
+def empty(row: Row, min_bytes: int) -> Verdict:
+    """A question, an answer or a text of white space only."""
+    for name in ("text",) if row["kind"] == "text" else ("question", "answer"):
+        if not (row[name] or "").strip():
+            return "empty", f"{name} is empty"
+    return None
+
+
+def too_short(row: Row, min_bytes: int) -> Verdict:
+    """Less content than `min_bytes` in all fields together."""
+    size = sum(len(row[name].strip().encode()) for name in CONTENT if row[name])
+    return ("too_short", f"{size} bytes, the least is {min_bytes}") if size < min_bytes else None
+
+
+ROW_STEPS: dict[str, Callable[[Row, int], Verdict]] = {"empty": empty, "too_short": too_short}
+
+
+def clean_row(row: Row, min_bytes: int, skip: list[str] | None = None) -> Row:
+    """Run the steps on a row that has no reason yet; then it has its id and size. Returns the row."""
+    for name, step in ROW_STEPS.items():
+        if row["reason"] is None and name not in (skip or []) and (verdict := step(row, min_bytes)):
+            row["reason"], row["detail"] = verdict
+    return finish(row)
+
+
+def finish(row: Row) -> Row:
+    """Set what follows from the content: id, n_bytes, and the key of equality."""
+    row["id"], row["n_bytes"] = content_id(row), content_bytes(row)
+    row["key"] = equality_key(row) if row["reason"] is None else ""
+    return row
+
+
+# -- steps after the split: fitted on train
+
+
+class FittedStep(NamedTuple):
+    """`fit` sees the training rows; `apply` gets a row of any split and what `fit` returned."""
+
+    name: str
+    fit: Callable[[list[Row]], Any]
+    apply: Callable[[Row, Any], Verdict]
+
+
+FITTED_STEPS: list[FittedStep] = []
+
+
+def run_fitted_steps(splits: dict[str, list[Row]], steps: list[FittedStep]) -> list[Row]:
+    """Fit each step on train, apply it to all splits (in place). Returns the rows that it rejects."""
+    rejected: list[Row] = []
+    for step in steps:
+        fitted = step.fit(splits["train"])
+        for name, rows in splits.items():
+            kept = []
+            for row in rows:
+                verdict = step.apply(row, fitted)
+                if verdict:
+                    row["reason"], row["detail"] = verdict
+                finish(row)
+                (rejected if verdict else kept).append(row)
+            splits[name] = kept
+    return rejected
+
+
+def drop_equal_to_train(splits: dict[str, list[Row]]) -> list[Row]:
+    """Take from val and test each row that equals a row of train (and from test one that equals a row of val)."""
+    rejected: list[Row] = []
+    seen: dict[str, str] = {}
+    for name in ("train", "val", "test"):
+        kept = []
+        for row in splits[name]:
+            other = seen.get(row["key"])
+            if other is None or other == name:
+                kept.append(row)
+            else:
+                row["reason"] = f"equal_to_{other}"
+                row["detail"] = f"after cleaning, this row of {name} equals one of {other}"
+                rejected.append(row)
+            seen.setdefault(row["key"], name)
+        splits[name] = kept
+    return rejected

@@ -1,0 +1,232 @@
+"""Which documents belong together: exact duplicates, and groups that must not stand on two sides of the split.
+
+    documents -> 1. exact duplicates out (equality_key; the smallest by content stays)
+              -> 2. links: same `group` value | same question, context or answer | near duplicates
+              -> 3. groups: the connected components of the links (union-find)
+
+Same field: at least 50 bytes long, and in no more rows than `shared_limit` allows; a stock phrase in thousands of rows
+("true", one instruction for all) must not make one group of the corpus. Compared after NFC, case folding and with every
+run of white space as one space.
+Near duplicates: Jaccard similarity of word 3-grams (question + answer, or the text) of at least 0.8. Candidates come
+from MinHash (100 hashes as 20 bands of 5: a pair at 0.8 is found with probability 0.9996), each is verified on the true
+sets. In a bucket of more than 64 documents a document is compared with its 16 neighbours by size only.
+Documents enter sorted by content, so nothing depends on the order of files, or on threads.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from data.clean import normal
+
+SHARED_MIN_BYTES = 50
+NGRAM, NUM_HASHES, BANDS = 3, 100, 20
+JACCARD = 0.8
+BUCKET_ALL_PAIRS, BUCKET_NEIGHBOURS = 64, 16
+CHUNK = 4096
+
+# Scripts that put no spaces between words: each character is a word.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
+
+def words(text: str) -> list[str]:
+    """Case-folded words without punctuation; where a text has none (only signs), its characters."""
+    return _WORD.findall(text.casefold()) or [*"".join(text.split())]
+
+
+def drop_exact(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Split sorted documents into the first of each `key` and the others, which name the one that stays in `detail`."""
+    first: dict[str, int] = {}
+    keys = table["key"].to_pylist()
+    stays = np.array([first.setdefault(key, i) == i for i, key in enumerate(keys)], dtype=bool)
+    keepers = [first[key] for key, stay in zip(keys, stays, strict=True) if not stay]
+    copies = table.filter(pa.array(~stays))
+    origins = table["origin"].take(pa.array(keepers, pa.int64())).to_pylist()
+    reasons = pa.array(["exact_duplicate"] * len(copies), pa.large_string())
+    details = pa.array([f"equals {origin}" for origin in origins], pa.large_string())
+    copies = copies.set_column(copies.schema.get_field_index("reason"), "reason", reasons)
+    copies = copies.set_column(copies.schema.get_field_index("detail"), "detail", details)
+    return table.filter(pa.array(stays)), copies
+
+
+def shared_limit(num_rows: int) -> int:
+    """Most rows that a shared field may occur in to link them: 1%, but at least 20, and of few rows at most half.
+
+    1% alone would link nothing in a corpus of less than 200 rows.
+    """
+    return max(num_rows // 100, min(20, num_rows // 2))
+
+
+class Groups:
+    """Union-find over N documents; a group is known by its smallest member."""
+
+    def __init__(self, num: int) -> None:
+        self.parent = list(range(num))
+
+    def find(self, i: int) -> int:
+        while self.parent[i] != i:
+            self.parent[i] = self.parent[self.parent[i]]
+            i = self.parent[i]
+        return i
+
+    def join(self, i: int, j: int) -> None:
+        i, j = sorted((self.find(i), self.find(j)))
+        self.parent[j] = i
+
+    def labels(self) -> np.ndarray:
+        """int64 (N,): each document's group."""
+        return np.array([self.find(i) for i in range(len(self.parent))], dtype=np.int64)
+
+
+def group_documents(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Group documents, which are sorted by content. Returns (groups, near duplicates): int64 (N,), labels of both."""
+    groups = Groups(len(table))
+    limit = shared_limit(sum(kind == "qa" for kind in table["kind"].to_pylist()))
+    for name in ("question", "context", "answer"):
+        _join_equal(groups, _shared_keys(table[name]), limit)
+    _join_equal(groups, [value and value.encode() for value in table["group"].to_pylist()], len(table))
+    near = Groups(len(table))
+    for i, j in near_duplicates(compared_texts(table)):
+        near.join(i, j)
+        groups.join(i, j)
+    return groups.labels(), near.labels()
+
+
+def compared_texts(table: pa.Table) -> Iterator[str]:
+    """What near duplicates are judged by: the text, or question and answer."""
+    for batch in table.select(["text", "question", "answer"]).to_batches(max_chunksize=CHUNK):
+        for row in batch.to_pylist():
+            yield row["text"] if row["text"] is not None else f"{row['question']}\n{row['answer']}"
+
+
+def _shared_keys(column: pa.ChunkedArray) -> list[bytes | None]:
+    keys: list[bytes | None] = []
+    for value in column.to_pylist():
+        folded = normal(value).casefold().encode() if value else b""
+        keys.append(hashlib.blake2b(folded, digest_size=16).digest() if len(folded) >= SHARED_MIN_BYTES else None)
+    return keys
+
+
+def _join_equal(groups: Groups, keys: list[bytes | None], limit: int) -> None:
+    """Link the documents of each key that at most `limit` documents have."""
+    members: dict[bytes, list[int]] = {}
+    for i, key in enumerate(keys):
+        if key is not None:
+            members.setdefault(key, []).append(i)
+    for rows in members.values():
+        if 1 < len(rows) <= limit:
+            for row in rows[1:]:
+                groups.join(rows[0], row)
+
+
+# -- near duplicates
+
+
+def near_duplicates(texts: Iterator[str]) -> list[tuple[int, int]]:
+    """Verified pairs whose word 3-grams have a Jaccard similarity of at least 0.8; not all of a cluster's pairs."""
+    shingles, signatures = _sketch(texts)
+    linked = Groups(len(shingles))
+    pairs: list[tuple[int, int]] = []
+    refused: set[tuple[int, int]] = set()
+    sizes = np.array([len(shingle) for shingle in shingles])
+    width = NUM_HASHES // BANDS
+    for band in tqdm(range(BANDS), desc="near duplicates", unit="band", leave=False):
+        for bucket in _buckets(signatures[:, band * width : (band + 1) * width]):
+            for i, j in _candidates(bucket, sizes):
+                if linked.find(i) == linked.find(j) or (i, j) in refused:
+                    continue
+                if similarity(shingles[i], shingles[j]) >= JACCARD:
+                    linked.join(i, j)
+                    pairs.append((i, j))
+                else:
+                    refused.add((i, j))
+    return pairs
+
+
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Jaccard similarity of two sorted sets."""
+    if min(len(a), len(b)) < JACCARD * max(len(a), len(b)):  # cannot reach it
+        return 0.0
+    common = len(np.intersect1d(a, b, assume_unique=True))
+    return common / (len(a) + len(b) - common)
+
+
+def _sketch(texts: Iterator[str]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Each document's set of shingles (sorted uint64), and all MinHash signatures, uint32 (N, NUM_HASHES)."""
+    vocabulary: dict[str, int] = {}
+    shingles: list[np.ndarray] = []
+    signatures = [np.zeros((0, NUM_HASHES), np.uint32)]
+    chunk: list[str] = []
+
+    def flush() -> None:
+        if chunk:
+            signatures.append(_minhash(chunk))
+            chunk.clear()
+
+    size = 0
+    for text in tqdm(texts, desc="sketching documents", unit="doc", leave=False):
+        found = words(text)
+        ids = np.array([vocabulary.setdefault(word, len(vocabulary)) for word in found], dtype=np.uint64)
+        shingles.append(np.unique(_ngrams(ids)))
+        chunk.append(" ".join(found))
+        size += len(text)
+        if len(chunk) == CHUNK or size > 1 << 24:
+            flush()
+            size = 0
+    flush()
+    return shingles, np.concatenate(signatures)
+
+
+def _ngrams(ids: np.ndarray) -> np.ndarray:
+    """One uint64 a shingle: 21 bits a word is exact up to two million words; beyond, a collision is one in 2^63."""
+    n = min(NGRAM, len(ids))
+    if n == 0:
+        return ids
+    with np.errstate(over="ignore"):
+        total = ids[: len(ids) - n + 1].copy()
+        for k in range(1, n):
+            total = total * np.uint64(2097169) + ids[k : len(ids) - n + 1 + k]
+    return total
+
+
+def _minhash(texts: list[str]) -> np.ndarray:
+    """MinHash signatures by daft, uint32 (N, NUM_HASHES)."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    import daft
+
+    column = daft.col("text").minhash(num_hashes=NUM_HASHES, ngram_size=NGRAM, seed=1, hash_function="xxhash")
+    frame = daft.from_pydict({"row": list(range(len(texts))), "text": texts}).select(daft.col("row"), column.alias("h"))
+    result = frame.to_arrow().sort_by("row")
+    flat = result["h"].combine_chunks().flatten().to_numpy()
+    return flat.reshape(len(texts), NUM_HASHES)
+
+
+def _buckets(band: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows that are equal in all columns of a band, two or more at a time, ascending."""
+    if len(band) == 0:
+        return
+    keys = np.ascontiguousarray(band).view(np.dtype((np.void, band.dtype.itemsize * band.shape[1]))).ravel()
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.append(keys[order][1:] != keys[order][:-1], True)) + 1
+    start = 0
+    for end in ends:
+        if end - start > 1:
+            yield order[start:end]
+        start = end
+
+
+def _candidates(bucket: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """All pairs of a small bucket; of a large one each document with its neighbours by size."""
+    if len(bucket) > BUCKET_ALL_PAIRS:
+        bucket = bucket[np.argsort(sizes[bucket], kind="stable")]
+    reach = len(bucket) if len(bucket) <= BUCKET_ALL_PAIRS else BUCKET_NEIGHBOURS
+    rows = bucket.tolist()
+    for k, i in enumerate(rows):
+        for j in rows[k + 1 : k + 1 + reach]:
+            yield (i, j) if i < j else (j, i)

@@ -1,0 +1,40 @@
+"""The [eval] section. No torch here: every command reads it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import UserError
+
+
+@dataclass
+class EvalConfig:
+    """The [eval] section.
+
+    Args:
+        documents: most held-out documents to evaluate, whole groups in an order that seed decides; 0 for all
+        resamples: resamples of the bootstrap behind each interval
+        seed: which documents, resamples and questions are drawn
+        num_answers: questions (or beginnings of texts) that each checkpoint answers greedily
+        max_new_tokens: longest answer, in tokens
+        batch_rows: rows of seq_len tokens per forward pass; by default about 16,384 tokens
+        precision: fp32, or bf16 autocast: faster on hardware for it, figures move by about 0.1%
+        device: auto takes cuda, else mps, else cpu
+    """
+
+    documents: int = 5000
+    resamples: int = 10_000
+    seed: int = 0
+    num_answers: int = 8
+    max_new_tokens: int = 128
+    batch_rows: int | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name, least in (("documents", 0), ("seed", 0), ("num_answers", 0), ("max_new_tokens", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} {getattr(self, name)}: must be {least} or more")
+        if self.resamples < 1000:
+            raise UserError(f"resamples {self.resamples}: must be 1000 or more, or the interval's ends are noise")
+        if self.batch_rows is not None and self.batch_rows < 1:
+            raise UserError(f"batch_rows {self.batch_rows}: must be 1 or more")

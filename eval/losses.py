@@ -1,0 +1,151 @@
+"""What each held-out document costs a model: nats by part, bytes by part, and bits per byte.
+
+  1. documents are packed into rows as in training (`data/packing.py`): every token but bos is a target exactly once
+  2. the model gives each target its nats
+  3. nats are summed in float64 per document and role (marker, text, context, question, answer); bytes of each part come
+     from the corpus' text, never from decoded tokens
+  4. `summary` divides sums by sums: no mean of means
+
+bits per byte = nats of content tokens / ln 2 / UTF-8 bytes of that content. Markers, eos among them, are in neither;
+they count in the loss per token, which depends on the tokenizer, as bits per byte does not.
+Also what train.py validates with, so it imports nothing that is only needed to read files.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data.loader import assemble
+from data.packing import pack
+from data.tokens import Tokens
+from model.decoder import Decoder
+from model.loss import token_nll
+from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, IN_TEXT, MARKER, ROLE_NAMES, roles
+
+CONTENT = (IN_TEXT, IN_CONTEXT, IN_QUESTION, IN_ANSWER)
+RESPONSES = (IN_TEXT, IN_ANSWER)  # what is trained on where the prompt's loss weight is 0
+ROWS_TOKENS = 16_384  # tokens of a forward pass by default: 4,096 and 65,536 were within 10% on two CPU cores
+ROLE_SLICE = 1 << 22  # tokens whose roles are found at a time: about 100 MB of temporary arrays
+
+
+@dataclass
+class DocumentLosses:
+    """Sums per document (N) and role (5 columns, `tokenizer.template.ROLE_NAMES`); column 0, markers, has no bytes."""
+
+    nats: np.ndarray  # float64 (N, 5)
+    num_targets: np.ndarray  # int64 (N, 5)
+    num_bytes: np.ndarray  # int64 (N, 5) UTF-8 bytes in the corpus, known without any forward pass
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> "DocumentLosses":
+        """Apply `function` (a sum over ranks) to what ranks share out; bytes are the same on every rank."""
+        targets = function(self.num_targets.astype(np.float64))  # float64 holds counts to 2**53
+        return replace(self, nats=function(self.nats), num_targets=np.asarray(targets).astype(np.int64))
+
+    def select(self, documents: np.ndarray) -> "DocumentLosses":
+        """The same for some documents (indices or a mask)."""
+        return DocumentLosses(self.nats[documents], self.num_targets[documents], self.num_bytes[documents])
+
+    def bits(self, parts: Sequence[int] = CONTENT) -> np.ndarray:
+        """Bits of each document's content, float64 (N,)."""
+        return self.nats[:, list(parts)].sum(axis=1) / math.log(2)
+
+    def bytes(self, parts: Sequence[int] = CONTENT) -> np.ndarray:
+        """Bytes of each document's content, int64 (N,)."""
+        return self.num_bytes[:, list(parts)].sum(axis=1)
+
+    def bits_per_byte(self, parts: Sequence[int] = CONTENT) -> float | None:
+        """Bits of all documents / bytes of all documents; None where there are no bytes."""
+        total = int(self.bytes(parts).sum())
+        return float(self.bits(parts).sum()) / total if total else None
+
+
+@torch.no_grad()
+def document_losses(
+    model: Decoder,
+    tokens: Tokens,
+    seq_len: int,
+    device: torch.device | str = "cpu",
+    batch_rows: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    progress: str | None = None,
+) -> DocumentLosses:
+    """Losses of every document; a rank of several gets its share of the rows, to be summed over ranks with `map`.
+
+    Runs under the caller's autocast. The model's mode (train or eval) is put back as it was. `progress`: label of a bar.
+    """
+    batch_rows = batch_rows or max(1, ROWS_TOKENS // seq_len)
+    plan = pack(tokens.lengths, seq_len)
+    role_of = document_roles(tokens)
+    nats = np.zeros((len(tokens), len(ROLE_NAMES)))
+    counts = np.zeros((len(tokens), len(ROLE_NAMES)), dtype=np.int64)
+    first_rows = range(rank * batch_rows, len(plan), world_size * batch_rows)
+    was_training = model.training
+    model.eval()
+    try:
+        for first in tqdm(first_rows, desc=progress, unit=" batches", disable=progress is None, leave=False):
+            rows = np.arange(first, min(first + batch_rows, len(plan)))
+            batch = assemble(plan, rows, tokens)
+            ids, targets, positions, documents = (
+                torch.from_numpy(array).to(device)
+                for array in (batch.ids, batch.targets, batch.positions, batch.documents)
+            )
+            nll = token_nll(model(ids, positions, documents), model.head, targets).cpu().numpy()
+            used = batch.documents >= 0
+            piece = (plan.row_starts[rows][:, None] + batch.documents)[used]
+            owner = batch.owners[used]
+            role = role_of[tokens.offsets[owner] + plan.starts[piece] + batch.positions[used] + 1]
+            np.add.at(nats, (owner, role), nll[used].astype(np.float64))
+            np.add.at(counts, (owner, role), 1)
+    finally:
+        model.train(was_training)
+    return DocumentLosses(nats, counts, content_bytes(tokens))
+
+
+def document_roles(tokens: Tokens) -> np.ndarray:
+    """Role of every token, uint8, one a token; read in slices of whole documents."""
+    found = np.empty(len(tokens.ids), dtype=np.uint8)
+    first = 0
+    while first < len(tokens):
+        end = max(first + 1, int(np.searchsorted(tokens.offsets, tokens.offsets[first] + ROLE_SLICE)))
+        here = slice(int(tokens.offsets[first]), int(tokens.offsets[end - 1] + tokens.lengths[end - 1]))
+        found[here] = roles(tokens.ids[here])
+        first = end
+    return found
+
+
+def content_bytes(tokens: Tokens) -> np.ndarray:
+    """UTF-8 bytes of each document's parts as they stand in the corpus, int64 (N, 5)."""
+    columns = [tokens.table[f"bytes_{name}"].to_numpy() for name in ROLE_NAMES if name != ROLE_NAMES[MARKER]]
+    return np.stack([np.zeros(len(tokens), dtype=np.int64), *columns], axis=1).astype(np.int64)
+
+
+def summary(losses: DocumentLosses) -> dict[str, Any]:
+    """Figures over all documents, each a sum over a sum, and on how much data they rest.
+
+    bits_per_byte: all content; bpb_text, bpb_context, bpb_question, bpb_answer: that part alone (None where there is
+    none), with documents_*, tokens_*, bytes_*; loss: nats per target, markers and eos included; perplexity = exp(loss).
+    """
+    num_targets = int(losses.num_targets.sum())
+    assert num_targets > 0, "a split without targets cannot be evaluated"
+    loss = float(losses.nats.sum()) / num_targets
+    figures: dict[str, Any] = {
+        "bits_per_byte": losses.bits_per_byte(),
+        "loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),  # a diverged model's loss must not overflow
+        "num_documents": len(losses.nats),
+        "num_tokens": num_targets,
+        "num_bytes": int(losses.bytes().sum()),
+    }
+    for part in CONTENT:
+        name = ROLE_NAMES[part]
+        figures[f"bpb_{name}"] = losses.bits_per_byte([part])
+        figures[f"documents_{name}"] = int((losses.num_bytes[:, part] > 0).sum())
+        figures[f"tokens_{name}"] = int(losses.num_targets[:, part].sum())
+        figures[f"bytes_{name}"] = int(losses.num_bytes[:, part].sum())
+    return figures

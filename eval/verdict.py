@@ -1,0 +1,172 @@
+"""The comparison in words and as a table for a terminal: each figure with the data that it rests on."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
+from eval.held_out import HeldOut
+
+PARTS = ("question", "answer", "context", "text")
+PAIRS_SHOWN = 6  # all pairs of four checkpoints; of more, the best against each other one
+ANSWER_LINES = 160  # characters of an answer in the terminal; the page shows all of it
+
+
+def verdict(
+    a: str, b: str, totals: np.ndarray, figures_R2: np.ndarray, bytes_G: np.ndarray, basis: dict[str, int]
+) -> dict[str, Any]:
+    """One pair: delta_bpb = b - a (negative: b is better), its 95% interval, and what that means in words."""
+    effective = effective_groups(bytes_G)
+    low, high = interval(figures_R2[:, 1] - figures_R2[:, 0], effective)
+    delta = float(totals[1] - totals[0])
+    data = f"{basis['num_documents']:,} documents in {basis['num_groups']:,} groups"
+    better, worse = (b, a) if delta < 0 else (a, b)
+    first, second = sorted(float(total) for total in totals)
+    span = (low, high) if delta < 0 else (-high, -low)
+    figures = (
+        f"{first:.4f} against {second:.4f} bits per byte, difference {first - second:.4f} "
+        f"[{span[0]:.4f}, {span[1]:.4f}], {data}"
+    )
+    sure = enough(bytes_G)
+    if not sure:
+        what = f"cannot tell {better} from {worse}: {_too_little(bytes_G)}; {figures}"
+    elif low <= 0 <= high:
+        what = f"cannot tell {better} from {worse}, the interval holds 0: {figures}"
+    else:
+        what = f"{better} is better than {worse}: {figures}"
+    return {
+        "a": a,
+        "b": b,
+        "delta_bpb": delta,
+        "ci95": [low, high],
+        "better": better if sure and not low <= 0 <= high else None,
+        "verdict": what,
+        **basis,
+    }
+
+
+def _too_little(bytes_G: np.ndarray) -> str:
+    if len(bytes_G) < FEWEST_GROUPS:
+        return f"{len(bytes_G)} groups are too few ({FEWEST_GROUPS} or more are needed)"
+    share = float(bytes_G.max() / bytes_G.sum())
+    return f"the largest of {len(bytes_G)} groups holds {share:.0%} of the bytes"
+
+
+def comparability_notes(
+    documents: HeldOut, unknown: Sequence[str], one_tokenizer: bool, responses_only: bool, basis: dict[str, int]
+) -> list[str]:
+    """What a reader must know before trusting the figures."""
+    corpora = "corpus" if len(documents.corpora) == 1 else f"{len(documents.corpora)} corpora"
+    notes = [
+        f"judged on {basis['num_documents']:,} test documents in {basis['num_groups']:,} groups, "
+        f"{basis['num_bytes']:,} bytes, of {corpora} {', '.join(documents.corpora)}"
+    ]
+    if documents.num_removed:
+        notes.append(
+            f"{documents.num_removed:,} of {documents.num_found:,} test documents were removed: "
+            "a compared run trained on them, or on others of their group"
+        )
+    if documents.num_left_out:
+        notes.append(
+            f"{documents.num_left_out:,} more test documents were left out, by whole groups drawn by seed "
+            "(--documents 0 takes all)"
+        )
+    if unknown:
+        notes.append(
+            f"what {', '.join(unknown)} trained on is not on this machine: it may have seen these documents, "
+            "and then its figures are too good"
+        )
+    if responses_only:
+        notes.append(
+            "compared on answers and texts alone, because a compared checkpoint was trained on responses only: "
+            "bits per byte of questions and contexts are shown, and not part of the verdict"
+        )
+    if not one_tokenizer:
+        notes.append(
+            "perplexity and loss per token are NOT COMPARABLE here: the tokenizers differ, so a token is not the "
+            "same amount of text; bits per byte compare"
+        )
+    return notes
+
+
+def print_result(result: dict[str, Any], line: Callable[[str], None] = print) -> None:
+    """Table, verdicts and answers, at most 100 columns wide where names allow."""
+    checkpoints = result["checkpoints"]
+    for note in result["notes"]:
+        _wrapped(note, line)
+    line("")
+    for row in table_rows(result):
+        line(row)
+    line("")
+    for pair in shown_pairs(result):
+        _wrapped(pair["verdict"], line)
+    line("The intervals speak of other documents of this kind, not of runs with another seed.")
+    width = max(len(checkpoint["name"]) for checkpoint in checkpoints)
+    for number, item in enumerate(result["answers"], start=1):
+        asked = item["question"] if item["question"] is not None else item["beginning"]
+        line("")
+        line(f"{number}. {_short(asked)}")
+        line(f"   {'reference':<{max(width, 9)}}  {_short(item['reference'])}")
+        for said in item["answers"]:
+            end = "" if said["stopped"] else " (cut off)"
+            line(f"   {said['checkpoint']:<{max(width, 9)}}  {_short(said['text']) or '(empty)'}{end}")
+    if result["answers"]:
+        stops = "; ".join(
+            f"{checkpoint['name']} {sum(item['answers'][k]['stopped'] for item in result['answers'])}"
+            for k, checkpoint in enumerate(checkpoints)
+        )
+        line("")
+        line(f"answers that stopped by themselves, of {len(result['answers'])}: {stops}")
+
+
+def shown_pairs(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """All pairs where they are few, else those of the best checkpoint."""
+    if len(result["pairs"]) <= PAIRS_SHOWN:
+        return result["pairs"]
+    best = min(result["checkpoints"], key=lambda checkpoint: checkpoint["val_bpb"])["name"]
+    return [pair for pair in result["pairs"] if best in (pair["a"], pair["b"])]
+
+
+def table_rows(result: dict[str, Any]) -> list[str]:
+    """Aligned rows: a checkpoint each, then documents, tokens and bytes under the columns that rest on them."""
+    checkpoints = result["checkpoints"]
+    parts = [part for part in PARTS if checkpoints[0][f"bytes_{part}"]]
+    if len(parts) == 1:
+        parts = []  # it would repeat the first column
+    mark = "" if result["perplexity_comparable"] else " *"
+    head = ["", "bits per byte", "95% interval", *parts, f"loss{mark}", f"perplexity{mark}", "tokens"]
+    rows = [head]
+    for each in checkpoints:
+        low, high = each["val_bpb_ci95"]
+        figures = [f"{each[f'bpb_{part}']:.4f}" for part in parts]
+        rows.append(
+            [each["name"], f"{each['val_bpb']:.4f}", f"{low:.4f} - {high:.4f}", *figures, f"{each['val_loss']:.4f}{mark}",
+             f"{each['val_ppl']:.2f}{mark}", f"{each['num_tokens']:,}"]
+        )  # fmt: skip
+    for what, name in (("documents", "num_documents"), ("bytes", "num_bytes")):
+        first = checkpoints[0]
+        total = f"{result['held_out'][name]:,}"
+        counts = [f"{first[f'{what}_{part}']:,}" for part in parts]
+        every = f"{first[name]:,}" if what == "documents" else ""
+        rows.append([f"  on {what}", total, "", *counts, every, every, every])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    if mark:
+        lines.append("* not comparable: the tokenizers differ")
+    return lines
+
+
+def _short(text: str, length: int = ANSWER_LINES) -> str:
+    """One line, whatever is in it: control characters of a corpus must not reach the terminal."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
+def _wrapped(text: str, line: Callable[[str], None]) -> None:
+    for each in textwrap.wrap(text, 100, subsequent_indent="  ", break_long_words=False):
+        line(each)

@@ -1,0 +1,113 @@
+"""One configuration: file and flags agree on names and types, and every mistake is one line that names its place."""
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from common.runs import read_config
+from config import Config, load_command
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def load(*argv: str, toml: str | None = None, section: str = "train") -> Config:
+    if toml is None:
+        return load_command(section, argv=list(argv))
+    Path("my.toml").write_text(toml)
+    return load_command(section, argv=["--config", "my.toml", *argv])
+
+
+def test_without_a_file_and_flags_everything_has_a_default() -> None:
+    config = load()
+    assert config.run == "default"
+    assert config.source == []
+    assert config.train.epochs == 10
+
+
+def test_own_section_is_flat_others_are_dotted_and_flags_override_the_file() -> None:
+    config = load("--epochs", "5", "--model.seq-len", "64", toml="[train]\nepochs = 3\nlr = 1\n[model]\npreset = 'small'")
+    assert (config.train.epochs, config.train.lr) == (5, 1.0)
+    assert (config.model.preset, config.model.seq_len) == ("small", 64)
+    assert config.run == "my"
+    assert config.base == Path(".")
+
+
+@pytest.mark.parametrize("flag", ["--batch_tokens", "--batch-tokens", "--batch-tokens="])
+def test_dashes_and_underscores_are_the_same_in_flags(flag: str) -> None:
+    argv = [flag + "4096"] if flag.endswith("=") else [flag, "4096"]
+    assert load(*argv).train.batch_tokens == 4096
+
+
+def test_run_name_is_another_word_for_run() -> None:
+    """torchrun on Python 3.11 takes `--run` behind the script for an abbreviation of its own --run-path."""
+    assert load("--run-name", "a").run == load("--run", "a").run == "a"
+
+
+def test_sources_are_read_in_order_with_their_types() -> None:
+    config = load(toml="[[source]]\npath = 'a.csv'\nquestion = 'q'\nanswer = 'a'\n[[source]]\npath = 'b.txt'\nkind = 'text'\nweight = 2")
+    assert [(s.path, s.kind, s.weight) for s in config.source] == [("a.csv", "qa", 1.0), ("b.txt", "text", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("argv", "toml", "said"),
+    [
+        (["--epochs", "ten"], None, "--epochs: expected a whole number, got 'ten'"),
+        (["--epochs", "0"], None, "epochs 0: must be more than 0"),
+        (["--epochs", "2.5"], None, "--epochs: expected a whole number, got '2.5'"),
+        (["--precision", "fp16"], None, "--precision: expected one of auto, bf16, fp32, got 'fp16'"),
+        (["--model.seq_len", "x"], None, "--model.seq_len: expected a whole number, got 'x'"),
+        (["--bogus", "1"], None, "--bogus"),
+        (["--epoch", "1"], None, "--epoch"),
+        (["stray"], None, "stray"),
+        ([], "[train]\nepochs = 'ten'", "my.toml: [train] epochs: expected a whole number, got 'ten'"),
+        ([], "[train]\nepochs = '3'", "my.toml: [train] epochs: expected a whole number, got '3'"),
+        ([], "[train]\nepochs = true", "my.toml: [train] epochs: expected a whole number, got"),
+        ([], "[train]\nepoch = 3", "my.toml: [train] unknown key 'epoch'"),
+        ([], "[trian]\nepochs = 3", "my.toml: unknown section or key 'trian'"),
+        ([], "epochs = 3", "my.toml: unknown section or key 'epochs'"),
+        ([], "train = 3", "my.toml: 'train' is a section"),
+        ([], "[source]\npath = 'a.csv'", "[[source]], with two brackets"),
+        ([], "[[source]]\npath = 'a.csv'\nkind = 'qa'\nquestion = 'q'\nanswer = 'a'\nwieght = 2", "[[source]] number 1 unknown key 'wieght'"),
+        ([], "[train\n", "my.toml: not valid TOML"),
+        (["--config", "missing.toml"], None, "missing.toml: no such configuration file"),
+        (["--run", "../up"], None, "--run '../up'"),
+        (["--lr", "1e-3", "--min_lr", "1"], None, "min_lr 1.0: is more than lr 0.001"),
+        (["--lr", "nan"], None, "--lr: expected a number, got 'nan'"),
+        ([], "[train]\nlr = nan", "lr nan: must be more than 0"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_that_names_its_place(argv: list[str], toml: str | None, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(*argv, toml=toml)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_remembers_its_settings() -> None:
+    load("--run", "a", "--lr", "0.5", toml="[train]\nepochs = 3").claim()
+    assert read_config(Path("runs/a/config.toml"))["train"]["lr"] == 0.5
+    again = load_command("train", argv=["--run", "a"])
+    assert (again.train.epochs, again.train.lr) == (3, 0.5)
+
+
+def test_relative_sources_still_point_to_their_files_from_the_runs_own_config() -> None:
+    Path("sub").mkdir()
+    Path("sub/my.toml").write_text("[[source]]\npath = 'd/a.csv'\nquestion = 'q'\nanswer = 'a'")
+    load_command("train", argv=["--config", "sub/my.toml", "--run", "a"]).claim()
+    again = load_command("train", argv=["--run", "a"])
+    assert (again.base / again.source[0].path).resolve() == Path("sub/d/a.csv").resolve()
+    again.claim()
+
+
+def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load("--help")
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "--epochs" in out
+    assert "passes over the training split" in out
+    assert "--model.preset" in out

@@ -1,0 +1,244 @@
+"""A whole run in small: it learns, says the same whatever the number of processes, and loses nothing when stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train as train_script
+from common.errors import UserError
+from config import Config
+from training.checkpoint import load_for_inference, read_meta, verify
+from training.metrics import read_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def steps_of(run: str = "t") -> list[dict[str, Any]]:
+    return read_metrics(Path("runs") / run / "metrics.jsonl", "step")
+
+
+def epochs_of(run: str = "t") -> list[dict[str, Any]]:
+    return read_metrics(Path("runs") / run / "metrics.jsonl", "epoch")
+
+
+def weights_of(name: str, run: str = "t") -> bytes:
+    return (Path("runs") / run / name / "model.safetensors").read_bytes()
+
+
+def copy_of(config: Config, run: str, **changes: Any) -> Config:
+    """The same inputs under another run name, with other [train] settings."""
+    import shutil
+
+    shutil.copytree(Path("runs") / config.run, Path("runs") / run, ignore=shutil.ignore_patterns("ckpt*", "*.jsonl", "config.toml"))
+    return replace(config, run=run, train=replace(config.train, **changes))
+
+
+def test_a_run_learns_and_leaves_a_checkpoint_an_epoch(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    result = train_script.train(config)
+    epochs = epochs_of()
+    assert result["epochs"] == epochs
+    assert [e["checkpoint"] for e in epochs] == ["ckpt1", "ckpt2"]
+    assert epochs[1]["val_loss"] < epochs[0]["val_loss"] < np.log(320)
+    assert epochs[1]["val_ppl"] == pytest.approx(np.exp(epochs[1]["val_loss"]))
+    steps = steps_of()
+    assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
+    assert read_meta(Path("runs/t/ckpt2"))["metrics"]["val_bpb"] == epochs[1]["val_bpb"]
+    for name in ("ckpt1", "ckpt2"):
+        model, tok, meta = load_for_inference(Path("runs/t") / name)
+        assert model.shape.vocab_size == tok.vocab_size
+        assert meta["config"]["train"]["epochs"] == 2
+    out = capsys.readouterr().out
+    assert "best epoch" in out
+    assert "eval/compare.py ckpt1 ckpt2" in out
+
+
+def test_same_seed_same_weights_and_another_seed_others(config: Config) -> None:
+    train_script.train(config)
+    train_script.train(copy_of(config, "again"))
+    train_script.train(copy_of(config, "other", seed=1))
+    assert weights_of("ckpt2") == weights_of("ckpt2", "again")
+    assert weights_of("ckpt2") != weights_of("ckpt2", "other")
+
+
+def test_accumulation_gives_the_same_loss_curve(config: Config) -> None:
+    """fp32 sums in another order differ in the last bits; 1e-4 is 30 times what was seen after these 2 epochs."""
+    whole = replace(config, train=replace(config.train, micro_batch=8))
+    train_script.train(whole)
+    for micro_batch in (2, 3):
+        run = f"micro{micro_batch}"
+        train_script.train(copy_of(config, run, micro_batch=micro_batch))
+        assert_same_curve(steps_of(), steps_of(run))
+
+
+@pytest.mark.parametrize("extra", [[], ["--micro_batch", "1"]])
+def test_two_processes_give_the_loss_curve_of_one(config: Config, extra: list[str]) -> None:
+    train_script.train(config)
+    two = copy_of(config, "two")
+    two.claim()
+    torchrun(["--run-name", "two", *extra], processes=2)
+    assert_same_curve(steps_of(), steps_of("two"))
+    one, many = epochs_of()[-1], epochs_of("two")[-1]
+    assert many["val_loss"] == pytest.approx(one["val_loss"], abs=1e-4)
+    assert (many["val_documents"], many["val_tokens"]) == (one["val_documents"], one["val_tokens"])
+
+
+def assert_same_curve(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+    assert [(s["step"], s["lr"], s["tokens"]) for s in first] == [(s["step"], s["lr"], s["tokens"]) for s in second]
+    assert [s["loss"] for s in second] == pytest.approx([s["loss"] for s in first], abs=1e-4)
+
+
+def torchrun(arguments: list[str], processes: int = 1, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes),
+               str(REPOSITORY / "train.py"), *arguments]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+class StopAt:
+    """Sends this process a signal when the given step has been taken, by way of the function that takes it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
+        self.step, self.number, self.taken, self.original = step, number, 0, train_script.train_step
+        monkeypatch.setattr(train_script, "train_step", self)
+
+    def __call__(self, *args: Any) -> Any:
+        result = self.original(*args)
+        self.taken += 1
+        if self.taken == self.step:
+            os.kill(os.getpid(), self.number)
+        return result
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [3, "last of epoch 1"])
+def test_a_signal_saves_and_the_same_command_ends_with_the_same_weights(
+    config: Config, monkeypatch: pytest.MonkeyPatch, step: Any, number: int
+) -> None:
+    train_script.train(copy_of(config, "whole"))
+    if step == "last of epoch 1":
+        step = max(s["step"] for s in steps_of("whole") if s["epoch"] == 1)
+    stopped = StopAt(monkeypatch, step, number)
+    assert train_script.train(config)["interrupted"]
+    assert stopped.taken == step
+    saved = [path for path in Path("runs/t").iterdir() if path.name.startswith(("ckpt", "step-"))]
+    assert [verify(path)["step"] for path in saved] == [step]
+    load_for_inference(saved[0])
+    assert not train_script.train(config, resume=True)["interrupted"]
+    assert weights_of("ckpt2") == weights_of("ckpt2", "whole")
+    assert [s["loss"] for s in steps_of()] == [s["loss"] for s in steps_of("whole")]
+    timeless = [{k: v for k, v in e.items() if "seconds" not in k} for e in epochs_of()]
+    assert timeless == [{k: v for k, v in e.items() if "seconds" not in k} for e in epochs_of("whole")]
+
+
+def test_a_crash_in_validation_keeps_the_epochs_checkpoint_and_resumes(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_script.train(copy_of(config, "whole"))
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise MemoryError("validation does not fit")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_script, "document_losses", crash)
+        with pytest.raises(MemoryError):
+            train_script.train(config)
+    load_for_inference(Path("runs/t/ckpt1"))
+    train_script.train(config)
+    assert weights_of("ckpt2") == weights_of("ckpt2", "whole")
+    assert [e["val_loss"] for e in epochs_of()] == [e["val_loss"] for e in epochs_of("whole")]
+
+
+def test_a_finished_run_is_left_alone_by_the_same_command_and_refuses_another(config: Config) -> None:
+    train_script.train(config)
+    before = {p: p.read_bytes() for p in Path("runs/t").rglob("*") if p.is_file()}
+    train_script.train(config)
+    assert {p: p.read_bytes() for p in Path("runs/t").rglob("*") if p.is_file()} == before
+    with pytest.raises(UserError, match="--run"):
+        train_script.train(replace(config, train=replace(config.train, epochs=5)))
+    assert {p: p.read_bytes() for p in Path("runs/t").rglob("*") if p.is_file()} == before
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_script.train(config)
+    before = weights_of("ckpt2")
+    file = Path("runs/t/ckpt2/model.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    capsys.readouterr()
+    train_script.train(config)
+    out = capsys.readouterr().out
+    assert "ckpt2/model.safetensors is not the file that was written" in out
+    assert "continuing from runs/t/ckpt1" in out
+    assert weights_of("ckpt2") == before
+
+
+def test_only_the_newest_two_checkpoints_can_be_resumed_from(config: Config) -> None:
+    train_script.train(replace(config, train=replace(config.train, epochs=4)))
+    assert [n for n in range(1, 5) if Path(f"runs/t/ckpt{n}/trainer").exists()] == [3, 4]
+    for n in range(1, 5):
+        load_for_inference(Path(f"runs/t/ckpt{n}"))
+
+
+def test_resume_without_a_checkpoint_and_a_changed_corpus_are_refused(config: Config) -> None:
+    with pytest.raises(UserError, match="no checkpoint to continue from"):
+        train_script.train(config, resume=True)
+    train_script.train(config)
+    manifest = Path("runs/t/corpus/manifest.json")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "fingerprint": "changed"}))
+    with pytest.raises(UserError, match="another corpus"):
+        train_script.train(config)
+
+
+def test_prompt_loss_weight_zero_trains_on_answers_only(config: Config) -> None:
+    """Batches whose every target is a prompt token skip their step instead of dividing 0 by 0."""
+    train_script.train(replace(config, train=replace(config.train, prompt_loss_weight=0.0, batch_tokens=48)))
+    assert all(np.isfinite(s["loss"]) for s in steps_of())
+
+
+def test_bf16_runs_and_falls(config: Config) -> None:
+    train_script.train(replace(config, train=replace(config.train, precision="bf16")))
+    assert epochs_of()[-1]["val_loss"] < epochs_of()[0]["val_loss"]
+    assert load_for_inference(Path("runs/t/ckpt2"))[0].head.dtype == torch.float32
+
+
+def test_compiled_gives_the_eager_loss_curve(config: Config) -> None:
+    small = replace(config.model, num_layers=1, num_heads=1)  # compiling takes its time by layers
+    config = replace(config, model=small, train=replace(config.train, epochs=1))
+    train_script.train(config)
+    train_script.train(copy_of(config, "compiled", compile=True))
+    assert_same_curve(steps_of(), steps_of("compiled"))
+    names = load_for_inference(Path("runs/compiled/ckpt1"))[0].state_dict()
+    assert not any("_orig_mod" in name for name in names)
+
+
+def test_plan_says_what_would_happen_and_trains_nothing(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    train_script.train(config, plan_only=True)
+    out = capsys.readouterr().out
+    for word in ("parameters", "target tokens", "filled", "steps:", "FLOPs", "GiB", "micro-batch"):
+        assert word in out
+    assert not Path("runs/t/metrics.jsonl").exists()
+
+
+def test_a_checkpoint_opens_in_transformers_with_our_logits(config: Config) -> None:
+    transformers = pytest.importorskip("transformers")
+    train_script.train(config)
+    model, tok, _ = load_for_inference(Path("runs/t/ckpt2"))
+    theirs = transformers.AutoModelForCausalLM.from_pretrained("runs/t/ckpt2", dtype=torch.float32)
+    auto = transformers.AutoTokenizer.from_pretrained("runs/t/ckpt2")
+    ids = torch.tensor([auto("The red stone.")["input_ids"]])
+    assert ids[0].tolist() == [1, *tok.encode("The red stone.")]
+    with torch.no_grad():
+        ours = model.logits(model(ids))
+        assert torch.allclose(theirs(ids).logits, ours, atol=1e-4)
