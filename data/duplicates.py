@@ -8,8 +8,9 @@ Same field: at least 50 bytes long, and in no more rows than `shared_limit` allo
 ("true", one instruction for all) must not make one group of the corpus. Compared after NFC, case folding and with every
 run of white space as one space.
 Near duplicates: Jaccard similarity of word 3-grams (question + answer, or the text) of at least 0.8. Candidates come
-from MinHash (100 hashes as 20 bands of 5: a pair at 0.8 is found with probability 0.9996), each is verified on the true
-sets. In a bucket of more than 64 documents a document is compared with its 16 neighbours by size only.
+from MinHash (100 hashes as 20 bands of 5: a pair at 0.8 shares a band with probability 0.9996); each is verified on the true
+sets. In a bucket of more than 1,000 documents a document is compared with the next 1,000 by size, so that the work
+does not grow with the square.
 Documents enter sorted by content, so nothing depends on the order of files, or on threads.
 """
 
@@ -27,7 +28,8 @@ from data.clean import normal
 SHARED_MIN_BYTES = 50
 NGRAM, NUM_HASHES, BANDS = 3, 100, 20
 JACCARD = 0.8
-BUCKET_ALL_PAIRS, BUCKET_NEIGHBOURS = 64, 16
+MIN_AGREEMENT = 60  # of 100 hashes: what a pair at 0.8 falls short of once in two million
+BUCKET_REACH = 1000
 CHUNK = 4096
 
 # Scripts that put no spaces between words: each character is a word.
@@ -130,23 +132,51 @@ def _join_equal(groups: Groups, keys: list[bytes | None], limit: int) -> None:
 
 def near_duplicates(texts: Iterator[str]) -> list[tuple[int, int]]:
     """Verified pairs whose word 3-grams have a Jaccard similarity of at least 0.8; not all of a cluster's pairs."""
-    shingles, signatures = _sketch(texts)
+    shingles, signatures = sketch(texts)
+    sizes = np.array([len(shingle) for shingle in shingles], dtype=np.int64)
     linked = Groups(len(shingles))
     pairs: list[tuple[int, int]] = []
     refused: set[tuple[int, int]] = set()
-    sizes = np.array([len(shingle) for shingle in shingles])
+    first: dict[bytes, int] = {}  # equal sets: only the first of them goes on
+    for i, shingle in enumerate(shingles):
+        j = first.setdefault(hashlib.blake2b(shingle.tobytes(), digest_size=16).digest(), i)
+        if i != j:
+            linked.join(i, j)
+            pairs.append((j, i))
+    distinct = np.fromiter(first.values(), dtype=np.int64, count=len(first))
     width = NUM_HASHES // BANDS
     for band in tqdm(range(BANDS), desc="near duplicates", unit="band", leave=False):
-        for bucket in _buckets(signatures[:, band * width : (band + 1) * width]):
-            for i, j in _candidates(bucket, sizes):
-                if linked.find(i) == linked.find(j) or (i, j) in refused:
-                    continue
-                if similarity(shingles[i], shingles[j]) >= JACCARD:
-                    linked.join(i, j)
-                    pairs.append((i, j))
-                else:
-                    refused.add((i, j))
+        for members in _buckets(signatures[distinct, band * width : (band + 1) * width]):
+            bucket = distinct[members]
+            roots = np.array([linked.find(i) for i in bucket.tolist()])
+            if (roots == roots[0]).all():
+                continue
+            if len(bucket) > BUCKET_REACH:
+                order = np.argsort(sizes[bucket], kind="stable")
+                bucket, roots = bucket[order], roots[order]
+            for k, i in enumerate(bucket.tolist()):
+                for at in _candidates(k, bucket, roots, sizes, signatures):
+                    j = int(bucket[at])
+                    pair = (min(i, j), max(i, j))
+                    if roots[at] == roots[k] or pair in refused:
+                        continue
+                    if similarity(shingles[i], shingles[j]) >= JACCARD:
+                        linked.join(i, j)
+                        pairs.append(pair)
+                        roots[(roots == roots[at]) | (roots == roots[k])] = linked.find(i)
+                    else:
+                        refused.add(pair)
     return pairs
+
+
+def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, sizes: np.ndarray, signatures: np.ndarray) -> list[int]:
+    """Positions in a bucket after the k-th that may be similar to it and are not linked to it yet."""
+    others = slice(k + 1, k + 1 + BUCKET_REACH)
+    a, b = sizes[bucket[k]], sizes[bucket[others]]
+    possible = (roots[others] != roots[k]) & (np.minimum(a, b) >= JACCARD * np.maximum(a, b))
+    at = np.flatnonzero(possible) + k + 1
+    agreement = (signatures[bucket[at]] == signatures[bucket[k]]).sum(axis=1)
+    return at[agreement >= MIN_AGREEMENT].tolist()
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -157,7 +187,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     return common / (len(a) + len(b) - common)
 
 
-def _sketch(texts: Iterator[str]) -> tuple[list[np.ndarray], np.ndarray]:
+def sketch(texts: Iterator[str]) -> tuple[list[np.ndarray], np.ndarray]:
     """Each document's set of shingles (sorted uint64), and all MinHash signatures, uint32 (N, NUM_HASHES)."""
     vocabulary: dict[str, int] = {}
     shingles: list[np.ndarray] = []
@@ -219,14 +249,3 @@ def _buckets(band: np.ndarray) -> Iterator[np.ndarray]:
         if end - start > 1:
             yield order[start:end]
         start = end
-
-
-def _candidates(bucket: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """All pairs of a small bucket; of a large one each document with its neighbours by size."""
-    if len(bucket) > BUCKET_ALL_PAIRS:
-        bucket = bucket[np.argsort(sizes[bucket], kind="stable")]
-    reach = len(bucket) if len(bucket) <= BUCKET_ALL_PAIRS else BUCKET_NEIGHBOURS
-    rows = bucket.tolist()
-    for k, i in enumerate(rows):
-        for j in rows[k + 1 : k + 1 + reach]:
-            yield (i, j) if i < j else (j, i)

@@ -4,26 +4,37 @@ Without --config the corpus is the documentation of the Python that runs this. W
 [[source]] entries; see configs/own-data.toml.
 """
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
 
 from common.errors import run_command
-from config import load_command
+from config import Config, load_command
 from data.pipeline import prepare, summary
 
 
-def main() -> None:
-    """The command line."""
-    settings = load_command("prepare", description=__doc__)
+def prepare_run(settings: Config) -> dict[str, Any]:
+    """Make the corpus of a run, or say that it is there; returns its manifest."""
     folder = settings.claim() / "corpus"
+    if (folder / "manifest.json").exists():
+        print(f"{folder} is there already, made with the same settings: nothing to do")
+        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     if not settings.source:
         print("no [[source]] is named: taking the embedded corpus, this Python's own documentation")
     manifest = prepare(settings.source, settings.prepare, folder, settings.base)
     print("\n".join(summary(manifest)))
     print(f"wrote  {folder} (fingerprint {manifest['fingerprint']})")
+    return manifest
+
+
+def main() -> None:
+    """The command line."""
+    settings = load_command("prepare", description=__doc__)
+    prepare_run(settings)
     print(f"next:  python tokenizer/train.py --run {settings.run}")
 
 

@@ -15,9 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-# Below either the answer is "cannot tell", see `effective_groups`.
-FEWEST_GROUPS = 10
-FEWEST_EFFECTIVE = 5.0
+FEWEST_GROUPS = 10  # with fewer the answer is "cannot tell", whatever the interval says
 DRAWN_AT_A_TIME = 1 << 22  # draws in memory: 10,000 resamples of 10,000 groups take a second, of 100 a hundredth
 
 
@@ -54,8 +52,8 @@ def effective_groups(bytes_G: np.ndarray) -> float:
 
 
 def enough(bytes_G: np.ndarray) -> bool:
-    """Whether an interval can be trusted at all."""
-    return len(bytes_G) >= FEWEST_GROUPS and effective_groups(bytes_G) >= FEWEST_EFFECTIVE
+    """Whether an interval can be trusted at all. Uneven groups are no reason against it: they widen it."""
+    return len(bytes_G) >= FEWEST_GROUPS
 
 
 def interval(figures: np.ndarray, effective: float) -> tuple[float, float]:
@@ -65,7 +63,7 @@ def interval(figures: np.ndarray, effective: float) -> tuple[float, float]:
     Hesterberg's "expanded percentile" interval (2015, section 5.3), with the effective number of groups as sample size.
     Share of intervals that held the truth, 2,000 synthetic comparisons each, sizes lognormal with deviation 1: plain
     88.7, 91.4, 92.5% at 10, 20, 50 groups; widened 96.8, 96.1, 94.8%. With skewed effects 82.9, 88.8, 89.5% against
-    92.5, 92.9, 92.8%.
+    92.5, 92.9, 92.8%. With half of all bytes in one of 12 groups 89.8% against 97.9%, in one of 50 93.5% against 99.5%.
     """
     share = _outer_share(effective)
     low, high = np.quantile(figures, [share, 1 - share])

@@ -29,7 +29,7 @@ from common.files import atomic_file, write_json
 from common.runs import RUNS, find_checkpoint
 from eval.answers import answer, choose_questions
 from eval.bootstrap import effective_groups, group_sums, interval, resample
-from eval.config import EvalConfig
+from eval.config import EvalConfig, named_run
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, document_losses, summary
 from eval.report import curves_of, write_page
@@ -186,7 +186,7 @@ def evaluate(
     figures = summary(losses)
     facts = {
         "name": subject.name,
-        "path": str(subject.path),
+        "path": _shown(subject.path),
         "run": subject.run.name,
         "val_bpb": None,  # with its interval, once all checkpoints are there
         "val_ppl": figures.pop("perplexity"),
@@ -217,6 +217,7 @@ def default_page(subjects_json: Sequence[dict[str, Any]]) -> Path:
 def _corpus_of(path: Path, meta: dict[str, Any]) -> Path | None:
     """The corpus whose fingerprint the checkpoint bears: its run's, else that of any run here."""
     for corpus in (path.parent / "corpus", *sorted(RUNS.glob("*/corpus"))):
+        corpus = Path(_shown(corpus.resolve()))
         if (corpus / "manifest.json").exists() and read_manifest(corpus).get("fingerprint") == meta.get("corpus"):
             return corpus
     return None
@@ -240,7 +241,7 @@ def main() -> None:
             "html": (None, "where to write the page (default: into the first checkpoint's run folder)"),
         },
     )
-    run = settings.run if settings.run_given else None
+    run = named_run(settings.run, settings.args.config)
     paths = [find_checkpoint(name, run) for name in settings.args.checkpoints]
     data = find_corpus(settings.args.data) if settings.args.data else None
     for flag in ("json", "html"):
@@ -257,12 +258,13 @@ def main() -> None:
         write_page(temporary, result, curves, manifests)
     print(f"page: {page}" + (f"\njson: {settings.args.json}" if settings.args.json else ""))
     best = min(result["checkpoints"], key=lambda checkpoint: checkpoint["val_bpb"])
-    print(f"next: python chat.py {_relative(best['path'])}")
+    print(f"next: python chat.py {best['path']}")
 
 
-def _relative(path: str) -> str:
+def _shown(path: Path) -> str:
+    """A path as a user would type it: relative where it lies inside the working folder."""
     here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 if __name__ == "__main__":

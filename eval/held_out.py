@@ -1,17 +1,21 @@
 """Which documents the compared checkpoints are judged on: held out from every one of them.
 
   1. the test splits of the runs' corpora (or of one corpus that the user names), each document once
-  2. minus every document that any compared run trained on, by id or by content (spelling, case and white space made
-     equal), or whose group is in a training split; and with it the rest of its group
+  2. minus every document that any compared run trained on, by id or by content (case and white space made equal), or
+     whose group is in a training split; and with it the rest of its group
   3. cut to a number of documents by whole groups, in an order that content and seed decide
+  4. a long text that is alone in its group is judged in blocks of about 2,000 bytes, each a group: else a corpus of one
+     book would be one piece of evidence, and nothing could ever be told from it
 
 Training splits are streamed and only the hits kept, so memory grows with the test splits alone.
 """
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +24,10 @@ import pyarrow as pa
 
 from common.errors import UserError
 from common.runs import RUNS
-from data.duplicates import normalise
+from data.clean import normal
 from tokenizer.encode import read_corpus
 
+BLOCK = 2048  # bytes of a long text that are judged as one
 COLUMNS = ["id", "source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group"]
 
 
@@ -36,6 +41,7 @@ class HeldOut:
     num_found: int  # documents of the test splits, each counted once
     num_removed: int  # of them, trained on by a compared run
     num_left_out: int  # of them, left out by the limit
+    num_cut: int  # long texts that stand here as blocks
 
     @property
     def num_groups(self) -> int:
@@ -58,13 +64,15 @@ def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int =
             "name other data with --data RUN_OR_FOLDER"
         )
     keep = unseen[_limited([groups[i] for i in unseen], limit, seed)]
+    documents, groups, num_cut = _in_blocks(table.take(pa.array(keep)), [groups[i] for i in keep])
     return HeldOut(
-        table=table.take(pa.array(keep)),
-        groups=[groups[i] for i in keep],
+        table=documents,
+        groups=groups,
         corpora=names,
         num_found=len(table),
         num_removed=int(seen.sum()),
         num_left_out=len(unseen) - len(keep),
+        num_cut=num_cut,
     )
 
 
@@ -87,9 +95,9 @@ def read_manifest(corpus: Path) -> dict[str, Any]:
 
 
 def content_key(row: dict[str, str | None]) -> str:
-    """Hash of a document's content, the same for spellings that `data.duplicates.normalise` makes equal."""
+    """Hash of a text, or of question and answer; equal where only case, white space or Unicode composition differ."""
     parts = [row["text"]] if row["text"] is not None else [row["question"], row["answer"]]
-    joined = "\x00".join(normalise(part or "") for part in parts)
+    joined = "\x00".join(normal(part or "").casefold() for part in parts)
     return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -106,34 +114,39 @@ def _test_documents(corpora: Sequence[Path]) -> pa.Table:
 
 def _seen(table: pa.Table, groups: list[str], trained_on: Iterable[Path]) -> np.ndarray:
     """Mask of documents that a training split holds, or whose group it touches."""
-    keys = [content_key(row) for row in table.to_pylist()]
-    wanted_ids, wanted_keys, wanted_groups = set(table["id"].to_pylist()), set(keys), set(groups)
-    ids: set[str] = set()
-    contents: set[str] = set()
+    documents = table.select(["id", "text", "question", "answer"]).to_pylist()
+    by_id = {row["id"]: i for i, row in enumerate(documents)}
+    by_content = {content_key(row): i for i, row in enumerate(documents)}
+    known_groups = set(groups)
+    blocks: dict[str, list[int]] = {}  # whole text -> its blocks here
+    for i, group in enumerate(groups):
+        if "/" in group:
+            blocks.setdefault(group.partition("/")[0], []).append(i)
     tainted: set[str] = set()
     for corpus in trained_on:
-        for batch in read_corpus(corpus, "train", columns=COLUMNS):
+        for batch in read_corpus(corpus, "train", columns=["id", "text", "question", "answer", "group"]):
             for row in batch.to_pylist():
-                if row["id"] in wanted_ids:
-                    ids.add(row["id"])
-                if (row["group"] or row["id"]) in wanted_groups:
-                    tainted.add(row["group"] or row["id"])
-                if (key := content_key(row)) in wanted_keys:
-                    contents.add(key)
-    direct = [
-        document in ids or key in contents for document, key in zip(table["id"].to_pylist(), keys, strict=True)
-    ]
-    tainted |= {group for group, hit in zip(groups, direct, strict=True) if hit}
+                group = row["group"] or row["id"]
+                hits = {by_id.get(row["id"]), by_content.get(content_key(row))} - {None}
+                hits |= {i for i in blocks.get(group.partition("/")[0], ()) if _overlaps(documents[i], row)}
+                tainted |= {groups[i] for i in hits if i is not None}
+                if group in known_groups:
+                    tainted.add(group)
     return np.asarray([group in tainted for group in groups], dtype=bool)
+
+
+def _overlaps(block: dict[str, str], row: dict[str, str | None]) -> bool:
+    """Whether a training row holds some of a block of the same text: two runs may have cut it at other places."""
+    text, size = block["text"], len(block["text"])
+    probes = [text[size * k // 8 : size * k // 8 + 80] for k in range(8)]
+    return any(probe in (row["text"] or "") for probe in probes if len(probe) >= 40)
 
 
 def _limited(groups: list[str], limit: int, seed: int) -> np.ndarray:
     """Indices of documents to keep: whole groups in hash order until `limit` documents are there; order unchanged."""
     if limit == 0 or len(groups) <= limit:
         return np.arange(len(groups))
-    sizes: dict[str, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
+    sizes = Counter(groups)
     taken: set[str] = set()
     total = 0
     for group in sorted(sizes, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest()):
@@ -142,6 +155,43 @@ def _limited(groups: list[str], limit: int, seed: int) -> np.ndarray:
         taken.add(group)
         total += sizes[group]
     return np.asarray([i for i, group in enumerate(groups) if group in taken])
+
+
+def _in_blocks(table: pa.Table, groups: list[str]) -> tuple[pa.Table, list[str], int]:
+    """Cut texts of more than two blocks that are alone in their group; ids and groups get the block's number."""
+    sizes = Counter(groups)
+    rows: list[dict[str, Any]] = []
+    names: list[str] = []
+    num_cut = 0
+    for row, group in zip(table.to_pylist(), groups, strict=True):
+        blocks = _blocks(row["text"]) if row["text"] is not None and sizes[group] == 1 else [""]
+        if len(blocks) < 2:
+            rows.append(row)
+            names.append(group)
+            continue
+        num_cut += 1
+        for number, block in enumerate(blocks, start=1):
+            rows.append({**row, "id": f"{row['id']}/{number}", "text": block})
+            names.append(f"{group}/{number}")
+    return pa.Table.from_pylist(rows, schema=table.schema), names, num_cut
+
+
+def _blocks(text: str) -> list[str]:
+    """Pieces of about BLOCK bytes, together the text; each ends behind white space where there is some nearby."""
+    size = len(text.encode("utf-8"))
+    number = size // BLOCK
+    if number < 3:
+        return [text]
+    ends = [0, *(_block_end(text, len(text) * k // number) for k in range(1, number)), len(text)]
+    return [text[first:last] for first, last in pairwise(ends)]
+
+
+def _block_end(text: str, wanted: int) -> int:
+    """Behind the last line end, else the last space, of the 400 characters before; a block has at least 512."""
+    for sign in ("\n", " "):
+        if (at := text.rfind(sign, wanted - 400, wanted)) >= 0:
+            return at + 1
+    return wanted
 
 
 def _columns(table: pa.Table, *names: str) -> list[list[Any]]:

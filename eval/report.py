@@ -20,7 +20,8 @@ from training.metrics import read_metrics
 POINTS = 300  # of a curve: more cannot be seen
 SERIES = 8  # colours in the template: --series-0 to --series-7, then again from the start
 INK, FAINT = "#010203", "#010204"  # stand for CSS variables until the SVG is finished
-SIZE = (5.4, 3.5)  # inches of 72 units: readable in the 340 units that a phone leaves
+LINES = ("-", "--", ":", "-.")  # of a run, so that colour is not all that tells runs apart
+SIZE = (4.9, 3.2)  # inches of 72 units: a phone has room for about as many pixels, a desk for 1.6 times as many
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Curve:
     train_loss: list[float]  # mean over the steps that a point stands for
     val_x: list[float]
     val_loss: list[float]
-    marked: list[tuple[str, float, float]]  # compared checkpoints: name, x, validation loss
+    marked: list[tuple[int, str, float, float]]  # compared checkpoints: number among all, name, x, validation loss
 
 
 def curves_of(paths: Sequence[Path]) -> list[Curve]:
@@ -45,7 +46,7 @@ def curves_of(paths: Sequence[Path]) -> list[Curve]:
             continue
         tokens_at = {event["step"]: event["tokens"] for event in steps}
         known = [event for event in epochs if event.get("step") in tokens_at]
-        compared = {path.name for path in paths if path.parent == run}
+        compared = {path.name: number for number, path in enumerate(paths) if path.parent == run}
         blocks = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
         curves.append(
             Curve(
@@ -55,7 +56,7 @@ def curves_of(paths: Sequence[Path]) -> list[Curve]:
                 val_x=[float(tokens_at[event["step"]]) for event in known],
                 val_loss=[event["val_loss"] for event in known],
                 marked=[
-                    (event["checkpoint"], float(tokens_at[event["step"]]), event["val_loss"])
+                    (compared[event["checkpoint"]], event["checkpoint"], tokens_at[event["step"]], event["val_loss"])
                     for event in known
                     if event["checkpoint"] in compared
                 ],
@@ -110,13 +111,15 @@ def loss_chart(curves: Sequence[Curve]) -> str:
                       if biggest >= u)  # fmt: skip
     scale = unit or 1.0
     for i, curve in enumerate(curves):
-        colour, suffix = _series(i), f", {curve.run}" if len(curves) > 1 else ""
-        axes.plot([x / scale for x in curve.train_x], curve.train_loss, color=colour, linewidth=1, alpha=0.55,
-                  label=f"training{suffix}")  # fmt: skip
+        # One run: neutral lines, and the colours are the checkpoints'; several: each in its first checkpoint's colour.
+        colour = _series(curve.marked[0][0]) if len(curves) > 1 and curve.marked else INK
+        suffix = f", {curve.run}" if len(curves) > 1 else ""
+        axes.plot([x / scale for x in curve.train_x], curve.train_loss, color=colour, linewidth=1, alpha=0.5,
+                  linestyle=LINES[i % len(LINES)], label=f"training{suffix}")  # fmt: skip
         axes.plot([x / scale for x in curve.val_x], curve.val_loss, color=colour, linewidth=1.8, marker="o",
-                  markersize=3.5, label=f"validation{suffix}")  # fmt: skip
-        for name, x, y in curve.marked:
-            axes.plot([x / scale], [y], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
+                  markersize=3.5, linestyle=LINES[i % len(LINES)], label=f"validation{suffix}")  # fmt: skip
+        for number, name, x, y in curve.marked:
+            axes.plot([x / scale], [y], marker="o", markersize=9, color=_series(number), linestyle="none")
             axes.annotate(name, (x / scale, y), xytext=(0, 9), textcoords="offset points", ha="center", color=INK)
     values = [loss for curve in curves for loss in [*curve.train_loss, *curve.val_loss]]
     low, high = min(values), max(values)
@@ -151,12 +154,13 @@ def _figure() -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     # Text stays text (readable, searchable, in the page's font); a fixed salt makes the same page of the same figures.
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "loam", "text.parse_math": False})
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "loam", "text.parse_math": False,
+                                "font.size": 9.5})  # fmt: skip
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=10)
+    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
     axes.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.6)

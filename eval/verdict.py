@@ -11,7 +11,7 @@ from eval.held_out import HeldOut
 
 PARTS = ("question", "answer", "context", "text")
 PAIRS_SHOWN = 6  # all pairs of four checkpoints; of more, the best against each other one
-ANSWER_LINES = 160  # characters of an answer in the terminal; the page shows all of it
+WIDTH = 100  # columns of a terminal; the page shows answers whole
 
 
 def verdict(
@@ -31,7 +31,7 @@ def verdict(
     )
     sure = enough(bytes_G)
     if not sure:
-        what = f"cannot tell {better} from {worse}: {_too_little(bytes_G)}; {figures}"
+        what = f"cannot tell {better} from {worse}: {len(bytes_G)} groups are too few ({FEWEST_GROUPS} or more are needed); {figures}"
     elif low <= 0 <= high:
         what = f"cannot tell {better} from {worse}, the interval holds 0: {figures}"
     else:
@@ -45,13 +45,6 @@ def verdict(
         "verdict": what,
         **basis,
     }
-
-
-def _too_little(bytes_G: np.ndarray) -> str:
-    if len(bytes_G) < FEWEST_GROUPS:
-        return f"{len(bytes_G)} groups are too few ({FEWEST_GROUPS} or more are needed)"
-    share = float(bytes_G.max() / bytes_G.sum())
-    return f"the largest of {len(bytes_G)} groups holds {share:.0%} of the bytes"
 
 
 def comparability_notes(
@@ -73,6 +66,11 @@ def comparability_notes(
             f"{documents.num_left_out:,} more test documents were left out, by whole groups drawn by seed "
             "(--documents 0 takes all)"
         )
+    if documents.num_cut:
+        notes.append(
+            f"{documents.num_cut:,} long texts are judged in blocks of about 2,000 bytes, each counted as a document and a "
+            "group: of them the intervals say what more text of the same books would give"
+        )
     if unknown:
         notes.append(
             f"what {', '.join(unknown)} trained on is not on this machine: it may have seen these documents, "
@@ -92,7 +90,7 @@ def comparability_notes(
 
 
 def print_result(result: dict[str, Any], line: Callable[[str], None] = print) -> None:
-    """Table, verdicts and answers, at most 100 columns wide where names allow."""
+    """Table, verdicts and answers, at most WIDTH columns wide where names allow."""
     checkpoints = result["checkpoints"]
     for note in result["notes"]:
         _wrapped(note, line)
@@ -103,15 +101,16 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
     for pair in shown_pairs(result):
         _wrapped(pair["verdict"], line)
     line("The intervals speak of other documents of this kind, not of runs with another seed.")
-    width = max(len(checkpoint["name"]) for checkpoint in checkpoints)
+    width = max(9, *(len(checkpoint["name"]) for checkpoint in checkpoints))
     for number, item in enumerate(result["answers"], start=1):
         asked = item["question"] if item["question"] is not None else item["beginning"]
         line("")
-        line(f"{number}. {_short(asked)}")
-        line(f"   {'reference':<{max(width, 9)}}  {_short(item['reference'])}")
+        line(_short(f"{number}. {asked}", WIDTH))
+        line(f"   {'reference':<{width}}  {_short(item['reference'], WIDTH - width - 5)}")
         for said in item["answers"]:
             end = "" if said["stopped"] else " (cut off)"
-            line(f"   {said['checkpoint']:<{max(width, 9)}}  {_short(said['text']) or '(empty)'}{end}")
+            text = _short(said["text"], WIDTH - width - 5 - len(end)) or "(empty)"
+            line(f"   {said['checkpoint']:<{width}}  {text}{end}")
     if result["answers"]:
         stops = "; ".join(
             f"{checkpoint['name']} {sum(item['answers'][k]['stopped'] for item in result['answers'])}"
@@ -161,12 +160,12 @@ def table_rows(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _short(text: str, length: int = ANSWER_LINES) -> str:
+def _short(text: str, length: int) -> str:
     """One line, whatever is in it: control characters of a corpus must not reach the terminal."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
 def _wrapped(text: str, line: Callable[[str], None]) -> None:
-    for each in textwrap.wrap(text, 100, subsequent_indent="  ", break_long_words=False):
+    for each in textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False):
         line(each)

@@ -172,28 +172,47 @@ def memory_estimate(
 ) -> int:
     """Bytes that a training step on `rows` rows of seq_len tokens takes, weights and AdamW included.
 
-    Weights, gradients and two moments: 16 bytes a parameter; bfloat16 copies of the matrices while activations are
-    kept (`precision` "bf16": autocast). Activations: what eager autograd saves in each layer, counted by hand below;
-    with checkpointing, one layer's, and each layer's input. Then what comes and goes: gradients of the widest layer,
-    the head's gradients, one chunk of logits. A tenth is added for what no count sees.
+    State: weights, gradients and two moments, 16 bytes a parameter. Kept for the backward pass: what eager autograd
+    saves in each layer, or with checkpointing the layers' inputs. Passing: the gradients inside one layer (and with
+    checkpointing that layer's activations), the head's gradients, one chunk of logits. `precision` "bf16" is autocast.
 
     MEASURED
     """
     T, D, F = shape.seq_len, shape.hidden_size, shape.intermediate_size
     q, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    c = 2 if precision == "bf16" else 4  # bytes of an operand
-    parameters = count_parameters(shape)
+    operand = 2 if precision == "bf16" else 4
     head = shape.vocab_size * D
+    parameters = count_parameters(shape)
 
-    # Per token and layer. Norms keep what comes in and what is normalised (float32); the rest is operands.
-    norms = 2 * (2 * 4 + c) * D + 2 * 4 * (q + kv)
-    attention = c * (2 * q + 2 * kv)  # rotated queries and keys, values, the result
-    feed_forward = c * 4 * F  # gate, up, silu(gate), their product
+    # One layer, bytes a token. A norm keeps what comes in and what is normalised, in float32; the rest are operands.
+    norms = 2 * (2 * 4 + operand) * D + 2 * 4 * (q + kv)
+    attention = operand * (3 * q + 2 * kv)  # rotated queries and keys, values, the result in blocks and whole
+    feed_forward = operand * 4 * F  # gate, up, silu(gate), their product
     dropout = 2 * 4 * D if shape.dropout else 0
     layer = norms + attention + feed_forward + dropout
-    layers = 4 * D * shape.num_layers + layer if activation_checkpointing else shape.num_layers * layer
-    passing = c * 3 * F + 4 * 4 * D + (8 + 2 * c) * D  # gradients of one layer; embedding, final norm, hidden states
-    mask = (4 + c) * T
-    row = T * (layers + passing + mask)
 
-    return 0
+    layer_gradients = operand * 3 * F + 4 * 4 * D
+    outside_layers = (4 + 8 + 2 * operand) * D  # embedding, final norm, hidden states and their gradient
+    mask = (4 + operand) * T
+    kept = T * shape.num_layers * (4 * D if activation_checkpointing else layer)
+    passing = T * (layer_gradients + outside_layers + mask + (layer if activation_checkpointing else 0))
+
+    copies = operand * parameters if precision == "bf16" else 0  # of the matrices, for as long as the activations
+    logits = 10 * chunk_logits(shape.vocab_size, device)  # float32, and operands of both ways
+    kept_factor, passing_factor = (1.6, 2.6) if device == "cpu" else (1.1, 1.1)
+    return int(
+        16 * parameters
+        + kept_factor * (rows * kept + copies)
+        + passing_factor * rows * passing
+        + 1.1 * (logits + 3 * 4 * head)
+    )
+
+
+def chunk_logits(vocab_size: int, device: str) -> int:
+    """How many logits the loss holds at a time: a whole number of tokens times the vocabulary.
+
+    CPU: 4M, 16 MiB in float32: at a vocabulary of 8,192, 256 and 512 tokens were fastest (128 and 2,048: 6 to 35%
+    slower). CUDA: 64M, 256 MiB, so that the products are large; unmeasured. At least 256 tokens: each
+    chunk reads and writes the head's whole gradient.
+    """
+    return vocab_size * max(256, (1 << (26 if device == "cuda" else 22)) // vocab_size)

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.config import chunk_logits
 from model.precision import compute_dtype
 
 IGNORED = -100  # the target of a token that has none
@@ -56,19 +57,9 @@ def token_nll(hidden_BTD: Tensor, head_VD: Tensor, targets_BT: Tensor) -> Tensor
     return nll_N.masked_fill(targets_N == IGNORED, 0.0).view_as(targets_BT)
 
 
-def chunk_tokens(vocab_size: int, device: str) -> int:
-    """Tokens whose logits are held at a time.
-
-    CPU: 4M logits, 16 MiB in float32: at a vocabulary of 8,192, 256 and 512 tokens were fastest (128 and
-    2,048: 6 to 35% slower). CUDA: 256 MiB, so that the products are large; unmeasured. At least 256 tokens:
-    each chunk reads and writes the head's whole gradient.
-    """
-    return max(256, (1 << (26 if device == "cuda" else 22)) // vocab_size)
-
-
 def chunks(hidden_ND: Tensor, head_VD: Tensor) -> Iterator[slice]:
-    size = chunk_tokens(head_VD.shape[0], hidden_ND.device.type)
-    return (slice(start, start + size) for start in range(0, hidden_ND.shape[0], size))
+    size = chunk_logits(len(head_VD), hidden_ND.device.type) // len(head_VD)
+    return (slice(start, start + size) for start in range(0, len(hidden_ND), size))
 
 
 def _nll(hidden_CD: Tensor, head_VD: Tensor, targets_C1: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -106,7 +106,7 @@ def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, first: Plan
     rate = matrix_rate(world.device, plan.precision)
     share = ASSUMED_SHARE[world.device.type]
     seconds = flops / (rate * share * world.size)
-    needed = memory_estimate(shape, plan.micro_batch, plan.precision, config.activation_checkpointing)
+    needed = memory_estimate(shape, plan.micro_batch, plan.precision, config.activation_checkpointing, world.device.type)
     return [
         f"cost: {flops:.2e} FLOPs; memory about {needed / 2**30:.2f} GiB a process; about {_duration(seconds)} of "
         f"training if the step reaches {share:.0%} of the {rate / 1e9:,.0f} GFLOP/s measured now (an estimate)"
@@ -164,7 +164,7 @@ def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, w
     free = free_memory(world.device)
 
     def need(micro: int) -> int:
-        return memory_estimate(shape, micro, precision, config.activation_checkpointing)
+        return memory_estimate(shape, micro, precision, config.activation_checkpointing, world.device.type)
 
     if need(1) > free:
         hint = "" if config.activation_checkpointing else " try --activation_checkpointing true,"

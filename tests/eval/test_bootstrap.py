@@ -83,13 +83,23 @@ def test_order_of_documents_does_not_matter() -> None:
     assert difference(bits[order], size[order], groups[order]) == pytest.approx(difference(bits, size, groups))
 
 
-def test_few_or_lopsided_groups_are_not_enough() -> None:
+def test_nine_groups_are_not_enough_and_uneven_ones_count_as_fewer() -> None:
     assert enough(np.full(10, 100.0))
     assert not enough(np.full(9, 100.0))
     assert effective_groups(np.full(9, 100.0)) == pytest.approx(9.0)
     lopsided = np.array([100.0 * 99] + [100.0] * 99)
     assert effective_groups(lopsided) == pytest.approx(4.0, abs=0.1)
-    assert not enough(lopsided)
+
+
+def test_one_group_with_half_of_all_bytes_does_not_make_the_interval_too_narrow() -> None:
+    generator = np.random.default_rng(0)
+    hits = 0
+    for trial in range(300):
+        size = np.array([1100.0] + [100.0] * 11)
+        bits = np.stack([size, size + size * generator.normal(EFFECT, 0.1, 12)], axis=1)
+        low, high = difference(bits, size, np.arange(12).astype(str), trial)
+        hits += low <= EFFECT <= high
+    assert hits >= 285  # 95%; the unwidened quantiles held it in 90%
 
 
 def test_the_interval_is_wider_where_groups_are_fewer() -> None:

@@ -1,0 +1,134 @@
+"""chat.py: whole characters, whole turns, an end at eos."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chat
+from chat import Sampling, fitting_history, printer
+from common.errors import UserError
+from model.generate import Generation
+from tokenizer.bpe import Tokenizer
+from tokenizer.template import ASSISTANT, BOS, render_prompt
+from training.checkpoint import load_for_inference
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_character_split_over_tokens_is_written_whole(tok: Tokenizer) -> None:
+    text = "naïve 🦊🏽 漢字, नमस्ते, é\nand\ttabs"
+    ids = tok.encode(text)
+    assert any("�" in tok.decode([i]) for i in ids)  # some tokens do end inside a character
+    pieces: list[str] = []
+    on_token = printer(tok, pieces.append)
+    for i in ids:
+        on_token(0, i)
+    assert not any("�" in piece for piece in pieces)
+    assert "".join(pieces) == text
+
+
+def test_control_characters_do_not_reach_the_terminal(tok: Tokenizer) -> None:
+    pieces: list[str] = []
+    on_token = printer(tok, pieces.append)
+    for i in tok.encode("a\x1b[31mb\rc"):
+        on_token(0, i)
+    assert "".join(pieces) == "a [31mb c"
+
+
+def test_history_is_shortened_by_whole_turns_oldest_first(tok: Tokenizer) -> None:
+    history = [(f"What is {i}?", f"It is {i}.") for i in range(8)]
+    whole = render_prompt(tok, "And now?", history=history)
+    assert fitting_history(tok, history, "And now?", len(whole) + 20, 20) == (whole, history)
+    for seq_len in range(40, len(whole) + 20, 7):
+        prompt, kept = fitting_history(tok, history, "And now?", seq_len, 5)
+        assert kept == history[len(history) - len(kept) :]
+        assert prompt == render_prompt(tok, "And now?", history=kept)
+        assert len(prompt) + 5 <= seq_len
+        more = render_prompt(tok, "And now?", history=history[len(history) - len(kept) - 1 :])
+        assert len(kept) == len(history) or len(more) + 5 > seq_len  # one turn more would not have fitted
+
+
+def test_a_question_that_fills_the_context_is_one_clear_line(tok: Tokenizer) -> None:
+    with pytest.raises(UserError, match="too long"):
+        fitting_history(tok, [], "why " * 100, 64, 10)
+
+
+@pytest.fixture
+def prompts(monkeypatch: pytest.MonkeyPatch, tok: Tokenizer) -> list[list[int]]:
+    """Prompts that chat gives to the model; the model always answers "yes 1", "yes 2", ..."""
+    seen: list[list[int]] = []
+
+    def answers(model: object, prompts: list[list[int]], **options: object) -> list[Generation]:
+        seen.append(prompts[0])
+        return [Generation(tok.encode(f"yes {len(seen)}"), True)]
+
+    monkeypatch.setattr(chat, "generate", answers)
+    return seen
+
+
+class Shaped:
+    class shape:
+        seq_len = 200
+
+
+def test_earlier_turns_are_given_along_until_reset(tok: Tokenizer, prompts: list[list[int]]) -> None:
+    out: list[str] = []
+    lines = ["a?\n", "\n", "b?\n", "/reset\n", "c?\n", "/other\n", "d?\n", "/quit\n", "e?\n"]
+    turns = chat.chat(Shaped(), tok, iter(lines), Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
+    assert prompts == [
+        render_prompt(tok, "a?"),
+        render_prompt(tok, "b?", history=[("a?", "yes 1")]),
+        render_prompt(tok, "c?"),
+        render_prompt(tok, "d?", history=[("c?", "yes 3")]),
+    ]
+    assert all(prompt[0] == BOS and prompt.count(BOS) == 1 and prompt[-1] == ASSISTANT for prompt in prompts)
+    assert turns == [("c?", "yes 3"), ("d?", "yes 4")]
+    assert "commands are /reset and /quit\n" in out
+
+
+def test_a_question_that_is_too_long_does_not_end_the_chat(tok: Tokenizer, prompts: list[list[int]]) -> None:
+    out: list[str] = []
+    lines = iter(["why " * 200, "a?"])
+    chat.chat(Shaped(), tok, lines, Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
+    assert "too long" in out[0]
+    assert prompts == [render_prompt(tok, "a?")]
+
+
+def test_an_answer_ends_at_eos_and_shows_no_marker(run: Path) -> None:
+    model, tok, _ = load_for_inference(run / "ckpt2")
+    ends = []
+    for thing in ("sky", "lamp", "cat", "book"):
+        out: list[str] = []
+        prompt = render_prompt(tok, f"What color has {thing} 1-2?")
+        said = chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=40), 0, out.append)
+        assert "<|" not in "".join(out)
+        assert "".join(out) == tok.decode(said.ids)
+        ends.append(said.stopped)
+    assert all(ends)
+
+
+def test_same_seed_same_answer_another_seed_another(run: Path) -> None:
+    model, tok, _ = load_for_inference(run / "ckpt1")  # hardly trained: its draws are wide
+    prompt = render_prompt(tok, "What color has sky 1-2?")
+    draws = [chat.reply(model, tok, prompt, Sampling(2.0, 0, 1.0, 20, seed), 0, len).ids for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_piped_questions_are_answered_and_a_mistake_is_one_line(run: Path) -> None:
+    def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "chat.py"), *arguments, "--device", "cpu"],
+            cwd=run.parents[1], input=stdin, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    out = command("ckpt2", "--run", "a", "--temperature", "0", stdin="What color has sky 1-2?\n/reset\n")
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.endswith("(forgotten)\n")
+    one = command("a/ckpt2", "--question", "What color has sky 1-2?", "--temperature", "0")
+    assert one.stdout.strip() == out.stdout.split("\n")[0]
+    assert one.stdout.strip()
+    wrong = command("a/ckpt2", "--temperature", "warm")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: --temperature warm: expected a number\n"
