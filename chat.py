@@ -1,7 +1,7 @@
 """Talk to a checkpoint in the terminal: `python chat.py ckpt3`, or one answer with `--question "..."`.
 
 Each line is a question; the answer appears as it is generated and ends where the model stops by itself, at
-max_new_tokens, or where its context is full. Earlier turns are given along, the oldest left out when they no longer fit.
+max_new_tokens, or where its context is full. Earlier turns are given along, the oldest left out when they do not fit.
   /reset   forget the earlier turns        /quit   leave (as do Ctrl-D and Ctrl-C)
 Questions can be piped in, one a line.
 """
@@ -41,7 +41,7 @@ def fitting_history(
 ) -> tuple[list[int], list[Turn]]:
     """Prompt with as many of the newest whole turns as leave room for an answer, and those turns.
 
-    Room: max_new_tokens, or a quarter of the context where that is less. UserError for a question that fills the context.
+    Room: max_new_tokens, or a quarter of the context where that is less. UserError for a question that fills it all.
     """
     room = min(max_new_tokens, max(1, seq_len // 4))
     for first in range(len(history) + 1):
@@ -180,12 +180,16 @@ def main() -> None:
         else:
             prompt = [BOS, *tok.encode(args.text)]
             if len(prompt) >= model.shape.seq_len:
-                raise UserError(f"--text: {len(prompt):,} tokens, and the model's context holds {model.shape.seq_len:,}")
+                raise UserError(
+                    f"--text: {len(prompt):,} tokens, and the model's context holds {model.shape.seq_len:,}"
+                )
         said = reply(model, tok, prompt, sampling, 0, write)
         write(f"{ending(said)}\n")
         return
     if sys.stdin.isatty():
-        print(f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens; /reset forgets, /quit leaves")
+        print(
+            f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens (/reset forgets, /quit ends)"
+        )
     chat(model, tok, typed_lines(), sampling, write)
 
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from common.errors import UserError
-from common.runs import claim, read_config, relative_source, run_folder
+from common.runs import claim, frozen_sections, read_config, relative_source, run_folder
 from data.pipeline import PrepareConfig
 from data.sources import SourceConfig
 from eval.config import EvalConfig
@@ -86,7 +86,9 @@ def load_command(
     for name, nargs in (positional or {}).items():
         parser.add_argument(name, nargs=None if nargs == "1" else nargs)
     for name, (default, text) in flags.items():
-        kind: dict[str, Any] = {"action": "store_true"} if default is False else {"type": str | None, "default": default}
+        kind: dict[str, Any] = (
+            {"action": "store_true"} if default is False else {"type": str | None, "default": default}
+        )
         parser.add_argument(f"--{name}", help=text, **kind)
     for name, cls in SECTIONS.items():
         parser.add_class_arguments(cls, None if name == section else name)
@@ -101,16 +103,20 @@ def load_command(
         values = read_config(path)
         run_of_file = path.parent.name if path.name == "config.toml" else path.stem
         config = Config(run=run or run_of_file, base=path.parent)
-        for name, section_values in _checked_sections(path, values, config).items():
+        # A flag given to an earlier command (--vocab_size 512) need not be repeated for a later one.
+        defaults = {k: v for k, v in frozen_sections(config.run).items() if k in SECTIONS and k != section}
+        for name, checked in _checked_sections(path, values, config).items():
+            defaults[name] = {**defaults.get(name, {}), **checked}
+        for name, own in defaults.items():
             prefix = "" if name == section else f"{name}."
-            parser.set_defaults({prefix + key: value for key, value in section_values.items()})
+            parser.set_defaults({prefix + key: value for key, value in own.items()})
     try:
         parsed = parser.parse_args(argv)
     except ArgumentError as error:
         raise UserError(f"{_one_line(str(error), '--')} (see --help)") from None
     for name, cls in SECTIONS.items():
-        own = parsed if name == section else parsed[name]
-        setattr(config, name, cls(**{f.name: own[f.name] for f in fields(cls)}))
+        found = parsed if name == section else parsed[name]
+        setattr(config, name, cls(**{f.name: found[f.name] for f in fields(cls)}))
     config.args = SimpleNamespace(**{name: parsed[name] for name in [*(positional or {}), *flags] if name != "run"})
     run_folder(config.run)  # a bad name is refused before work starts
     return config

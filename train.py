@@ -25,7 +25,7 @@ from eval.losses import document_losses, summary
 from model.config import Shape, resolve_shape
 from model.decoder import Decoder
 from model.generate import generate
-from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.bpe import SMALLEST, Tokenizer, load_tokenizer
 from tokenizer.encode import build_store, corpus_files
 from tokenizer.template import BOS, EOS, render_prompt
 from training import distributed
@@ -96,6 +96,7 @@ def train(config: Config, plan_only: bool = False, resume: bool = False) -> dict
 
 def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run | None:
     """Inputs, plan, model, optimizer and the state to start from; None after `--plan`."""
+    resolve_shape(config.model, SMALLEST)  # an impossible model is refused before a corpus is made for it
     if world.is_main:
         make_inputs(config)
     distributed.barrier()

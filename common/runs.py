@@ -53,6 +53,14 @@ def claim(name: str, sections: Mapping[str, Any]) -> Path:
     return folder
 
 
+def frozen_sections(name: str) -> dict[str, Any]:
+    """Sections of a run's config.toml whose stage has output: they are what they are."""
+    folder = run_folder(name)
+    recorded = read_config(folder / "config.toml") if (folder / "config.toml").exists() else {}
+    finished = [names for names, output in STAGES.values() if (folder / output).exists()]
+    return {section: recorded[section] for names in finished for section in names if section in recorded}
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """A TOML file as plain values; syntax errors become one line."""
     try:

@@ -1,8 +1,8 @@
 """What each checkpoint says to the same held-out questions, greedily, side by side with the reference.
 
-  1. `choose_questions` draws questions in an order that content and seed decide, each short enough for every checkpoint;
-     a corpus without Q&A gives beginnings of its texts instead
-  2. `answer` renders each through the one template and lets a checkpoint go on until it stops by itself or is stopped
+1. `choose_questions` draws questions in an order that content and seed decide, each short enough for every checkpoint;
+   a corpus without Q&A gives beginnings of its texts instead
+2. `answer` renders each through the one template and lets a checkpoint go on until it stops by itself or is stopped
 """
 
 import hashlib

@@ -19,7 +19,7 @@ FEWEST_GROUPS = 10  # with fewer the answer is "cannot tell", whatever the inter
 DRAWN_AT_A_TIME = 1 << 22  # draws in memory: 10,000 resamples of 10,000 groups take a second, of 100 a hundredth
 
 
-def group_sums(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+def group_sums(values: np.ndarray, groups: Sequence[str] | np.ndarray) -> np.ndarray:
     """Sum documents' values, (N,) or (N, K), per group, (G,) or (G, K) float64; groups in order of their names."""
     _, number = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     sums = np.zeros((int(number.max()) + 1 if len(number) else 0, *values.shape[1:]))

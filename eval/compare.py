@@ -64,7 +64,7 @@ class Subject:
 
 
 def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None) -> dict[str, Any]:
-    """Compare two or more checkpoint folders; returns what --json writes. `data`: corpus to be judged on, else their own.
+    """Compare two or more checkpoint folders; returns what --json writes. `data`: corpus to judge on, else their own.
 
     UserError for a folder that is no checkpoint of loam, is given twice, or knows every test document.
     """
@@ -72,9 +72,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     device = distributed.start(config.device).device
     documents, unknown = common_documents(subjects, config, data)
     readers = [(subject.tok, subject.seq_len) for subject in subjects]
-    questions = choose_questions(
-        documents.table, config.num_answers, config.seed, readers, config.max_new_tokens
-    )
+    questions = choose_questions(documents.table, config.num_answers, config.seed, readers, config.max_new_tokens)
     losses: list[DocumentLosses] = []
     answers: list[list[dict[str, Any]]] = []
     checkpoints: list[dict[str, Any]] = []
@@ -154,9 +152,7 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
     ]
 
 
-def common_documents(
-    subjects: Sequence[Subject], config: EvalConfig, data: Path | None
-) -> tuple[HeldOut, list[str]]:
+def common_documents(subjects: Sequence[Subject], config: EvalConfig, data: Path | None) -> tuple[HeldOut, list[str]]:
     """Held-out documents, and the names of checkpoints whose training data is not here to be excluded."""
     trained_on = list(dict.fromkeys(subject.corpus for subject in subjects if subject.corpus is not None))
     evaluated = [data] if data is not None else trained_on
@@ -236,7 +232,10 @@ def main() -> None:
         description=__doc__,
         positional={"checkpoints": "+"},
         flags={
-            "data": (None, "corpus to be judged on: a run's name or folder, or a corpus folder (default: the runs' own)"),
+            "data": (
+                None,
+                "corpus to be judged on: a run's name or folder, or a corpus folder (default: the runs' own)",
+            ),
             "json": (None, "write everything to this file"),
             "html": (None, "where to write the page (default: into the first checkpoint's run folder)"),
         },

@@ -77,7 +77,7 @@ def document_losses(
 ) -> DocumentLosses:
     """Losses of every document; a rank of several gets its share of the rows, to be summed over ranks with `map`.
 
-    Runs under the caller's autocast. The model's mode (train or eval) is put back as it was. `progress`: label of a bar.
+    Runs under the caller's autocast. The model's mode (train or eval) is put back as it was. `progress`: a bar's label.
     """
     batch_rows = batch_rows or max(1, ROWS_TOKENS // seq_len)
     plan = pack(tokens.lengths, seq_len)

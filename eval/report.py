@@ -1,8 +1,8 @@
 """The comparison as one HTML file: nothing is fetched from anywhere, light and dark, from a phone's width to a desk's.
 
-  1. `curves_of` reads the loss curves of the compared runs from their metrics.jsonl
-  2. matplotlib draws them as SVG; its colours are then replaced by CSS variables, so that the page's theme decides
-  3. jinja2 fills `templates/compare.html`; everything that comes from data is escaped
+1. `curves_of` reads the loss curves of the compared runs from their metrics.jsonl
+2. matplotlib draws them as SVG; its colours are then replaced by CSS variables, so that the page's theme decides
+3. jinja2 fills `templates/compare.html`; everything that comes from data is escaped
 """
 
 import io
@@ -65,7 +65,9 @@ def curves_of(paths: Sequence[Path]) -> list[Curve]:
     return curves
 
 
-def write_page(path: Path, result: dict[str, Any], curves: Sequence[Curve], manifests: Sequence[dict[str, Any]]) -> None:
+def write_page(
+    path: Path, result: dict[str, Any], curves: Sequence[Curve], manifests: Sequence[dict[str, Any]]
+) -> None:
     """Render the comparison (`eval.compare.compare`'s result) to `path`."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
@@ -180,7 +182,11 @@ def _svg(figure: Any, title: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for colour, variable in {INK: "--ink", FAINT: "--faint", **{_series(i): f"--series-{i}" for i in range(SERIES)}}.items():
+    for colour, variable in {
+        INK: "--ink",
+        FAINT: "--faint",
+        **{_series(i): f"--series-{i}" for i in range(SERIES)},
+    }.items():
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{title}"', svg, count=1)

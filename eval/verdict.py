@@ -31,7 +31,8 @@ def verdict(
     )
     sure = enough(bytes_G)
     if not sure:
-        what = f"cannot tell {better} from {worse}: {len(bytes_G)} groups are too few ({FEWEST_GROUPS} or more are needed); {figures}"
+        few = f"{len(bytes_G)} groups are too few ({FEWEST_GROUPS} or more are needed)"
+        what = f"cannot tell {better} from {worse}: {few}; {figures}"
     elif low <= 0 <= high:
         what = f"cannot tell {better} from {worse}, the interval holds 0: {figures}"
     else:
@@ -68,8 +69,8 @@ def comparability_notes(
         )
     if documents.num_cut:
         notes.append(
-            f"{documents.num_cut:,} long texts are judged in blocks of about 2,000 bytes, each counted as a document and a "
-            "group: of them the intervals say what more text of the same books would give"
+            f"{documents.num_cut:,} long texts are judged in blocks of about 2,000 bytes, each counted as a document "
+            "and a group: of them the intervals say what more text of the same books would give"
         )
     if unknown:
         notes.append(
@@ -129,30 +130,32 @@ def shown_pairs(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def table_rows(result: dict[str, Any]) -> list[str]:
-    """Aligned rows: a checkpoint each, then documents, tokens and bytes under the columns that rest on them."""
+    """Aligned rows: a checkpoint each, then under each column the documents and bytes that it rests on."""
     checkpoints = result["checkpoints"]
     parts = [part for part in PARTS if checkpoints[0][f"bytes_{part}"]]
     if len(parts) == 1:
         parts = []  # it would repeat the first column
     mark = "" if result["perplexity_comparable"] else " *"
-    head = ["", "bits per byte", "95% interval", *parts, f"loss{mark}", f"perplexity{mark}", "tokens"]
+    head = ["", "bits/byte", "95% interval", *parts, f"loss{mark}", f"perplexity{mark}", "tokens"]
     rows = [head]
     for each in checkpoints:
         low, high = each["val_bpb_ci95"]
         figures = [f"{each[f'bpb_{part}']:.4f}" for part in parts]
         rows.append(
-            [each["name"], f"{each['val_bpb']:.4f}", f"{low:.4f} - {high:.4f}", *figures, f"{each['val_loss']:.4f}{mark}",
-             f"{each['val_ppl']:.2f}{mark}", f"{each['num_tokens']:,}"]
+            [each["name"], f"{each['val_bpb']:.4f}", f"{low:.4f} - {high:.4f}", *figures,
+             f"{each['val_loss']:.4f}{mark}", f"{each['val_ppl']:.2f}{mark}", f"{each['num_tokens']:,}"]
         )  # fmt: skip
     for what, name in (("documents", "num_documents"), ("bytes", "num_bytes")):
         first = checkpoints[0]
         total = f"{result['held_out'][name]:,}"
         counts = [f"{first[f'{what}_{part}']:,}" for part in parts]
         every = f"{first[name]:,}" if what == "documents" else ""
-        rows.append([f"  on {what}", total, "", *counts, every, every, every])
+        rows.append([what, total, "", *counts, every, every, every])
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     if mark:

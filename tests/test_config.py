@@ -29,7 +29,9 @@ def test_without_a_file_and_flags_everything_has_a_default() -> None:
 
 
 def test_own_section_is_flat_others_are_dotted_and_flags_override_the_file() -> None:
-    config = load("--epochs", "5", "--model.seq-len", "64", toml="[train]\nepochs = 3\nlr = 1\n[model]\npreset = 'small'")
+    config = load(
+        "--epochs", "5", "--model.seq-len", "64", toml="[train]\nepochs = 3\nlr = 1\n[model]\npreset = 'small'"
+    )
     assert (config.train.epochs, config.train.lr) == (5, 1.0)
     assert (config.model.preset, config.model.seq_len) == ("small", 64)
     assert config.run == "my"
@@ -48,7 +50,9 @@ def test_run_name_is_another_word_for_run() -> None:
 
 
 def test_sources_are_read_in_order_with_their_types() -> None:
-    config = load(toml="[[source]]\npath = 'a.csv'\nquestion = 'q'\nanswer = 'a'\n[[source]]\npath = 'b.txt'\nkind = 'text'\nweight = 2")
+    config = load(
+        toml="[[source]]\npath = 'a.csv'\nquestion = 'q'\nanswer = 'a'\n[[source]]\npath = 'b.txt'\nkind = 'text'\nweight = 2"
+    )
     assert [(s.path, s.kind, s.weight) for s in config.source] == [("a.csv", "qa", 1.0), ("b.txt", "text", 2.0)]
 
 
@@ -111,3 +115,14 @@ def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--epochs" in out
     assert "passes over the training split" in out
     assert "--model.preset" in out
+
+
+def test_a_flag_of_a_finished_stage_need_not_be_repeated_but_may_not_change() -> None:
+    load("--vocab_size", "300", toml="[train]\nepochs = 3", section="tokenizer").claim()
+    assert load(toml="[train]\nepochs = 3").tokenizer.vocab_size is None  # nothing was made yet
+    Path("runs/my/tokenizer").mkdir(parents=True)
+    Path("runs/my/tokenizer/tokenizer.json").touch()
+    load(toml="[train]\nepochs = 3").claim()
+    assert load(toml="[train]\nepochs = 3").tokenizer.vocab_size == 300
+    with pytest.raises(UserError, match="vocab_size: 300 -> 400"):
+        load("--tokenizer.vocab_size", "400", toml="[train]\nepochs = 3").claim()

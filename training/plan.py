@@ -106,7 +106,9 @@ def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, first: Plan
     rate = matrix_rate(world.device, plan.precision)
     share = ASSUMED_SHARE[world.device.type]
     seconds = flops / (rate * share * world.size)
-    needed = memory_estimate(shape, plan.micro_batch, plan.precision, config.activation_checkpointing, world.device.type)
+    needed = memory_estimate(
+        shape, plan.micro_batch, plan.precision, config.activation_checkpointing, world.device.type
+    )
     return [
         f"cost: {flops:.2e} FLOPs; memory about {needed / 2**30:.2f} GiB a process; about {_duration(seconds)} of "
         f"training if the step reaches {share:.0%} of the {rate / 1e9:,.0f} GFLOP/s measured now (an estimate)"

@@ -38,7 +38,7 @@ def make_rows(number: int, seed: int) -> list[dict[str, Any]]:
         thing, color = generator.choice(THINGS), generator.choice(COLORS)
         if i % 4 == 0:
             words = " ".join(generator.choice(THINGS, size=int(generator.integers(6, 60))))
-            row = {"kind": "text", "source": "prose", "text": f"The {words} {i}."}
+            row: dict[str, Any] = {"kind": "text", "source": "prose", "text": f"The {words} {i}."}
         else:
             context = f"Seen in {generator.choice(THINGS)} {seed}." if i % 4 == 1 else None
             row = {"kind": "qa", "source": "qa", "context": context, "answer": f"The {thing} is {color}.",
@@ -60,8 +60,10 @@ def make_tokenizer(folder: Path, vocab_size: int, rows: Sequence[dict[str, Any]]
 
 def make_model(vocab_size: int, seed: int = 0, seq_len: int = SEQ_LEN) -> Decoder:
     torch.manual_seed(seed)
-    sizes = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "num_kv_heads": 1, "intermediate_size": 64}
-    return Decoder(resolve_shape(ModelConfig(**sizes, seq_len=seq_len), vocab_size)).eval()
+    config = ModelConfig(
+        num_layers=2, hidden_size=32, num_heads=2, num_kv_heads=1, intermediate_size=64, seq_len=seq_len
+    )
+    return Decoder(resolve_shape(config, vocab_size)).eval()
 
 
 def learn(model: Decoder, tokens: Tokens, steps: int) -> torch.optim.Optimizer:

@@ -5,10 +5,11 @@ import pytest
 
 from eval.bootstrap import effective_groups, enough, group_sums, interval, resample
 
+Documents = tuple[np.ndarray, np.ndarray, np.ndarray]  # bits (N, 2), bytes (N,), groups (N,)
 EFFECT = -0.05  # true difference of the second checkpoint, bits per byte
 
 
-def made(generator: np.random.Generator, num_groups: int, in_group: int, within: float) -> tuple[np.ndarray, ...]:
+def made(generator: np.random.Generator, num_groups: int, in_group: int, within: float) -> Documents:
     """Bits (N, 2), bytes (N,), groups (N,): a group shares its effect but for `within` of each document's own."""
     groups = np.repeat(np.arange(num_groups), in_group)
     size = np.round(np.exp(generator.normal(5, 0.5, len(groups))))

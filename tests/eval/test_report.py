@@ -134,5 +134,7 @@ def test_a_run_without_a_log_has_no_curve_but_a_page(run: Path, result: dict[str
 
 
 def test_settings_that_differ_are_told_from_those_that_do_not() -> None:
-    table = settings_table([{"config": {"train": {"lr": 0.1, "seed": 0}}}, {"config": {"train": {"lr": 0.2, "seed": 0}}}])
+    table = settings_table(
+        [{"config": {"train": {"lr": 0.1, "seed": 0}}}, {"config": {"train": {"lr": 0.2, "seed": 0}}}]
+    )
     assert table == [("train.lr", [0.1, 0.2], True), ("train.seed", [0, 0], False)]

@@ -38,7 +38,9 @@ def copy_of(config: Config, run: str, **changes: Any) -> Config:
     """The same inputs under another run name, with other [train] settings."""
     import shutil
 
-    shutil.copytree(Path("runs") / config.run, Path("runs") / run, ignore=shutil.ignore_patterns("ckpt*", "*.jsonl", "config.toml"))
+    shutil.copytree(
+        Path("runs") / config.run, Path("runs") / run, ignore=shutil.ignore_patterns("ckpt*", "*.jsonl", "config.toml")
+    )
     return replace(config, run=run, train=replace(config.train, **changes))
 
 
