@@ -145,7 +145,7 @@ def near_duplicates(texts: Iterator[str]) -> list[tuple[int, int]]:
             pairs.append((j, i))
     distinct = np.fromiter(first.values(), dtype=np.int64, count=len(first))
     width = NUM_HASHES // BANDS
-    for band in tqdm(range(BANDS), desc="near duplicates", unit="band", leave=False):
+    for band in tqdm(range(BANDS), desc="near duplicates", unit="band", leave=False, disable=None):
         for members in _buckets(signatures[distinct, band * width : (band + 1) * width]):
             bucket = distinct[members]
             roots = np.array([linked.find(i) for i in bucket.tolist()])
@@ -200,7 +200,7 @@ def sketch(texts: Iterator[str]) -> tuple[list[np.ndarray], np.ndarray]:
             chunk.clear()
 
     size = 0
-    for text in tqdm(texts, desc="sketching documents", unit="doc", leave=False):
+    for text in tqdm(texts, desc="sketching documents", unit="doc", leave=False, disable=None):
         found = words(text)
         ids = np.array([vocabulary.setdefault(word, len(vocabulary)) for word in found], dtype=np.uint64)
         shingles.append(np.unique(_ngrams(ids)))

@@ -2,16 +2,18 @@
 
 1. `cut` turns a document of L tokens, which has L - 1 targets, into pieces of at most `seq_len` targets. A piece starts
    with the last token of the one before it, as input only: so each token but bos is a target exactly once.
-2. `best_fit` puts pieces into rows: each row takes, from a window of waiting pieces, the longest that still fits.
+2. `best_fit` puts pieces into rows: each row takes, from a window of waiting pieces, what fills it best.
 3. The result is a `Plan`: which piece stands where. `data/loader.py` reads the ids when a row is needed.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
-# Pieces that wait for a place.
-WINDOW = 1024
+# Pieces that wait for a place. At 1,024 positions 11 real corpora (word problems, trivia, medical, instructions, code,
+# books) are filled 99.03% to 99.98% with 256; 64 and 1,024 fill the worst of them 98.56% and 99.03%.
+WINDOW = 256
 
 
 @dataclass
@@ -46,30 +48,49 @@ def cut(lengths: np.ndarray, seq_len: int) -> tuple[np.ndarray, np.ndarray, np.n
 def best_fit(lengths: np.ndarray, seq_len: int, window: int = WINDOW) -> tuple[np.ndarray, np.ndarray]:
     """Piece lengths (P,), in the order in which they arrive -> (order (P,), row_starts (R + 1,)).
 
-    The waiting pieces stand in one stack per length, and a bit set of the lengths that wait: the longest piece of at
-    most `room` positions is then two operations on an integer, about a microsecond a piece.
+    A row's next piece is, of those that wait and fit: one that fills the row exactly; else the longer of two that do so
+    together, the two most alike in length; else the oldest, so that the mixture of lengths that waits stays that of the
+    corpus; and once no more arrive, the longest. Which lengths wait is a set of bits, kept forwards and backwards, so
+    that each question is a few operations on an integer.
     """
-    waiting: list[list[int]] = [[] for _ in range(seq_len + 1)]
-    present = 0
+    waiting: list[deque[int]] = [deque() for _ in range(seq_len + 1)]
+    present = 0  # bit n: a piece of length n waits
+    mirrored = 0  # bit seq_len - n: the same
+    sizes = lengths.tolist()
+    placed = bytearray(len(sizes))
     order: list[int] = []
     row_starts = [0]
-    arriving = 0
-    sizes = lengths.tolist()
+    arrived = oldest = 0
     while len(order) < len(sizes):
         room = seq_len
         while True:
-            while arriving < len(sizes) and arriving - len(order) < window:
-                size = sizes[arriving]
-                waiting[size].append(arriving)
+            while arrived < len(sizes) and arrived - len(order) < window:
+                size = sizes[arrived]
+                waiting[size].append(arrived)
                 present |= 1 << size
-                arriving += 1
-            longest = (present & ((2 << room) - 1)).bit_length() - 1
-            if longest <= 0:
+                mirrored |= 1 << (seq_len - size)
+                arrived += 1
+            fitting = present & ((2 << room) - 1)
+            size = fitting.bit_length() - 1  # the longest that fits
+            if size <= 0:
                 break
-            order.append(waiting[longest].pop())
-            if not waiting[longest]:
-                present ^= 1 << longest
-            room -= longest
+            if size < room:
+                pairs = fitting & (mirrored >> (seq_len - room))  # bit n: pieces of n and of room - n wait
+                half = room // 2 if room % 2 == 0 and len(waiting[room // 2]) > 1 else room // 2 + 1
+                longer = pairs >> half
+                if longer:
+                    size = half + (longer & -longer).bit_length() - 1
+                elif arrived < len(sizes):
+                    while placed[oldest]:
+                        oldest += 1
+                    size = next(sizes[i] for i in range(oldest, arrived) if not placed[i] and sizes[i] <= room)
+            piece = waiting[size].popleft()
+            placed[piece] = 1
+            order.append(piece)
+            if not waiting[size]:
+                present ^= 1 << size
+                mirrored ^= 1 << (seq_len - size)
+            room -= size
         row_starts.append(len(order))
     return np.asarray(order, dtype=np.int64), np.asarray(row_starts, dtype=np.int64)
 

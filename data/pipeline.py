@@ -183,7 +183,7 @@ def read_sources(files: list[tuple[InputFile, SourceConfig]], config: PrepareCon
     text, number = daft.DataType.string(), daft.DataType.int64()
     names = [*ROW_COLUMNS, "id", "key"]
     schema = daft.DataType.struct({**dict.fromkeys(names, text), "n_bytes": number})
-    bar = tqdm(total=len(files), desc="reading", unit="file", leave=False)
+    bar = tqdm(total=len(files), desc="reading", unit="file", leave=False, disable=None)
 
     @daft.func(return_dtype=schema)
     def rows(index: int) -> Iterator[Row]:

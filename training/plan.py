@@ -13,7 +13,7 @@ import torch
 
 from common.errors import UserError
 from data.loader import epoch_plan, num_steps
-from data.packing import Plan
+from data.packing import Plan, pack
 from data.tokens import Tokens
 from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate
 from training.config import TrainConfig
@@ -80,6 +80,7 @@ def derive(
         f"{-(-rows_per_step // (micro_batch * world.size))} a step and process",
         *_describe_time(plan, config, shape, first, world),
         *_advice(config, shape, tokens),
+        *_context_advice(first, tokens),
     ]
 
 
@@ -132,6 +133,17 @@ def _advice(config: TrainConfig, shape: Shape, tokens: Tokens) -> list[str]:
             f"it will stop learning early. Nearest preset: {fits}"
         ]
     return [f"model and corpus: {ratio:.2g} tokens a parameter (20 are usual; repeats count up to 4 epochs)"]
+
+
+def _context_advice(first: Plan, tokens: Tokens) -> list[str]:
+    if first.fill >= 0.98:
+        return []
+    longer = {n: pack(tokens.lengths, n).fill for n in (2 * first.seq_len, 4 * first.seq_len)}
+    others = ", ".join(f"--model.seq_len {n} {fill:.1%}" for n, fill in longer.items())
+    return [
+        f"warning: {1 - first.fill:.1%} of the positions stay empty, because documents near the context's length leave "
+        f"gaps that no other fills; of longer contexts would be filled: {others}"
+    ]
 
 
 def _parameters_of_preset(name: str, vocab_size: int) -> int:

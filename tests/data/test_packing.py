@@ -42,9 +42,28 @@ def test_a_piece_starts_with_the_last_token_of_the_one_before() -> None:
     assert lengths.tolist() == [4, 4, 2]
 
 
-def test_best_fit_takes_the_longest_piece_that_still_fits() -> None:
+def test_while_more_pieces_arrive_the_oldest_goes_first_and_at_the_end_the_longest() -> None:
+    order, _ = best_fit(np.asarray([2, 5, 3, 1, 1]), seq_len=20, window=3)
+    assert order.tolist()[:2] == [0, 1]
+    order, _ = best_fit(np.asarray([2, 5, 3]), seq_len=20)
+    assert order.tolist() == [1, 2, 0]
+
+
+def test_a_piece_that_fills_the_row_exactly_is_taken() -> None:
     order, rows = best_fit(np.asarray([6, 5, 3, 4, 1]), seq_len=10)
     assert [order[a:b].tolist() for a, b in pairwise(rows)] == [[0, 3], [1, 2, 4]]
+
+
+def test_two_pieces_that_fill_the_row_go_before_a_longer_one_that_does_not() -> None:
+    order, rows = best_fit(np.asarray([7, 6, 4]), seq_len=10)
+    assert [order[a:b].tolist() for a, b in pairwise(rows)] == [[1, 2], [0]]
+
+
+def test_one_piece_of_half_the_row_does_not_pair_with_itself() -> None:
+    order, rows = best_fit(np.asarray([5, 7]), seq_len=10)
+    assert [order[a:b].tolist() for a, b in pairwise(rows)] == [[1], [0]]
+    order, rows = best_fit(np.asarray([5, 7, 5]), seq_len=10)
+    assert [order[a:b].tolist() for a, b in pairwise(rows)] == [[0, 2], [1]]
 
 
 def test_a_window_of_one_keeps_the_order_of_arrival() -> None:

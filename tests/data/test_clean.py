@@ -1,0 +1,93 @@
+"""Cleaning: identity by content, a stated equality, and steps in the invariant's order."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.clean import FittedStep, clean_row, content_id, drop_equal_to_train, equality_key, finish, run_fitted_steps
+
+
+def row(question: str | None = None, answer: str | None = None, text: str | None = None, **more: Any) -> dict[str, Any]:
+    kind = "text" if text is not None else "qa"
+    content = {"kind": kind, "text": text, "context": None, "question": question, "answer": answer}
+    return {**content, "reason": None, "detail": None, "origin": "x", **more}
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_documents_have_one_id_only_if_all_their_fields_are_equal(a: str, b: str, c: str, d: str) -> None:
+    assert (content_id(row(a, b)) == content_id(row(c, d))) == ((a, b) == (c, d))
+    assert content_id(row(a, b)) != content_id(row(text=a + b))
+    assert content_id(row(a, b)) != content_id(row(a, b, context=""))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "equal"),
+    [
+        ("two  words\r\n", " two\twords", True),
+        ("cafe\u0301", "caf\u00e9", True),
+        ("print(X)", "print(x)", False),
+        ("a, b", "a b", False),
+        ("twowords", "two words", False),
+        ("\ufb01", "fi", False),
+    ],
+)
+def test_equality_ignores_composition_and_the_amount_of_white_space_only(a: str, b: str, equal: bool) -> None:
+    assert (equality_key(row(text=a)) == equality_key(row(text=b))) == equal
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (row("a question", ""), "empty"),
+        (row("a question", " \n\u00a0"), "empty"),
+        (row("a question", None), "empty"),
+        (row("", "an answer"), "empty"),
+        (row(text="\n\n"), "empty"),
+        (row("a?", "b"), "too_short"),
+        (row(text="  seven77\n\n"), "too_short"),
+        (row("Is it?", "No"), None),
+        (row(text="eight888"), None),
+        (row("早い?", "はい"), None),
+    ],
+)
+def test_empty_and_too_short_rows_are_rejected(document: dict[str, Any], reason: str | None) -> None:
+    assert clean_row(document, min_bytes=8)["reason"] == reason
+
+
+def test_a_skipped_step_does_not_run_and_a_rejected_row_keeps_its_first_reason() -> None:
+    assert clean_row(row("a?", "b"), min_bytes=8, skip=["too_short"])["reason"] is None
+    assert clean_row(row(text="", reason="encoding"), min_bytes=8)["reason"] == "encoding"
+
+
+def splits(**texts: list[str]) -> dict[str, list[dict[str, Any]]]:
+    return {name: [finish(row(text=text)) for text in of] for name, of in texts.items()}
+
+
+def test_fitted_steps_see_the_training_split_alone_and_clean_all_splits() -> None:
+    seen: list[str] = []
+
+    def fit(rows: list[dict[str, Any]]) -> str:
+        seen.extend(one["text"] for one in rows)
+        return rows[0]["text"][:5]  # the "boilerplate"
+
+    def apply(one: dict[str, Any], head: str) -> tuple[str, str] | None:
+        one["text"] = one["text"].removeprefix(head)
+        return None if one["text"] else ("empty", "nothing is left")
+
+    corpus = splits(train=["HEAD one", "HEAD two"], val=["HEAD three", "HEAD "], test=["HEAD one"])
+    ids = corpus["val"][0]["id"]
+    rejected = run_fitted_steps(corpus, [FittedStep("boilerplate", fit, apply)])
+    assert seen == ["HEAD one", "HEAD two"]
+    assert [[one["text"] for one in rows] for rows in corpus.values()] == [["one", "two"], ["three"], ["one"]]
+    assert [one["reason"] for one in rejected] == ["empty"]
+    assert corpus["val"][0]["id"] != ids
+    assert corpus["val"][0]["n_bytes"] == 5
+
+
+def test_what_equals_a_training_row_leaves_val_and_test() -> None:
+    corpus = splits(train=["a b", "c"], val=["a  b ", "d"], test=["c", "d", "e"])
+    rejected = drop_equal_to_train(corpus)
+    assert [[one["text"] for one in rows] for rows in corpus.values()] == [["a b", "c"], ["d"], ["e"]]
+    assert [one["reason"] for one in rejected] == ["equal_to_train", "equal_to_train", "equal_to_val"]
