@@ -2,7 +2,8 @@
 
 Order of one `prepare` (data/pipeline.py), which is invariant 1 of the design:
   1. sources.py     the configuration's [[source]] entries become a list of files
-  2. readers.py     each file becomes rows (embedded.py: the interpreter's own standard library becomes rows)
+  2. readers.py     each file becomes records (embedded.py: so does the interpreter's own standard library),
+     columns.py     each record a row
   3. clean.py       per-row repairs and checks; exact duplicates
   4. duplicates.py  rows that belong together become groups
   5. split.py       groups and blocks of long documents become train, val, test

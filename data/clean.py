@@ -1,8 +1,8 @@
 """Per-row repairs and checks, what makes two documents equal, and the seam for cleaning that must be fitted on train.
 
-The order is the invariant: ROW_STEPS see one row and nothing else, so they run before the split. A step that learns from
-many rows (what is boilerplate, which template is overused) is a FittedStep: it is fitted on the training split alone,
-applied to all three, and `drop_equal_to_train` then removes from val and test what the step made equal to a training row.
+The order is the invariant: ROW_STEPS see one row and nothing else, so they run before the split. A step that learns
+from many rows (what is boilerplate, which template is overused) is a FittedStep: it is fitted on the training split
+alone, applied to all three, and `drop_equal_to_train` then removes from val and test what it made equal to train.
 
 A step is a function of a row; it may repair the row in place, and returns None or (reason, detail) for quarantine.
 Nothing is repaired yet: text reaches the splits byte for byte.
@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from data.readers import Row
+from data.columns import Row
 
 Verdict = tuple[str, str] | None  # None: the row stays; else reason and detail
 CONTENT = ("text", "context", "question", "answer")
@@ -30,7 +30,7 @@ def content_id(row: Row) -> str:
 
 
 def equality_key(row: Row) -> str:
-    """Equal for documents that differ in Unicode composition (NFC) or in the amount of white space, and in nothing else.
+    """Equal for documents that differ in Unicode composition (NFC) or the amount of white space, and in nothing else.
 
     Case and punctuation count: `print(X)` and `print(x)` are two programs. Grouping looks less closely.
     """
@@ -106,7 +106,7 @@ def run_fitted_steps(splits: dict[str, list[Row]], steps: list[FittedStep]) -> l
     for step in steps:
         fitted = step.fit(splits["train"])
         for name, rows in splits.items():
-            kept = []
+            kept: list[Row] = []
             for row in rows:
                 verdict = step.apply(row, fitted)
                 if verdict:

@@ -8,9 +8,9 @@ Same field: at least 50 bytes long, and in no more rows than `shared_limit` allo
 ("true", one instruction for all) must not make one group of the corpus. Compared after NFC, case folding and with every
 run of white space as one space.
 Near duplicates: Jaccard similarity of word 3-grams (question + answer, or the text) of at least 0.8. Candidates come
-from MinHash (100 hashes as 20 bands of 5: a pair at 0.8 shares a band with probability 0.9996); each is verified on the true
-sets. In a bucket of more than 1,000 documents a document is compared with the next 1,000 by size, so that the work
-does not grow with the square.
+from MinHash (100 hashes as 20 bands of 5: a pair at 0.8 shares a band with probability 0.9996); each is verified on
+the true sets. In a bucket of more than 1,000 documents a document is compared with the next 1,000 by size, so that the
+work does not grow with the square.
 Documents enter sorted by content, so nothing depends on the order of files, or on threads.
 """
 
@@ -28,7 +28,7 @@ from data.clean import normal
 SHARED_MIN_BYTES = 50
 NGRAM, NUM_HASHES, BANDS = 3, 100, 20
 JACCARD = 0.8
-MIN_AGREEMENT = 60  # of 100 hashes: what a pair at 0.8 falls short of once in two million
+MIN_AGREEMENT = 66  # of 100 hashes: what a pair at 0.8 falls short of once in 2,900
 BUCKET_REACH = 1000
 CHUNK = 4096
 
@@ -245,7 +245,7 @@ def _buckets(band: np.ndarray) -> Iterator[np.ndarray]:
     order = np.argsort(keys, kind="stable")
     ends = np.flatnonzero(np.append(keys[order][1:] != keys[order][:-1], True)) + 1
     start = 0
-    for end in ends:
+    for end in ends.tolist():
         if end - start > 1:
             yield order[start:end]
         start = end

@@ -82,13 +82,13 @@ def _prose() -> Iterator[tuple[str, dict[str, str | None]]]:
 @cache
 def _documented() -> list[Entry]:
     """(module, qualified name, signature or None, docstring); an empty name is the module itself."""
-    found = []
+    found: list[Entry] = []
     files = _public_files(Path(sysconfig.get_path("stdlib")))
     for module in sorted(files):
         found += _from_source(ALIASES.get(module, module), files[module])
     # C modules last, the private ones (_decimal, _io) under the name of the public module that they serve.
     for module in sorted(sys.stdlib_module_names - files.keys(), key=lambda name: (name[0] == "_", name)):
-        if module in sys.builtin_module_names or (spec := _find(module)) and spec.endswith(_C_SUFFIXES):
+        if module in sys.builtin_module_names or ((spec := _find(module)) and spec.endswith(_C_SUFFIXES)):
             found += _from_import(module, public=module.lstrip("_"), known=files.keys())
     return found
 
@@ -172,7 +172,9 @@ def _from_import(module: str, public: str, known: Collection[str]) -> Iterator[E
         yield from _from_object(public, "", loaded)
     for name in sorted(vars(loaded)):
         value = vars(loaded)[name]
-        if name[0] == "_" or not (inspect.isroutine(value) or inspect.isclass(value)):
+        if name[0] == "_" or inspect.isfunction(value) or not (inspect.isroutine(value) or inspect.isclass(value)):
+            continue
+        if module == "sys" and name.endswith("hook"):  # programs put their own there
             continue
         own = getattr(value, "__module__", None) or ""  # what _decimal holds says of itself that it is decimal's
         home = own if own in known else public

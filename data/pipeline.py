@@ -5,7 +5,7 @@
     3. exact     duplicates out, the smallest by content stays (data/duplicates.py)
     4. group     near duplicates, shared fields, equal `group` values (data/duplicates.py)
     5. split     whole groups to train, val, test by quota; long texts cut into blocks (data/split.py)
-    6. fitted    cleaning steps fitted on train, applied to all; then what equals train leaves val and test (data/clean.py)
+    6. fitted    cleaning steps fitted on train, applied to all; what then equals train leaves val, test (data/clean.py)
     7. write     the folder, whole or not at all: train, val, test, quarantine, manifest
 
 Every row read is in a split or in quarantine: asserted before anything is written. The corpus is held in memory, about
@@ -27,12 +27,13 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import atomic_folder, fingerprint, write_json
 from data.clean import FITTED_STEPS, ROW_STEPS, FittedStep, clean_row, drop_equal_to_train, finish, run_fitted_steps
+from data.columns import ROW_COLUMNS, USER_ERROR, Row
 from data.duplicates import drop_exact, group_documents, shared_limit
-from data.readers import ROW_COLUMNS, USER_ERROR, Row, read_file
+from data.readers import read_file
 from data.sources import InputFile, SourceConfig, check_sources, embedded_sources, list_files
 from data.split import SPLITS, cut_text, order_key, plan_split
 
-_STRINGS = "source kind text context question answer category difficulty group".split()
+_STRINGS = ["source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group"]
 DOCUMENT_SCHEMA = pa.schema(
     [("id", pa.string()), *((name, pa.string()) for name in _STRINGS), ("n_bytes", pa.int64()), ("origin", pa.string())]
 )
@@ -282,7 +283,9 @@ def summary(manifest: dict[str, Any]) -> list[str]:
     """What was read, what became of it, in lines for a terminal."""
     lines = []
     for source in manifest["sources"]:
-        lines.append(f"read   {source['name']}: {source['rows']:,} rows in {source['files']:,} files ({source['kind']})")
+        lines.append(
+            f"read   {source['name']}: {source['rows']:,} rows in {source['files']:,} files ({source['kind']})"
+        )
     for note, count in manifest["notes"].items():
         lines.append(f"note   {note} ({count:,} rows)")
     quarantine, rows = manifest["quarantine"], manifest["rows_read"]

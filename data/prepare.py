@@ -1,7 +1,7 @@
 """Read, clean, deduplicate and split a corpus: files -> runs/<run>/corpus/.
 
-Without --config the corpus is the documentation of the Python that runs this. What is read and how is in the TOML file's
-[[source]] entries; see configs/own-data.toml.
+Without --config the corpus is the documentation of the Python that runs this. What is read, and how, stands in the TOML
+file's [[source]] entries; see configs/own-data.toml.
 """
 
 import json

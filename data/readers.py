@@ -2,12 +2,12 @@
 
     bytes -> records (a dict of columns, or a string of text, and where it stands) -> rows (the corpus's fields)
 
-Nothing is dropped: a record that cannot be used is a row with a `reason`, and a file that breaks half way keeps the rows
-before the break and adds one row that says where. Nothing is altered: fields and texts are kept byte for byte; only a
-byte-order mark at the start of a file and the line end of a `split = "line"` document are not content.
+Nothing is dropped: a record that cannot be used is a row with a `reason`, and a file that breaks half way keeps the
+rows before the break and adds one row that says where. Nothing is altered: fields and texts are kept byte for byte;
+only a byte-order mark at the start of a file and the line end of a `split = "line"` document are not content.
   Not a row: blank lines of CSV, JSONL and line-split text. A file that holds no row at all is one row, reason "empty".
   Not UTF-8 (or not the declared encoding): the record that holds the bytes goes to quarantine, the file's other
-  records stay. A record is a CSV row, a JSON line, a text line, a chapter, or the whole file where that is the document.
+  records stay. A record is a CSV row, a JSON line, a text line, a chapter, or the whole file where it is the document.
   Lists: of a list of answers the first is taken, and counted in the manifest's notes. Numbers and booleans become text.
 A user's mistake that only the file can show (a column that is not there) is a row with reason `USER_ERROR`.
 """
@@ -21,27 +21,14 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from itertools import pairwise
+from typing import IO, Any
 
 from common.errors import UserError
+from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
 from data.sources import InputFile, SourceConfig
 
-Row = dict[str, Any]
-ROW_COLUMNS = (
-    "source kind text context question answer category difficulty group origin reason detail raw note".split()
-)
-USER_ERROR = "user_error"
 RAW_BYTES = 1000  # of a file that is no text at all, quarantine shows this much
-
-
-class Record(NamedTuple):
-    """A record as the file has it. `where` is appended to the file's name: ":12" is line 12, "#3" the third row."""
-
-    where: str
-    value: Any = None
-    reason: str | None = None
-    detail: str | None = None
-    raw: str | None = None
 
 
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Row]:
@@ -65,7 +52,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Row]:
     except UnicodeDecodeError as error:
         empty = False
         detail = f"{_after(last)}{error.encoding} cannot decode byte 0x{error.object[error.start]:02x}: {error.reason}"
-        yield columns.row(Record("", None, "encoding", detail, _printable(error.object[:RAW_BYTES])))
+        yield columns.row(Record("", None, "encoding", detail, printable(error.object[:RAW_BYTES])))
     except _DAMAGED as error:
         empty = False
         yield columns.row(Record("", None, "unreadable", f"{_after(last)}{type(error).__name__}: {error}"))
@@ -106,7 +93,7 @@ def _records(file: InputFile, source: SourceConfig) -> Iterator[Record]:
         wide = source.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
         if not wide and head.count(0) > 1 + len(head) // 500:  # bytes at random hold 1 in 256; a stray NUL is text
             detail = f"not {file.format}: {head.count(0)} NUL bytes in the first {len(head)}"
-            yield Record("", None, "binary", detail, _printable(head[:RAW_BYTES]))
+            yield Record("", None, "binary", detail, printable(head[:RAW_BYTES]))
             return
         if file.format == "json":
             yield from _json(stream, source)
@@ -170,7 +157,7 @@ def _csv(lines: io.TextIOWrapper, source: SourceConfig, delimiter: str) -> Itera
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield Record(where, None, "broken_row", str(error), _printable("".join(feed.row)))
+            yield Record(where, None, "broken_row", str(error), printable("".join(feed.row)))
             continue
         if row is None:
             return
@@ -182,10 +169,10 @@ def _csv(lines: io.TextIOWrapper, source: SourceConfig, delimiter: str) -> Itera
             yield Record(where, Header(header))
         elif feed.ended:  # the reader asked for another line inside a row: a quote never closed
             detail = f"a quote that opens here never closes; it holds the file's last {len(feed.row)} lines"
-            yield Record(where, None, "unclosed_quote", detail, _printable(raw))
+            yield Record(where, None, "unclosed_quote", detail, printable(raw))
         elif len(row) != len(header):
             detail = f"{len(row)} fields, the header has {len(header)}"
-            yield Record(where, None, "ragged", detail, _printable(raw))
+            yield Record(where, None, "ragged", detail, printable(raw))
         elif not is_unicode(raw):
             yield _encoding(where, raw, source)
         else:
@@ -228,7 +215,7 @@ def _json(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     if isinstance(value, dict):
         lists = [item for item in value.values() if isinstance(item, list)]
         if len(lists) != 1:
-            raise UserError(f"holds an object with {len(lists)} lists ({_some(value)}); one list of rows is needed")
+            raise UserError(f"holds an object with {len(lists)} lists ({some_of(value)}); one list of rows is needed")
         value = lists[0]
     if not isinstance(value, list):
         raise UserError("holds no list of rows")
@@ -266,7 +253,7 @@ def _parquet(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
             try:
                 yield Record(f"#{number}", {name: batch.column(name)[row].as_py() for name in columns})
             except UnicodeDecodeError as error:
-                yield Record(f"#{number}", None, "encoding", str(error.reason), _printable(error.object))
+                yield Record(f"#{number}", None, "encoding", str(error.reason), printable(error.object))
 
 
 def _text(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
@@ -279,7 +266,7 @@ def _text(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
             matches.remove(min(matches))
         starts = sorted(matches | {0, len(text)})
     line = 1
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         where = "" if source.split == "file" else f":{line}"
         document = text[start:end]
         line += document.count("\n")
@@ -296,143 +283,10 @@ def _lines(lines: io.TextIOWrapper, source: SourceConfig, _: str) -> Iterator[Re
 # -- text that is not Unicode
 
 
-def is_unicode(text: str) -> bool:
-    """False if the string holds surrogates: undecodable bytes, or half a pair from a JSON escape."""
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _encoding(where: str, text: str, source: SourceConfig) -> Record:
     bad = [i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff"]
     first = text[bad[0]]
-    byte = f"byte 0x{ord(first) - 0xDC00:02x}" if "\udc80" <= first <= "\udcff" else f"surrogate {ascii(first)}"
+    byte = f"byte 0x{ord(first) - 0xDC00:02x}" if "\udc80" <= first <= "\udcff" else f"surrogate {first!a}"
     place = f" in line {text.count(chr(10), 0, bad[0]) + 1} of it" if "\n" in text.rstrip("\n") else ""
     detail = f"not {source.encoding}: {byte}{place} ({len(bad)} in all)"
-    return Record(where, None, "encoding", detail, _printable(text))
-
-
-def _printable(content: str | bytes) -> str:
-    """Any bytes, or a string with undecodable bytes in it, as valid Unicode: such bytes become \\x92."""
-    if isinstance(content, str):
-        try:
-            content = content.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            content = content.encode("utf-8", "backslashreplace")
-    return content.decode("utf-8", "backslashreplace")
-
-
-# -- columns: a record becomes a row of the corpus
-
-
-class Header(list[str]):
-    """The column names of a table that has them apart from its rows."""
-
-
-class Columns:
-    """Maps one file's records to rows, and remembers which columns it saw."""
-
-    def __init__(self, file: InputFile, source: SourceConfig) -> None:
-        self.file, self.source = file, source
-        self.seen: dict[str, None] = {}
-        self.objects = 0
-
-    @staticmethod
-    def fields(source: SourceConfig) -> dict[str, str]:
-        """Field of the corpus -> column of the file."""
-        if source.path.startswith("python:"):
-            own = ("text",) if source.kind == "text" else ("question", "answer", "category", "difficulty")
-            return {name: name for name in own}
-        if source.kind == "text":
-            names = {"text": source.text or "text"}
-        elif source.preset == "squad":
-            names = {"context": "context", "question": "question", "answer": "answers", "category": "title"}
-        elif source.preset == "alpaca":
-            names = {"question": "instruction", "answer": "output"}
-        else:
-            names = {"question": source.question or "question", "answer": source.answer or "answer"}
-        optional = {key: getattr(source, key) for key in ("context", "category", "difficulty", "group")}
-        return names | {key: value for key, value in optional.items() if value}
-
-    @classmethod
-    def needed(cls, source: SourceConfig) -> list[str]:
-        """All columns that are read."""
-        return list(dict.fromkeys([*cls.fields(source).values(), *(["input"] if source.preset == "alpaca" else [])]))
-
-    def check_seen(self) -> None:
-        """Raise UserError for a column that no row of the file has."""
-        if not self.objects and not self.seen:
-            return
-        optional = {"title"} if self.source.preset == "squad" else set()
-        for name in self.fields(self.source).values():
-            if name not in self.seen and name not in optional:
-                raise UserError(f"no column {name!r}; there are: {_some(self.seen)}")
-
-    def row(self, record: Record) -> Row:
-        """The record as a row of the corpus; what cannot be used gets a reason."""
-        row: Row = dict.fromkeys(ROW_COLUMNS)
-        row |= {"source": self.source.name, "kind": self.source.kind, "origin": self.file.shown + record.where}
-        row |= {"reason": record.reason, "detail": record.detail, "raw": record.raw}
-        if record.reason == USER_ERROR:
-            row["detail"] = f"source '{self.source.name}': {self.file.shown}: {record.detail}"
-        if record.reason is None:
-            self._fill(row, record.value)
-        return row
-
-    def _fill(self, row: Row, value: Any) -> None:
-        if isinstance(value, str) and self.source.kind == "text":
-            row["text"] = value
-            return
-        if not isinstance(value, dict):
-            row |= {"reason": "not_a_row", "detail": f"a {type(value).__name__}, not an object with columns"}
-            row["raw"] = _printable(json.dumps(value, ensure_ascii=False, default=str))
-            return
-        self.objects += 1
-        self.seen |= dict.fromkeys(value)
-        problem = self._convert(row, value)
-        if problem is None and not all(is_unicode(text) for text in row.values() if isinstance(text, str)):
-            problem = ("encoding", "half a surrogate pair in an escape")
-        if problem:
-            row |= dict.fromkeys(("text", "context", "question", "answer", "category", "difficulty", "group"))
-            row["reason"], row["detail"] = problem
-            row["raw"] = _printable(json.dumps(value, ensure_ascii=False, default=str))
-
-    def _convert(self, row: Row, value: Row) -> tuple[str, str] | None:
-        for field, column in self.fields(self.source).items():
-            if column not in value:
-                if field in ("question", "answer", "text"):
-                    return "missing_column", f"no {column!r}; the row has: {_some(value)}"
-                continue
-            item = value[column]
-            if field == "answer":
-                item, row["note"] = first_answer(item)
-            if item is not None and not isinstance(item, str | int | float):
-                return "not_text", f"{column!r} is a {type(item).__name__}"
-            row[field] = item if isinstance(item, str) or item is None else json.dumps(item)
-        if self.source.preset == "alpaca" and value.get("input") not in (None, ""):
-            row["question"] = f"{row['question']}\n{value['input']}"
-        for field in ("context", "category", "difficulty", "group"):
-            row[field] = row[field] or None  # an empty cell is no value
-        return None
-
-
-def first_answer(item: Any) -> tuple[Any, str | None]:
-    """The first of several answers (a list, SQuAD's list of {text: ...}, or its {text: [...]}), and a note of it."""
-    if isinstance(item, dict) and isinstance(item.get("text"), list):
-        item = item["text"]
-    note = None
-    if isinstance(item, list):
-        note = "answer is a list: the first was taken" if len(item) > 1 else None
-        item = item[0] if item else None
-    if isinstance(item, dict) and isinstance(item.get("text"), str):
-        item = item["text"]
-    return item, note
-
-
-def _some(names: Any) -> str:
-    shown = [_printable(str(name)) for name in names]
-    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
+    return Record(where, None, "encoding", detail, printable(text))

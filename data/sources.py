@@ -120,7 +120,7 @@ def list_files(source: SourceConfig, base: Path) -> list[InputFile]:
     pattern = os.path.expanduser(expand_environment(source.path, where))
     literal = base / pattern
     if literal.is_dir():
-        raise UserError(f"{where}: {literal} is a folder; name its files, as in path = \"{source.path.rstrip('/')}/*\"")
+        raise UserError(f'{where}: {literal} is a folder; name its files, as in path = "{source.path.rstrip("/")}/*"')
     if literal.exists():
         if literal.stat().st_size == 0:
             raise UserError(f"{where}: {literal} is empty (0 bytes)")
@@ -158,11 +158,15 @@ def _check(source: SourceConfig, where: str) -> None:
     if source.preset not in (None, "squad", "alpaca"):
         raise UserError(f"{where}: preset is squad or alpaca, not {source.preset!r}")
     if source.format is not None and source.format not in FORMATS.values():
-        raise UserError(f"{where}: format is one of {', '.join(dict.fromkeys(FORMATS.values()))}, not {source.format!r}")
+        raise UserError(
+            f"{where}: format is one of {', '.join(dict.fromkeys(FORMATS.values()))}, not {source.format!r}"
+        )
     try:
         codecs.lookup(source.encoding)
     except LookupError:
-        raise UserError(f"{where}: Python knows no encoding {source.encoding!r} (utf-8, cp1252, latin-1, ...)") from None
+        raise UserError(
+            f"{where}: Python knows no encoding {source.encoding!r} (utf-8, cp1252, latin-1, ...)"
+        ) from None
     if not (math.isfinite(source.weight) and source.weight > 0):
         raise UserError(f"{where}: weight is a number above 0, not {source.weight!r}")
     if source.delimiter is not None and len(source.delimiter) != 1:
@@ -173,7 +177,7 @@ def _check(source: SourceConfig, where: str) -> None:
     if source.preset and named:
         raise UserError(f"{where}: preset {source.preset} names the columns itself; leave out {', '.join(named)}")
     if source.kind == "text" and named:
-        raise UserError(f"{where}: kind text has no {', '.join(named)}; say kind = \"qa\", or name the text column")
+        raise UserError(f'{where}: kind text has no {", ".join(named)}; say kind = "qa", or name the text column')
     if source.kind == "qa" and (source.text or source.split != "file"):
         raise UserError(f"{where}: {'text' if source.text else 'split'} is for kind text; this source is kind qa")
     if source.split not in ("file", "line"):

@@ -1,16 +1,17 @@
 """Groups and long documents become train, val and test, so that nothing in one was seen in another.
 
     documents with groups -> 1. long texts are cut into train | gap | val | gap | test (blocks in a row)
-                          -> 2. the other groups fill val and test up to their quota in bytes, in hash order; the rest: train
+                          -> 2. the other groups fill val and test up to their quota in bytes, in hash order;
+                             3. the rest is train
 
 The hash is of content and seed: neither the order of files nor the number of rows in another group moves a group.
-A group that is larger than what is free of a quota goes to train. A split that would stay empty takes the smallest group,
-if train keeps more than half of the bytes; else the run stops with one line.
+A group that is larger than what is free of a quota goes to train. A split that would stay empty takes the smallest
+group, if train keeps more than half of the bytes; else the run stops with one line.
 
 Long: over 2% of the corpus's bytes and at least 4,000 bytes (a val block of 5% is then 200). Near duplicates of a text
 that is cut (another edition of the same book) would put the same page on two sides, so of such texts only the longest
-stays, the others are quarantined. A text that shares its `group` value or anything else with other documents is not cut:
-it was said to belong with them. The gap is 1% of the text, at most 4,096 bytes, twice.
+stays, the others are quarantined. A text that is in a group by anything else (its `group` value) is not cut: it was
+said to belong with the others. The gap is 1% of the text, at most 4,096 bytes, twice.
 """
 
 import hashlib

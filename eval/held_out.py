@@ -27,7 +27,9 @@ from common.runs import RUNS
 from data.clean import normal
 from tokenizer.encode import read_corpus
 
-BLOCK = 2048  # bytes of a long text that are judged as one
+# Bytes of a long text that are judged as one. Neighbours are nearly independent evidence: on 400 KB of a novel, how much
+# better one checkpoint was correlated by 0.11, 0.05 and 0.06 between neighbouring blocks of 1, 2 and 4 KB.
+BLOCK = 2048
 COLUMNS = ["id", "source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group"]
 
 

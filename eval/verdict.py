@@ -69,7 +69,7 @@ def comparability_notes(
         )
     if documents.num_cut:
         notes.append(
-            f"{documents.num_cut:,} long texts are judged in blocks of about 2,000 bytes, each counted as a document "
+            f"long texts ({documents.num_cut:,} here) are judged in blocks of about 2,000 bytes, each counted as a document "
             "and a group: of them the intervals say what more text of the same books would give"
         )
     if unknown:

@@ -1,5 +1,4 @@
-"""Who attends to whom: the mask of a packed row, the mask and store of a cached one, and the attention
-itself.
+"""Who attends to whom: the mask of a packed row, the mask and store of a cached one, the attention itself.
 
 `build_mask(documents)` once per forward, then `attend(q, k, v, mask)` in every layer:
 
@@ -30,8 +29,7 @@ BLOCK_QUERIES = 256  # queries that share one run of keys on CPU: build_mask say
 
 
 def document_mask(documents_BT: Tensor) -> Tensor:
-    """Boolean (B,1,T,T), True where query t may see key s: s <= t in the same document; padding (-1) sees
-    itself only.
+    """Boolean (B,1,T,T), True where query t may see key s: s <= t in the same document; padding (-1) sees itself only.
 
     Every query sees at least itself, so no row of the softmax is empty and no NaN arises.
     """
@@ -43,8 +41,7 @@ def document_mask(documents_BT: Tensor) -> Tensor:
 
 
 def document_mask_mod(documents_BT: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """The same rule as `document_mask`, as the function of (row, head, query, key) that FlexAttention asks
-    for."""
+    """The same rule as `document_mask`, as the function of (row, head, query, key) that FlexAttention asks for."""
 
     def mask_mod(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
         document = documents_BT[b, t]

@@ -148,8 +148,8 @@ class Decoder(nn.Module):
         """Hidden states (B,T,D) after the final norm.
 
         positions_BT: restart at 0 in each document; default 0, 1, 2, ... in each row.
-        documents_BT: the document of each token inside its row, -1 on padding; tokens see their own document
-        only. Default: one document a row.
+        documents_BT: the document of each token inside its row, one run of columns each, -1 on padding; tokens see
+        their own document only. Default: one document a row.
         cache: the row goes on where the cache ends; positions and mask are then the cache's.
         """
         T = ids_BT.shape[1]

@@ -10,9 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.clean import clean_row
-from data.duplicates import JACCARD, drop_exact, group_documents, near_duplicates, shared_limit, similarity, sketch, words
+from data.columns import ROW_COLUMNS
+from data.duplicates import (
+    JACCARD,
+    drop_exact,
+    group_documents,
+    near_duplicates,
+    shared_limit,
+    similarity,
+    sketch,
+    words,
+)
 from data.pipeline import SORT_KEYS
-from data.readers import ROW_COLUMNS
 
 LONG = "the whole of this answer is well over fifty bytes of text, number {}"
 
@@ -64,7 +73,14 @@ def test_of_exact_duplicates_the_smallest_by_content_stays_whatever_the_order() 
 @pytest.mark.parametrize("field", ["question", "answer", "context"])
 def test_a_shared_long_field_links_rows_and_a_short_one_does_not(field: str) -> None:
     rows = unrelated(40)
-    for i, value in ((3, LONG), (9, LONG.upper().replace(" ", "  ")), (5, "x" * 49), (6, "x" * 49), (7, "y" * 50), (8, "y" * 50)):
+    for i, value in (
+        (3, LONG),
+        (9, LONG.upper().replace(" ", "  ")),
+        (5, "x" * 49),
+        (6, "x" * 49),
+        (7, "y" * 50),
+        (8, "y" * 50),
+    ):
         rows[i][field] = value
     assert grouped(rows) == {frozenset(["f:3", "f:9"]), frozenset(["f:7", "f:8"])}
 

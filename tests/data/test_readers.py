@@ -15,7 +15,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.readers import Row, read_file
+from data.columns import Row
+from data.readers import read_file
 from data.sources import SourceConfig, check_sources, list_files
 
 
@@ -36,7 +37,7 @@ def reasons(found: list[Row]) -> list[tuple[str, str]]:
 
 # -- CSV
 
-HARD = "a\r\nb\n\n# not a comment\n\ttab, \"quoted\" \r end \x0b\x0c\u2028 é 漢 \x00"
+HARD = 'a\r\nb\n\n# not a comment\n\ttab, "quoted" \r end \x0b\x0c\u2028 é 漢 \x00'
 
 
 def test_hard_fields_survive_csv_byte_for_byte(tmp_path: Path) -> None:
@@ -47,7 +48,9 @@ def test_hard_fields_survive_csv_byte_for_byte(tmp_path: Path) -> None:
 
 
 # A NUL in so short a file would make it binary; one in a longer file is tested above.
-FIELD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("\r\n\t\",#"), max_size=12)
+FIELD = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from('\r\n\t",#'), max_size=12
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,145 @@
+"""Cached generation is the uncached forward, row by row: alone or in a batch, whatever the lengths."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.attention import Cache
+from model.config import Shape
+from model.decoder import Decoder
+from model.generate import Generation, choose, generate
+
+SHAPE = Shape(
+    vocab_size=83,
+    num_layers=2,
+    hidden_size=48,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=12,
+    intermediate_size=64,
+    seq_len=48,
+)
+NO_EOS = -1
+PROMPTS = [[5], [7, 8, 9, 10, 11, 12, 13], [20, 21, 22], [3] * 15]
+
+
+def make_model(seed: int = 0, **changes) -> Decoder:
+    """Larger weights than a fresh decoder's: clear winners among the logits, and outputs that hang on every input."""
+    torch.manual_seed(seed)
+    model = Decoder(replace(SHAPE, **changes))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return model
+
+
+@torch.no_grad()
+def greedy_without_cache(model: Decoder, prompt: list[int], num_new: int) -> list[int]:
+    ids = list(prompt)
+    for _ in range(num_new):
+        ids.append(int(model.logits(model(torch.tensor([ids])))[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_batch_of_ragged_prompts_gives_the_uncached_tokens_of_each(seed: int) -> None:
+    model = make_model(seed)
+    batch = generate(model, PROMPTS, 20, NO_EOS)
+    for prompt, result in zip(PROMPTS, batch, strict=True):
+        assert result.ids == greedy_without_cache(model, prompt, 20)
+        assert generate(model, [prompt], 20, NO_EOS)[0] == result
+    assert len({tuple(result.ids) for result in batch}) == len(batch)  # else nothing was compared
+
+
+@torch.no_grad()
+def test_cached_logits_equal_the_uncached_forward_token_by_token_and_in_pieces() -> None:
+    model = make_model()
+    ids = torch.randint(0, SHAPE.vocab_size, (2, 30))
+    whole = model.logits(model(ids))
+    for sizes in ([1] * 30, [10, 1, 1, 5, 13]):
+        cache = Cache(2, torch.zeros(2, dtype=torch.long), 2, 30, 12, torch.float32)
+        parts = [model.logits(model(part, cache=cache)) for part in ids.split(sizes, dim=1)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_padding_on_the_left_changes_no_logits() -> None:
+    model = make_model()
+    ids = torch.randint(0, SHAPE.vocab_size, (1, 12))
+    alone = model.logits(model(ids))
+    for junk in (0, 44):  # whatever the padding holds
+        padded = torch.cat([torch.full((1, 9), junk), ids], dim=1)
+        cache = Cache(2, torch.tensor([9]), 2, 21, 12, torch.float32)
+        torch.testing.assert_close(model.logits(model(padded, cache=cache))[:, 9:], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_row_stops_at_eos_which_is_not_returned_and_others_go_on() -> None:
+    model = make_model()
+    free = generate(model, PROMPTS, 20, NO_EOS)
+    eos = free[1].ids[4]
+    stopped = generate(model, PROMPTS, 20, eos)
+    for before, after in zip(free, stopped, strict=True):
+        cut = before.ids.index(eos) if eos in before.ids else None
+        assert after == Generation(before.ids[:cut], cut is not None)
+    assert stopped[1].stopped
+    assert not all(result.stopped for result in stopped)
+
+
+def test_generation_ends_where_the_context_is_full() -> None:
+    model = make_model()
+    results = generate(model, [[1] * 40, [2] * 47, [3] * 48, [4] * 60, [5]], 100, NO_EOS)
+    assert [len(result.ids) for result in results] == [8, 1, 0, 0, 47]
+    assert not any(result.stopped for result in results)
+    assert results[0].ids == greedy_without_cache(model, [1] * 40, 8)
+
+
+def test_on_token_sees_the_returned_tokens_in_order() -> None:
+    model = make_model()
+    eos = generate(model, PROMPTS, 20, NO_EOS)[1].ids[4]
+    seen: dict[int, list[int]] = {row: [] for row in range(len(PROMPTS))}
+    results = generate(model, PROMPTS, 20, eos, on_token=lambda row, token: seen[row].append(token))
+    assert list(seen.values()) == [result.ids for result in results]
+
+
+def test_sampling_repeats_with_its_seed_and_leaves_global_random_numbers_alone() -> None:
+    model = make_model()
+    state = torch.get_rng_state()
+    one = generate(model, PROMPTS, 20, NO_EOS, temperature=1.0, seed=1)
+    assert one == generate(model, PROMPTS, 20, NO_EOS, temperature=1.0, seed=1)
+    assert one != generate(model, PROMPTS, 20, NO_EOS, temperature=1.0, seed=2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_generation_leaves_training_mode_as_it_was_and_ignores_dropout() -> None:
+    model = make_model(dropout=0.5)
+    expected = generate(model.eval(), PROMPTS, 10, NO_EOS)
+    assert not model.training
+    assert generate(model.train(), PROMPTS, 10, NO_EOS) == expected
+    assert model.training
+
+
+def draws(logits: Tensor, number: int = 4000, **settings) -> Tensor:
+    """Shares with which each token is drawn."""
+    random = torch.Generator().manual_seed(0)
+    defaults = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | settings
+    tokens = choose(logits.expand(number, -1).clone(), **defaults, random=random)
+    return torch.bincount(tokens, minlength=logits.shape[-1]) / number
+
+
+def test_sampling_follows_the_probabilities_and_its_limits() -> None:
+    probs = torch.tensor([0.05, 0.4, 0.1, 0.3, 0.15])
+    logits = probs.log()
+
+    def close(found: Tensor, expected: Tensor) -> None:
+        torch.testing.assert_close(found, expected, atol=0.03, rtol=0.0)  # 4,000 draws: deviation at most 0.008
+
+    close(draws(logits), probs)
+    close(draws(logits, temperature=0.5), probs**2 / (probs**2).sum())
+    close(draws(logits, top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
+    close(draws(logits, top_p=0.6), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
+    close(draws(logits, top_k=99), probs)
+    assert draws(logits, top_k=1)[1] == 1
+    assert draws(logits, top_p=0.0)[1] == 1
+    assert draws(logits, temperature=0.0)[1] == 1
