@@ -196,7 +196,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _underscored(word: str) -> str:
-    """--seq-len=5 -> --seq_len=5: dashes and underscores are the same in flags; --run-name is another word for --run."""
+    """--seq-len=5 -> --seq_len=5: dashes and underscores are the same in flags; --run-name is --run."""
     if not re.match(r"--[A-Za-z]", word):
         return word
     name, equals, value = word.partition("=")

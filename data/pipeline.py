@@ -9,9 +9,10 @@
     7. write     the folder, whole or not at all: train, val, test, quarantine, manifest
 
 Every row read is in a split or in quarantine: asserted before anything is written. The corpus is held in memory, about
-five times its size at the peak.
+ten times its size at the peak (0.7 GB for 54 MB).
 """
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -70,7 +71,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Write the corpus of `sources` to `folder` and return its manifest; no sources: the embedded corpus.
 
-    Relative paths start from `base`. Raises UserError for what a user can mend; nothing is written then.
+    Relative paths start from `base`. Raises UserError for what a user can mend, also where `folder` holds a corpus of
+    other content; nothing is written then.
     """
     check_config(config)
     sources = check_sources(sources or embedded_sources())
@@ -124,7 +126,7 @@ def prepare(
     quarantine.sort(key=lambda row: (row["origin"], row["id"], row["reason"]))
 
     num_files = Counter(file.source for file, _ in files)
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": _fingerprint(splits, sources),
         "rows_read": num_read,
@@ -151,6 +153,7 @@ def prepare(
         "config": asdict(config),
     }
     _check_accounts(manifest, splits, quarantine)
+    _refuse_other_corpus(folder, manifest["fingerprint"])
     with atomic_folder(folder) as temporary:
         for name, rows in splits.items():
             _write(temporary / f"{name}-00000.parquet", rows, DOCUMENT_SCHEMA)
@@ -269,6 +272,15 @@ def _check_accounts(manifest: dict[str, Any], splits: dict[str, list[Row]], quar
     for name, rows in splits.items():
         for row in rows:
             assert side.setdefault(row["group"], name) == name, f"group {row['group']} is in two splits"
+
+
+def _refuse_other_corpus(folder: Path, fingerprint: str) -> None:
+    """What was made of an older state of the files (a tokenizer, checkpoints) must not lose its corpus."""
+    old = folder / "manifest.json"
+    if old.exists() and json.loads(old.read_text(encoding="utf-8")).get("fingerprint") != fingerprint:
+        raise UserError(
+            f"{folder} holds a corpus of other content; nothing is overwritten: take another name with --run"
+        )
 
 
 def _write(path: Path, rows: list[Row], schema: pa.Schema) -> None:

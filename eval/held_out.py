@@ -1,8 +1,8 @@
 """Which documents the compared checkpoints are judged on: held out from every one of them.
 
   1. the test splits of the runs' corpora (or of one corpus that the user names), each document once
-  2. minus every document that any compared run trained on, by id or by content (case and white space made equal), or
-     whose group is in a training split; and with it the rest of its group
+  2. minus every document that any compared run trained on, by content (case and white space made equal), or whose group
+     is in a training split; and with it the rest of its group
   3. cut to a number of documents by whole groups, in an order that content and seed decide
   4. a long text that is alone in its group is judged in blocks of about 2,000 bytes, each a group: else a corpus of one
      book would be one piece of evidence, and nothing could ever be told from it
@@ -27,8 +27,8 @@ from common.runs import RUNS
 from data.clean import normal
 from tokenizer.encode import read_corpus
 
-# Bytes of a long text that are judged as one. Neighbours are nearly independent evidence: on 400 KB of a novel, how much
-# better one checkpoint was correlated by 0.11, 0.05 and 0.06 between neighbouring blocks of 1, 2 and 4 KB.
+# Bytes of a long text that are judged as one. Neighbours are nearly independent evidence: on 400 KB of a novel, how
+# much better one checkpoint was correlated by 0.11, 0.05 and 0.06 between neighbouring blocks of 1, 2 and 4 KB.
 BLOCK = 2048
 COLUMNS = ["id", "source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group"]
 
@@ -117,7 +117,6 @@ def _test_documents(corpora: Sequence[Path]) -> pa.Table:
 def _seen(table: pa.Table, groups: list[str], trained_on: Iterable[Path]) -> np.ndarray:
     """Mask of documents that a training split holds, or whose group it touches."""
     documents = table.select(["id", "text", "question", "answer"]).to_pylist()
-    by_id = {row["id"]: i for i, row in enumerate(documents)}
     by_content = {content_key(row): i for i, row in enumerate(documents)}
     known_groups = set(groups)
     blocks: dict[str, list[int]] = {}  # whole text -> its blocks here
@@ -129,9 +128,9 @@ def _seen(table: pa.Table, groups: list[str], trained_on: Iterable[Path]) -> np.
         for batch in read_corpus(corpus, "train", columns=["id", "text", "question", "answer", "group"]):
             for row in batch.to_pylist():
                 group = row["group"] or row["id"]
-                hits = {by_id.get(row["id"]), by_content.get(content_key(row))} - {None}
-                hits |= {i for i in blocks.get(group.partition("/")[0], ()) if _overlaps(documents[i], row)}
-                tainted |= {groups[i] for i in hits if i is not None}
+                same = by_content.get(content_key(row))
+                hits = {i for i in blocks.get(group.partition("/")[0], ()) if _overlaps(documents[i], row)}
+                tainted |= {groups[i] for i in hits | ({same} if same is not None else set())}
                 if group in known_groups:
                     tainted.add(group)
     return np.asarray([group in tainted for group in groups], dtype=bool)

@@ -29,8 +29,8 @@ from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, IN_TEXT, MARK
 
 CONTENT = (IN_TEXT, IN_CONTEXT, IN_QUESTION, IN_ANSWER)
 RESPONSES = (IN_TEXT, IN_ANSWER)  # what is trained on where the prompt's loss weight is 0
-# Tokens of a forward pass by default. On two CPU cores (1.3M parameters, rows of 256) 33,000 tokens took 1.17, 1.02, 1.5
-# and 1.55 s in passes of 1,024, 4,096, 16,384 and 65,536: larger ones leave the cache. CUDA: not measured.
+# Tokens of a forward pass by default. On two CPU cores (1.3M parameters, rows of 256) 33,000 tokens took 1.17, 1.02,
+# 1.5 and 1.55 s in passes of 1,024, 4,096, 16,384 and 65,536: larger ones leave the cache. CUDA: not measured.
 PASS_TOKENS = {"cpu": 4096, "mps": 16_384, "cuda": 65_536}
 ROLE_SLICE = 1 << 22  # tokens whose roles are found at a time: about 100 MB of temporary arrays
 

@@ -122,7 +122,8 @@ def loss_chart(curves: Sequence[Curve]) -> str:
                   markersize=3.5, linestyle=LINES[i % len(LINES)], label=f"validation{suffix}")  # fmt: skip
         for number, name, x, y in curve.marked:
             axes.plot([x / scale], [y], marker="o", markersize=9, color=_series(number), linestyle="none")
-            axes.annotate(name, (x / scale, y), xytext=(0, 9), textcoords="offset points", ha="center", color=INK)
+            above = 9 if i % 2 == 0 else -16  # of two runs, so that their names do not cover each other
+            axes.annotate(name, (x / scale, y), xytext=(0, above), textcoords="offset points", ha="center", color=INK)
     values = [loss for curve in curves for loss in [*curve.train_loss, *curve.val_loss]]
     low, high = min(values), max(values)
     axes.set_ylim(low - 0.05 * (high - low or 1), high + 0.1 * (high - low or 1))

@@ -10,7 +10,7 @@ from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
 from eval.held_out import HeldOut
 
 PARTS = ("question", "answer", "context", "text")
-PAIRS_SHOWN = 6  # all pairs of four checkpoints; of more, the best against each other one
+PAIRS_SHOWN = 3  # all pairs of three checkpoints; of more, the best against each other one
 WIDTH = 100  # columns of a terminal; the page shows answers whole
 
 
@@ -69,8 +69,8 @@ def comparability_notes(
         )
     if documents.num_cut:
         notes.append(
-            f"long texts ({documents.num_cut:,} here) are judged in blocks of about 2,000 bytes, each counted as a document "
-            "and a group: of them the intervals say what more text of the same books would give"
+            f"long texts ({documents.num_cut:,} here) are judged in blocks of about 2,000 bytes, each counted as a "
+            "document and a group: of them the intervals say what more text of the same books would give"
         )
     if unknown:
         notes.append(

@@ -1,4 +1,4 @@
-"""The commands as a user types them: a mistake is one line on stderr, exit code 2, no traceback, nothing half-written."""
+"""The commands as a user types them: a mistake is one line on stderr and exit code 2, and nothing is half-written."""
 
 import gzip
 import os
@@ -32,6 +32,7 @@ def assert_one_clear_line(done: subprocess.CompletedProcess[str], said: str) -> 
     assert said in errors[0], errors[0]
 
 
+GZIPPED = f"[[source]]\n{CSV.replace('.csv', '.csv.gz')}"
 BAD_DATA: dict[str, tuple[dict[str, str | bytes], str]] = {
     "missing file": ({"my.toml": f"[[source]]\n{CSV}"}, "a.csv"),
     "empty file": ({"my.toml": f"[[source]]\n{CSV}", "a.csv": ""}, "a.csv"),
@@ -39,7 +40,7 @@ BAD_DATA: dict[str, tuple[dict[str, str | bytes], str]] = {
     "only unusable rows": ({"my.toml": f"[[source]]\n{CSV}", "a.csv": "q,a\nwhy?,\n"}, "usable"),
     "binary garbage": ({"my.toml": f"[[source]]\n{CSV}", "a.csv": bytes(range(256)) * 40}, "a.csv"),
     "damaged gzip": (
-        {"my.toml": f"[[source]]\n{CSV.replace('a.csv', 'a.csv.gz')}", "a.csv.gz": gzip.compress(GOOD_ROWS.encode())[:60]},
+        {"my.toml": GZIPPED, "a.csv.gz": gzip.compress(GOOD_ROWS.encode())[:60]},
         "a.csv.gz",
     ),
     "unknown key": ({"my.toml": f"[[source]]\n{CSV}", "a.csv": GOOD_ROWS, "extra": ""}, "unknown key 'val_shar'"),
@@ -95,8 +96,15 @@ def test_a_bad_request_is_one_line(tmp_path: Path, command: list[str], said: str
 
 def test_the_whole_way_with_ones_own_data_and_its_later_mistakes(tmp_path: Path) -> None:
     """Prepare, tokenizer, train, compare, chat; then each mistake that needs a run to be made."""
-    small = ["--model.num_layers", "1", "--model.hidden_size", "32", "--model.num_heads", "2", "--model.num_kv_heads", "1",
-             "--model.intermediate_size", "64", "--model.seq_len", "64"]  # fmt: skip
+    sizes = {
+        "num_layers": 1,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "num_kv_heads": 1,
+        "intermediate_size": 64,
+        "seq_len": 64,
+    }
+    small = [f"--model.{name}={size}" for name, size in sizes.items()]
     write(
         tmp_path,
         {"my.toml": f"[prepare]\nval_share = 0.2\ntest_share = 0.2\n[[source]]\n{CSV}", "a.csv": GOOD_ROWS * 3},

@@ -50,9 +50,7 @@ def test_run_name_is_another_word_for_run() -> None:
 
 
 def test_sources_are_read_in_order_with_their_types() -> None:
-    config = load(
-        toml="[[source]]\npath = 'a.csv'\nquestion = 'q'\nanswer = 'a'\n[[source]]\npath = 'b.txt'\nkind = 'text'\nweight = 2"
-    )
+    config = load(toml="[[source]]\npath = 'a.csv'\n[[source]]\npath = 'b.txt'\nkind = 'text'\nweight = 2")
     assert [(s.path, s.kind, s.weight) for s in config.source] == [("a.csv", "qa", 1.0), ("b.txt", "text", 2.0)]
 
 
@@ -75,7 +73,7 @@ def test_sources_are_read_in_order_with_their_types() -> None:
         ([], "epochs = 3", "my.toml: unknown section or key 'epochs'"),
         ([], "train = 3", "my.toml: 'train' is a section"),
         ([], "[source]\npath = 'a.csv'", "[[source]], with two brackets"),
-        ([], "[[source]]\npath = 'a.csv'\nkind = 'qa'\nquestion = 'q'\nanswer = 'a'\nwieght = 2", "[[source]] number 1 unknown key 'wieght'"),
+        ([], "[[source]]\npath = 'a.csv'\nwieght = 2", "[[source]] number 1 unknown key 'wieght'"),
         ([], "[train\n", "my.toml: not valid TOML"),
         (["--config", "missing.toml"], None, "missing.toml: no such configuration file"),
         (["--run", "../up"], None, "--run '../up'"),

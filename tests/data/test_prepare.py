@@ -3,10 +3,13 @@
 import csv
 import json
 import random
+import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,8 @@ import pytest
 import data.pipeline as pipeline
 from common.errors import UserError
 from data.clean import FittedStep, normal
-from data.pipeline import PrepareConfig, prepare, summary
-from data.sources import SourceConfig
+from data.pipeline import PrepareConfig, check_config, prepare, summary
+from data.sources import SourceConfig, check_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,6 +145,41 @@ def test_another_seed_is_another_split_and_another_fingerprint(tmp_path: Path) -
     made = [prepare([SourceConfig(path="x.csv")], PrepareConfig(seed=s), tmp_path / str(s), tmp_path) for s in (0, 1)]
     assert made[0]["fingerprint"] != made[1]["fingerprint"]
     assert texts(splits(tmp_path / "0")["val"]) != texts(splits(tmp_path / "1")["val"])
+
+
+def test_a_corpus_of_other_content_is_not_overwritten(tmp_path: Path) -> None:
+    source = SourceConfig(path="x.csv")
+    write_csv(tmp_path / "x.csv", questions(100))
+    first = prepare([source], PrepareConfig(), tmp_path / "out", tmp_path)
+    assert prepare([source], PrepareConfig(), tmp_path / "out", tmp_path) == first
+    write_csv(tmp_path / "x.csv", questions(101))
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        prepare([source], PrepareConfig(), tmp_path / "out", tmp_path)
+    assert json.loads((tmp_path / "out/manifest.json").read_text()) == first
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.name)
+def test_the_configurations_that_come_with_the_repository_name_valid_sources(file: Path) -> None:
+    values = tomllib.loads(file.read_text())
+    assert check_sources([SourceConfig(**source) for source in values.get("source", [])])
+    check_config(PrepareConfig(**values.get("prepare", {})))
+
+
+def test_the_example_for_own_data_prepares_a_folder_of_that_shape(tmp_path: Path) -> None:
+    for folder in ("faq", "books"):
+        (tmp_path / folder).mkdir()
+    write_csv(tmp_path / "faq/a.csv", questions(50))
+    (tmp_path / "books/b.txt").write_text(book(40))
+    text = (ROOT / "configs/own-data.toml").read_text()
+    values = tomllib.loads(text)
+    manifest = prepare(
+        [SourceConfig(**source) for source in values["source"]], PrepareConfig(), tmp_path / "out", tmp_path
+    )
+    assert [(source["name"], source["rows"]) for source in manifest["sources"]] == [("faq", 50), ("books", 1)]
+    # What is commented out is an example too: every key that it shows exists.
+    shown = re.findall(r"^# ?(\w+) = ", text.partition("[prepare]")[0], re.MULTILINE)
+    assert set(shown) <= {field.name for field in fields(SourceConfig)}
+    assert len(shown) > 8
 
 
 def side_of(folder: Path) -> dict[str, set[str]]:

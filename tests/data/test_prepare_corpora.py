@@ -1,6 +1,6 @@
 """Real files through prepare: every one is read, every row is accounted for, and no row leaks.
 
-Needs the folder of real corpora that LOAM_CORPORA names (see docs for their public origin).
+Needs the folder of real corpora that LOAM_CORPORA names (see docs/own-data.md for their public origin).
 """
 
 import os

@@ -51,7 +51,7 @@ def test_without_groups_the_interval_would_be_too_narrow() -> None:
 
 
 def test_pairing_sees_what_two_separate_intervals_cannot() -> None:
-    bits, size, groups = made(np.random.default_rng(9), 40, 3, within=0.05)
+    bits, size, groups = made(np.random.default_rng(9), 60, 3, within=0.05)
     low, high = difference(bits, size, groups)
     bits_GK, bytes_G = group_sums(bits, groups), group_sums(size, groups)
     unpaired = resample(bits_GK, bytes_G, 1000, 1)[:, 1] - resample(bits_GK, bytes_G, 1000, 2)[:, 0]

@@ -1,5 +1,7 @@
 """The schedule's corners, and who is decayed."""
 
+from itertools import pairwise
+
 import pytest
 
 from model.config import ModelConfig, resolve_shape
@@ -15,7 +17,7 @@ def rates(total: int, warmup: float) -> list[float]:
 def test_rate_rises_to_the_peak_then_falls_to_min_lr_at_the_last_step() -> None:
     all_rates = rates(100, 0.1)
     assert 0 < all_rates[0] < all_rates[5] < all_rates[10] == 1.0
-    assert all(a > b for a, b in zip(all_rates[10:], all_rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(all_rates[10:]))
     assert all_rates[-1] == pytest.approx(0.1)
 
 
