@@ -14,7 +14,7 @@ from typing import Any
 
 from common.errors import UserError, run_command
 from common.runs import find_checkpoint
-from eval.config import named_run
+from config import load_command
 from model.decoder import Decoder
 from model.generate import Generation, generate
 from tokenizer.bpe import Tokenizer
@@ -27,13 +27,29 @@ Turn = tuple[str, str]  # question, answer
 
 @dataclass
 class Sampling:
-    """How tokens are drawn."""
+    """How tokens are drawn.
 
-    temperature: float = 0.7  # 0: always the likeliest
-    top_k: int = 50  # from the k likeliest only; 0: from all
-    top_p: float = 1.0  # from the fewest that have this probability together
+    Args:
+        temperature: 0 takes the likeliest token always
+        top_k: draw from the k likeliest tokens only; 0 draws from all
+        top_p: draw from the fewest likeliest tokens that have this probability together
+        max_new_tokens: longest answer, in tokens
+        seed: another seed, other draws
+    """
+
+    temperature: float = 0.7
+    top_k: int = 50
+    top_p: float = 1.0
     max_new_tokens: int = 256
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("temperature", 0, 100), ("top_p", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"--{name} {getattr(self, name)}: must be from {low} to {high}")
+        for name, least in (("top_k", 0), ("max_new_tokens", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
 
 
 def fitting_history(
@@ -140,35 +156,21 @@ def typed_lines() -> Iterator[str]:
 
 def main() -> None:
     """The command."""
-    from config import load_command
-
-    usual = Sampling()
     settings = load_command(
-        "chat",
+        None,
         description=__doc__,
         positional={"checkpoint": "1"},
         flags={
             "question": (None, "answer this question and exit"),
             "text": (None, "continue this text and exit, as books are continued: no question, no answer"),
-            "temperature": (str(usual.temperature), "0 takes the likeliest token always"),
-            "top_k": (str(usual.top_k), "draw from the k likeliest tokens only; 0: from all"),
-            "top_p": (str(usual.top_p), "draw from the fewest likeliest tokens that have this probability together"),
-            "max_new_tokens": (str(usual.max_new_tokens), "longest answer, in tokens"),
-            "seed": (str(usual.seed), "another seed, other draws"),
             "device": ("auto", "auto, cpu, cuda or mps"),
         },
+        options=Sampling,
     )
-    args = settings.args
-    sampling = Sampling(
-        temperature=_number("temperature", args.temperature, float, 0, 100),
-        top_k=_number("top_k", args.top_k, int, 0, 1 << 30),
-        top_p=_number("top_p", args.top_p, float, 0, 1),
-        max_new_tokens=_number("max_new_tokens", args.max_new_tokens, int, 1, 1 << 30),
-        seed=_number("seed", args.seed, int, 0, 1 << 62),
-    )
+    args, sampling = settings.args, settings.args.options
     if args.device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device {args.device}: expected one of auto, cpu, cuda, mps")
-    path = find_checkpoint(args.checkpoint, named_run(settings.run, args.config))
+    path = find_checkpoint(args.checkpoint, args.run)
     model, tok, meta = load_for_inference(path, distributed.start(args.device).device)
 
     def write(text: str) -> None:
@@ -191,18 +193,6 @@ def main() -> None:
             f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens (/reset forgets, /quit ends)"
         )
     chat(model, tok, typed_lines(), sampling, write)
-
-
-def _number(flag: str, text: str, kind: type, low: float, high: float) -> Any:
-    """A flag's text as a number in a range; anything else is one line."""
-    try:
-        value = kind(text)
-    except ValueError:
-        raise UserError(f"--{flag} {text}: expected a {'whole ' if kind is int else ''}number") from None
-    if not low <= value <= high:
-        span = f"from {low:g} to {high:g}" if high < 1000 else f"{low:g} or more"
-        raise UserError(f"--{flag} {text}: must be {span}")
-    return value
 
 
 if __name__ == "__main__":

@@ -56,16 +56,19 @@ class Config:
 
 
 def load_command(
-    section: str,
+    section: str | None,
     description: str | None = None,
     positional: dict[str, str] | None = None,
     flags: dict[str, tuple[Any, str]] | None = None,
+    options: type | None = None,
     argv: list[str] | None = None,
 ) -> Config:
     """Parse a command line.
 
-    `section` is the command's own, flat on its command line. `positional` maps a name to its nargs ("+", "1" for one).
-    `flags` maps a name to (default, help): a bool default makes a switch. Both land in `Config.args`.
+    `section` is the command's own, flat on its command line; None: no section's keys are flags. `positional` maps a
+    name to its nargs ("+", "1" for one). `flags` maps a name to (default, help): False makes a switch, None a text.
+    `options` is a dataclass of flags that no file holds. They land in `Config.args` (`args.options`), as does `run`,
+    None where none was named.
     Raises UserError for anything a user can get wrong; `--help` prints and exits.
     """
     from jsonargparse import ArgumentError, ArgumentParser
@@ -90,8 +93,11 @@ def load_command(
             {"action": "store_true"} if default is False else {"type": str | None, "default": default}
         )
         parser.add_argument(f"--{name}", help=text, **kind)
-    for name, cls in SECTIONS.items():
+    sections = SECTIONS if section is not None else {}
+    for name, cls in sections.items():
         parser.add_class_arguments(cls, None if name == section else name)
+    if options is not None:
+        parser.add_class_arguments(options)
 
     # The file's values become the parser's defaults, so they are needed before the flags are read.
     file, run = _early(argv, "config"), _early(argv, "run")
@@ -107,17 +113,20 @@ def load_command(
         defaults = {k: v for k, v in frozen_sections(config.run).items() if k in SECTIONS and k != section}
         for name, checked in _checked_sections(path, values, config).items():
             defaults[name] = {**defaults.get(name, {}), **checked}
-        for name, own in defaults.items():
+        for name, own in defaults.items() if sections else ():
             prefix = "" if name == section else f"{name}."
             parser.set_defaults({prefix + key: value for key, value in own.items()})
     try:
         parsed = parser.parse_args(argv)
     except ArgumentError as error:
-        raise UserError(f"{_one_line(str(error), '--')} (see --help)") from None
-    for name, cls in SECTIONS.items():
+        raise UserError(f"{_one_line(str(error), '--', options)} (see --help)") from None
+    for name, cls in sections.items():
         found = parsed if name == section else parsed[name]
         setattr(config, name, cls(**{f.name: found[f.name] for f in fields(cls)}))
-    config.args = SimpleNamespace(**{name: parsed[name] for name in [*(positional or {}), *flags] if name != "run"})
+    config.args = SimpleNamespace(**{name: parsed[name] for name in [*(positional or {}), *flags]})
+    config.args.run = config.run if run is not None or config.args.config is not None else None
+    if options is not None:
+        config.args.options = options(**{f.name: parsed[f.name] for f in fields(options)})
     run_folder(config.run)  # a bad name is refused before work starts
     return config
 
@@ -160,7 +169,7 @@ def _checked(path: Path, where: str, cls: type, values: dict[str, Any]) -> dict[
     try:
         parsed = parser.parse_object(values)
     except ArgumentError as error:
-        raise UserError(f"{path}: {where} {_one_line(str(error), '')}") from None
+        raise UserError(f"{path}: {where} {_one_line(str(error), '', SourceConfig)}") from None
     for (
         key,
         value,
@@ -171,14 +180,14 @@ def _checked(path: Path, where: str, cls: type, values: dict[str, Any]) -> dict[
     return {key: parsed[key] for key in values}
 
 
-def _one_line(message: str, dash: str) -> str:
+def _one_line(message: str, dash: str, options: type | None) -> str:
     """jsonargparse's message (several lines, Python type names) as one line for a user."""
     key = re.search(r'[Kk]ey "?([\w.]+)"?', message)
     got = re.search(r"(?:Got|Given) value: (.*)", message)
     section, _, name = key.group(1).rpartition(".") if key else ("", "", "")
     cls = [c for s, c in SECTIONS.items() if section in ("", s) and name in typing.get_type_hints(c)]
-    if not cls and name in typing.get_type_hints(SourceConfig):
-        cls = [SourceConfig]
+    if options is not None and name in typing.get_type_hints(options):
+        cls = [options]
     if key and got and cls:
         return f"{dash}{key.group(1)}: expected {_type_name(typing.get_type_hints(cls[0])[name])}, got {got.group(1)!r}"
     return " ".join(message.split())

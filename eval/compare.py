@@ -29,7 +29,7 @@ from common.files import atomic_file, write_json
 from common.runs import RUNS, find_checkpoint
 from eval.answers import answer, choose_questions
 from eval.bootstrap import effective_groups, group_sums, interval, resample
-from eval.config import EvalConfig, named_run
+from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, document_losses, summary
 from eval.report import curves_of, write_page
@@ -240,7 +240,7 @@ def main() -> None:
             "html": (None, "where to write the page (default: into the first checkpoint's run folder)"),
         },
     )
-    run = named_run(settings.run, settings.args.config)
+    run = settings.args.run
     paths = [find_checkpoint(name, run) for name in settings.args.checkpoints]
     data = find_corpus(settings.args.data) if settings.args.data else None
     for flag in ("json", "html"):

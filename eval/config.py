@@ -1,6 +1,5 @@
 """The [eval] section. No torch here: every command reads it."""
 
-import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,9 +38,3 @@ class EvalConfig:
             raise UserError(f"resamples {self.resamples}: must be 1000 or more, or the interval's ends are noise")
         if self.batch_rows is not None and self.batch_rows < 1:
             raise UserError(f"batch_rows {self.batch_rows}: must be 1 or more")
-
-
-def named_run(run: str, config_file: str | None) -> str | None:
-    """The run where the command line names one (--run, or --config); None: a checkpoint is looked for in the newest."""
-    given = any(word in ("--run", "--run-name", "--run_name") or word.startswith("--run=") for word in sys.argv[1:])
-    return run if given or config_file is not None else None

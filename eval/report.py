@@ -126,7 +126,7 @@ def loss_chart(curves: Sequence[Curve]) -> str:
             axes.annotate(name, (x / scale, y), xytext=(0, above), textcoords="offset points", ha="center", color=INK)
     values = [loss for curve in curves for loss in [*curve.train_loss, *curve.val_loss]]
     low, high = min(values), max(values)
-    axes.set_ylim(low - 0.05 * (high - low or 1), high + 0.1 * (high - low or 1))
+    axes.set_ylim(low - (0.05 if len(curves) == 1 else 0.15) * (high - low or 1), high + 0.1 * (high - low or 1))
     axes.margins(x=0.08)
     axes.set_xlabel(f"{word}tokens seen")
     axes.set_ylabel("loss, nats per token")

@@ -131,4 +131,4 @@ def test_piped_questions_are_answered_and_a_mistake_is_one_line(run: Path) -> No
     assert one.stdout.strip()
     wrong = command("a/ckpt2", "--temperature", "warm")
     assert wrong.returncode == 2
-    assert wrong.stderr == "error: --temperature warm: expected a number\n"
+    assert wrong.stderr == "error: --temperature: expected a number, got 'warm' (see --help)\n"

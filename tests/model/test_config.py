@@ -119,7 +119,7 @@ def test_memory_estimate_grows_with_what_it_depends_on() -> None:
 def test_memory_estimate_covers_what_autograd_keeps(precision: str, checkpointing: bool) -> None:
     """Bytes of all tensors saved for the backward pass, once per storage, against the estimate's growth per row."""
     torch.manual_seed(0)
-    shape = replace(PRESETS["tiny"], vocab_size=300)
+    shape = replace(PRESETS["tiny"], vocab_size=300, num_layers=24, seq_len=64)  # deep: what is kept is nearly all
     model = Decoder(shape)
     model.activation_checkpointing = checkpointing
     own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
@@ -145,7 +145,7 @@ def test_memory_estimate_covers_what_autograd_keeps(precision: str, checkpointin
     )
     assert estimated > measured
     if not checkpointing:  # with checkpointing nearly all is passing, and the hooks see only what is kept
-        assert estimated < 1.6 * measured
+        assert estimated < 1.2 * measured
 
 
 def test_config_needs_no_torch() -> None:
