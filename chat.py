@@ -6,6 +6,10 @@ max_new_tokens, or where its context is full. Earlier turns are given along, the
 Questions can be piped in, one a line.
 """
 
+import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train.py
+
 import codecs
 import sys
 from collections.abc import Callable, Iterator

@@ -5,6 +5,12 @@ model and optimizer, then epochs of steps, each epoch ending with a checkpoint, 
 end a diagnosis. The same command continues a run that was interrupted. Exit code 75: stopped by a signal, saved.
 """
 
+import os
+
+# Threads that wait for each other should sleep soon, not spin: on two cores that something else also uses, a step took
+# 7.8 s spinning and 0.8 s like this. Read by OpenMP when torch is loaded, so it stands before that.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 import json
 import sys
 import time

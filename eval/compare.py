@@ -10,9 +10,11 @@
 No checkpoint is changed. Bits per byte compare across tokenizers; perplexity does not, and is marked where they differ.
 """
 
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train.py
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
 
