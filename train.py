@@ -204,7 +204,9 @@ def train_epochs(run: Run, stop: StopRequest) -> bool:
     loss_of = loss_function(run.model, run.plan.compile)
     epochs = run.config.train.epochs
     total = run.plan.total_steps
-    with tqdm(total=total, initial=min(total, run.state["step"]), unit="step", disable=not run.world.is_main) as bar:
+    seconds = 0.2 if sys.stderr.isatty() else 30  # between updates of the bar: a scheduler's log wants few lines
+    done = min(total, run.state["step"])
+    with tqdm(total=total, initial=done, unit="step", mininterval=seconds, disable=not run.world.is_main) as bar:
         if run.state["cursor"]["step"] == 0 and run.state["step"] > 0:
             if not run.state.pop("validated"):
                 finish_epoch(run, run.state["cursor"]["epoch"])
