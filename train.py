@@ -75,6 +75,7 @@ class Run:
     log: MetricsLog
     provenance: dict[str, Any]
     state: dict[str, Any]
+    validated: bool  # the epoch that the state ends with is in the log already
 
     def say(self, line: str) -> None:
         """Print once, above the progress bar."""
@@ -134,6 +135,8 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
     }
     state = starting_state(folder, inputs, world, resume, model, optimizer)
+    validated = cut_back(folder / "metrics.jsonl", state, world)
+    distributed.barrier()  # rank 0 cuts the log only when all have read it
     log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
     settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
     provenance = {
@@ -145,7 +148,7 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
     }
     provenance["threads"] = torch.get_num_threads()
     return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
-               model, optimizer, log, provenance, state)  # fmt: skip
+               model, optimizer, log, provenance, state, validated)  # fmt: skip
 
 
 def make_inputs(config: Config) -> None:
@@ -186,17 +189,28 @@ def starting_state(
                 "its run cannot go on; start another with --run"
             )
     restore(path, model, optimizer)
-    # The log is cut back to what the checkpoint had seen, but for the validation of the epoch that it closes.
-    state["validated"] = False
-    if state["cursor"]["step"] == 0:
-        with (folder / "metrics.jsonl").open("rb") as file:
-            file.seek(state["metrics_bytes"])
-            line = file.readline()
-        if line.endswith(b"\n") and json.loads(line)["event"] == "epoch":
-            state.update(validated=True, metrics_bytes=state["metrics_bytes"] + len(line))
     if world.is_main:
         print(f"continuing from {path}: step {state['step']:,}, epoch {state['cursor']['epoch'] + 1}")
     return state
+
+
+def cut_back(metrics: Path, state: dict[str, Any], world: World) -> bool:
+    """Set where the log is cut: at what the checkpoint had seen, and the validation of the epoch that it closes.
+
+    Returns whether that validation is in the log; if not, it is to be done again.
+    """
+    content = metrics.read_bytes() if metrics.exists() else b""
+    if len(content) < state["metrics_bytes"]:
+        if world.is_main:
+            print(
+                f"warning: {metrics} is shorter than when the checkpoint was saved: earlier steps are missing from it"
+            )
+        state["metrics_bytes"] = len(content)
+    line = content[state["metrics_bytes"] :].split(b"\n", 1)
+    if state["cursor"]["step"] > 0 or len(line) < 2 or json.loads(line[0])["event"] != "epoch":
+        return False
+    state["metrics_bytes"] += len(line[0]) + 1
+    return True
 
 
 def train_epochs(run: Run, stop: StopRequest) -> bool:
@@ -208,7 +222,7 @@ def train_epochs(run: Run, stop: StopRequest) -> bool:
     done = min(total, run.state["step"])
     with tqdm(total=total, initial=done, unit="step", mininterval=seconds, disable=not run.world.is_main) as bar:
         if run.state["cursor"]["step"] == 0 and run.state["step"] > 0:
-            if not run.state.pop("validated"):
+            if not run.validated:
                 finish_epoch(run, run.state["cursor"]["epoch"])
             run.state.update(nats=0.0, weight=0.0)
         for epoch in range(run.state["cursor"]["epoch"], epochs):

@@ -67,13 +67,16 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}/loam.json is damaged: {error}") from None
 
 
-def verify(path: Path) -> dict[str, Any]:
-    """Check every file against its hash; returns loam.json. UserError names the first missing or changed file."""
+def verify(path: Path, to_resume: bool = False) -> dict[str, Any]:
+    """Check every file against its hash; returns loam.json. UserError names the first missing or changed file.
+
+    trainer/ may be missing, as all but the newest two checkpoints have lost it on purpose, unless `to_resume`.
+    """
     meta = read_meta(path)
     for name, digest in meta["files"].items():
         if not (path / name).exists():
-            if name.startswith("trainer/"):
-                continue  # pruned on purpose: only the newest two can be resumed from
+            if name.startswith("trainer/") and not to_resume:
+                continue
             raise UserError(f"{path}/{name} is missing: the checkpoint is damaged, take another")
         if file_sha256(path / name) != digest:
             raise UserError(f"{path}/{name} is not the file that was written (sha256 differs): take another checkpoint")
@@ -104,7 +107,7 @@ def newest_resumable(run: Path) -> tuple[Path, dict[str, Any]] | None:
             print(f"warning: {path}/trainer/state.json is damaged ({error}); an earlier checkpoint is taken")
     for state, path in sorted(found, key=lambda item: (item[0]["step"], item[1].name.startswith("ckpt")), reverse=True):
         try:
-            verify(path)
+            verify(path, to_resume=True)
             return path, state
         except UserError as error:
             print(f"warning: {error}")

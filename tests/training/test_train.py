@@ -244,3 +244,25 @@ def test_a_checkpoint_opens_in_transformers_with_our_logits(config: Config) -> N
     with torch.no_grad():
         ours = model.logits(model(ids))
         assert torch.allclose(theirs(ids).logits, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "rng.safetensors"])
+def test_a_checkpoint_without_its_trainer_files_is_passed_over(config: Config, name: str) -> None:
+    train_script.train(config)
+    (Path("runs/t/ckpt2/trainer") / name).unlink()
+    before = weights_of("ckpt2")
+    load_for_inference(Path("runs/t/ckpt2"))
+    train_script.train(config)  # from ckpt1, to the same end
+    assert weights_of("ckpt2") == before
+
+
+def test_a_lost_log_is_begun_anew_and_the_run_goes_on(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    StopAt(monkeypatch, 3)
+    train_script.train(config)
+    Path("runs/t/metrics.jsonl").unlink()
+    train_script.train(config)
+    assert "earlier steps are missing" in capsys.readouterr().out
+    assert steps_of()[0]["step"] == 4
+    assert len(epochs_of()) == 2
