@@ -176,11 +176,11 @@ def memory_estimate(
     saves in each layer, or with checkpointing the layers' inputs. Passing: the gradients inside one layer (and with
     checkpointing that layer's activations), the head's gradients, one chunk of logits. `precision` "bf16" is autocast.
 
-    The factors are fitted to peak resident memory on CPU (torch 2.13, glibc), float32 and bfloat16, with and without
-    checkpointing: small at 1 to 32 rows and gpt2-124m at 1 to 4 come out 1.00 to 1.26 times what was measured, tiny
-    at 8 to 64 rows 1.04 to 1.55. What is allocated is much less than what is resident (small, float32, 16 rows: 1.4 of
-    2.2 GiB): glibc's heap fragments; making it return blocks at once costs 20 to 50% of the time. Other devices:
-    the same count with a tenth added, unmeasured.
+    The factors are fitted to peak resident memory on CPU (torch 2.13, glibc), in float32 and bfloat16, with and
+    without checkpointing: the estimate is 1.03 to 1.46 times what was measured for small at 1 to 32 rows and gpt2-124m
+    at 1 to 4, 1.04 to 1.55 times for tiny at 8 to 64 rows, twice for tiny at one row (50 MiB). Resident is more than
+    allocated (small, float32, 16 rows: 2.2 GiB of 1.4): glibc's heap fragments, and making it return blocks at once
+    costs 20 to 50% of the time. Other devices: the count with a tenth added, unmeasured.
     """
     T, D, F = shape.seq_len, shape.hidden_size, shape.intermediate_size
     q, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
