@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
@@ -30,10 +29,8 @@ from data.tokens import Tokens
 from eval.losses import document_losses, summary
 from model.config import Shape, resolve_shape
 from model.decoder import Decoder
-from model.generate import generate
 from tokenizer.bpe import SMALLEST, Tokenizer, load_tokenizer
-from tokenizer.encode import build_store, corpus_files
-from tokenizer.template import BOS, EOS, render_prompt
+from tokenizer.encode import build_store
 from training import distributed
 from training.checkpoint import (
     git_revision,
@@ -47,6 +44,7 @@ from training.distributed import World
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from training.plan import RunPlan, derive
+from training.samples import first_documents, sample_lines
 from training.signals import StopRequest, stop_requests
 from training.step import autocast, loss_function, prefetched, train_step
 
@@ -337,38 +335,9 @@ def finish_epoch(run: Run, epoch: int) -> None:
     )
     if run.world.is_main:
         update_metrics(run.folder / name, metrics)
-        for line in samples(run):
+        documents = first_documents(run.folder / "corpus", run.config.train.samples)
+        for line in sample_lines(run.model, run.tok, documents, run.config.train.sample_tokens):
             run.say(line)
-
-
-def samples(run: Run) -> list[str]:
-    """Greedy answers to the first validation questions, or continuations of the first texts where there are none."""
-    documents = [
-        row
-        for file in corpus_files(run.folder / "corpus", "val")
-        for row in pq.read_table(file, columns=["question", "context", "text"]).slice(0, 200).to_pylist()
-    ]
-    chosen = sorted(documents, key=lambda row: row["question"] is None)[: run.config.train.samples]
-    prompts, shown = [], []
-    for row in chosen:
-        if row["question"] is not None:
-            prompts.append(render_prompt(run.tok, row["question"], row["context"]))
-            shown.append(row["question"])
-        else:
-            prompts.append([BOS, *run.tok.encode(row["text"][:200])][: run.shape.seq_len // 2])
-            shown.append(run.tok.decode(prompts[-1][1:]))
-    fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < run.shape.seq_len]
-    answers = generate(run.model, [prompts[i] for i in fitting], run.config.train.sample_tokens, EOS)
-    return [
-        f"  sample: {_short(shown[i], 100)} -> {_short(run.tok.decode(answer.ids), 160)}"
-        f"{'' if answer.stopped else ' ...'}"
-        for i, answer in zip(fitting, answers, strict=True)
-    ]
-
-
-def _short(text: str, length: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 3] + "..."
 
 
 def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:

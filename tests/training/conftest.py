@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from config import Config
+from data.pipeline import DOCUMENT_SCHEMA
 from model.config import ModelConfig
 from tokenizer.bpe import TokenizerConfig, train_tokenizer
 from training.config import TrainConfig
 
 COLORS = ("red", "green", "blue", "black", "white", "amber", "violet", "grey")
+DOCUMENT_STRINGS = [name for name in DOCUMENT_SCHEMA.names if name != "n_bytes"]
 THINGS = ("sky", "stone", "river", "lamp", "door", "cat", "book", "ship", "tree", "wall", "road", "cup")
-COLUMNS = ("id", "source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group", "origin")
 
 
 def make_rows(number: int, seed: int) -> list[dict[str, str]]:
@@ -37,7 +38,7 @@ def write_corpus(corpus: Path, sizes: dict[str, int]) -> None:
     corpus.mkdir(parents=True)
     for seed, (split, number) in enumerate(sizes.items()):
         rows = make_rows(number, seed)
-        table = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in COLUMNS})
+        table = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in DOCUMENT_STRINGS})
         pq.write_table(table, corpus / f"{split}-00000.parquet")
     sources = [{"name": "prose", "weight": 1.0}, {"name": "qa", "weight": 1.0}]
     (corpus / "manifest.json").write_text(json.dumps({"fingerprint": "made-for-tests", "sources": sources}))
