@@ -9,13 +9,14 @@ Unknown sections, unknown keys and wrong types are one line that names the file 
 import re
 import sys
 import typing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from common.errors import UserError
-from common.runs import claim, frozen_sections, read_config, relative_source, run_folder
+from common.runs import claim, claimed, frozen_sections, read_config, relative_source, run_folder
 from data.pipeline import PrepareConfig
 from data.sources import SourceConfig
 from eval.config import EvalConfig
@@ -46,13 +47,21 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     args: SimpleNamespace = field(default_factory=SimpleNamespace)  # positional arguments and a command's own flags
 
-    def claim(self) -> Path:
-        """Make runs/<run>/ and write config.toml into it, or refuse; see `common.runs.claim`."""
+    def claimed(self, stage: str, write: bool = True) -> AbstractContextManager[Path]:
+        """Hold runs/<run>/ for a stage and write config.toml, or refuse; see `common.runs.claimed`."""
+        return claimed(self.run, self._recorded(), stage, write)
+
+    def check(self) -> None:
+        """Refuse what `claimed("train")` would refuse, before work is done for it."""
+        claim(self.run, self._recorded(), write=False)
+
+    def _recorded(self) -> dict[str, Any]:
+        """The sections as config.toml holds them."""
         folder = run_folder(self.run)
         sources = [{key: getattr(source, key) for key in source.__dataclass_fields__} for source in self.source]
         for source in sources:
             source["path"] = relative_source(source["path"], self.base, folder)
-        return claim(self.run, {"source": sources, **{name: getattr(self, name) for name in SECTIONS}})
+        return {"source": sources, **{name: getattr(self, name) for name in SECTIONS}}
 
 
 def load_command(

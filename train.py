@@ -12,8 +12,10 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import json
+import math
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from tqdm import tqdm
 
 from common.errors import UserError, run_command
 from common.files import file_sha256
+from common.runs import checkpoints, run_folder
 from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
 from data.tokens import Tokens
@@ -83,75 +86,30 @@ class Run:
 
 def train(config: Config, plan_only: bool = False, resume: bool = False) -> dict[str, Any]:
     """Train a run; returns {"folder", "epochs": [epoch events], "interrupted"}. Raises UserError."""
-    world = distributed.start(config.train.device)
+    resolve_shape(config.model, SMALLEST)  # an impossible model is refused before a corpus is made for it
+    world = distributed.start(config.train.device, config.train.deterministic)
     try:
-        run = open_run(config, world, plan_only, resume)
-        if run is None:
-            return {"folder": None, "epochs": [], "interrupted": False}
-        with stop_requests() as stop:
-            interrupted = train_epochs(run, stop)
-        run.log.close()
-        epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
-        if not interrupted:
-            conclude(run, epochs)
-        return {"folder": run.folder, "epochs": epochs, "interrupted": interrupted}
+        distributed.on_main(world, lambda: make_inputs(config))
+        with ExitStack() as held:
+            distributed.on_main(world, lambda: held.enter_context(config.claimed("train", write=not plan_only)))
+            run = open_run(config, world, plan_only, resume)
+            if run is None:
+                return {"folder": None, "epochs": [], "interrupted": False}
+            with stop_requests() as stop:
+                interrupted = train_epochs(run, stop)
+            run.log.close()
+            epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
+            if not interrupted:
+                conclude(run, epochs)
+            return {"folder": run.folder, "epochs": epochs, "interrupted": interrupted}
     finally:
         distributed.stop()
 
 
-def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run | None:
-    """Inputs, plan, model, optimizer and the state to start from; None after `--plan`."""
-    resolve_shape(config.model, SMALLEST)  # an impossible model is refused before a corpus is made for it
-    if world.is_main:
-        make_inputs(config)
-    distributed.barrier()
-    folder = Path("runs") / config.run
-    tok = load_tokenizer(folder / "tokenizer")
-    stores = {}
-    for split in ("train", "val"):
-        if world.is_main:
-            build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens")
-        distributed.barrier()
-        stores[split] = build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens", quiet=True)
-    shape = resolve_shape(config.model, tok.vocab_size)
-    manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
-    weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
-    plan, lines = derive(config.train, shape, stores["train"], weights, world)
-    if world.is_main:
-        print(*lines, sep="\n")
-    if plan_only:
-        return None
-
-    torch.manual_seed(config.train.seed)
-    if config.train.deterministic:
-        torch.use_deterministic_algorithms(True)
-    model = Decoder(shape).to(world.device)
-    model.activation_checkpointing = config.train.activation_checkpointing
-    optimizer = make_optimizer(model, config.train, plan.lr)
-    inputs = {
-        "corpus": manifest["fingerprint"],
-        "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
-    }
-    state = starting_state(folder, inputs, world, resume, model, optimizer)
-    validated = cut_back(folder / "metrics.jsonl", state, world)
-    distributed.barrier()  # rank 0 cuts the log only when all have read it
-    log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
-    settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
-    provenance = {
-        **inputs,
-        "run": config.run,
-        "git": git_revision(),
-        "config": settings,
-        "torch": torch.__version__,
-    }
-    provenance["threads"] = torch.get_num_threads()
-    return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
-               model, optimizer, log, provenance, state, validated)  # fmt: skip
-
-
 def make_inputs(config: Config) -> None:
-    """Claim the run's folder; make corpus and tokenizer where they are missing, with a line that says so."""
-    folder = config.claim()
+    """Make corpus and tokenizer where they are missing, with a line that says so."""
+    config.check()
+    folder = run_folder(config.run)
     if not (folder / "corpus" / "manifest.json").exists():
         from data.prepare import prepare_run  # the data engine is needed only here
 
@@ -164,9 +122,51 @@ def make_inputs(config: Config) -> None:
         train_tokenizer(config)
 
 
+def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run | None:
+    """Tokens, plan, model, optimizer and the state to start from; None after `--plan`."""
+    folder = run_folder(config.run)
+    tok = load_tokenizer(folder / "tokenizer")
+    stores = {split: open_store(folder, split, world) for split in ("train", "val")}
+    shape = resolve_shape(config.model, tok.vocab_size)
+    manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
+    weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
+    plan, lines = derive(config.train, shape, stores["train"], weights, world)
+    if world.is_main:
+        print(*lines, sep="\n")
+    if plan_only:
+        return None
+
+    torch.manual_seed(config.train.seed)
+    model = Decoder(shape).to(world.device)
+    model.activation_checkpointing = config.train.activation_checkpointing
+    optimizer = make_optimizer(model, config.train, plan.lr)
+    inputs = {
+        "corpus": manifest["fingerprint"],
+        "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
+    }
+    machine = {"torch": torch.__version__, "device": world.device.type, "threads": torch.get_num_threads(),
+               "processes": world.size, "micro_batch": plan.micro_batch, "precision": plan.precision,
+               "compile": plan.compile}  # fmt: skip
+    state = starting_state(folder, {"inputs": inputs, "machine": machine}, world, resume, model, optimizer)
+    validated = cut_back(folder / "metrics.jsonl", state, world)
+    distributed.barrier()  # rank 0 cuts the log only when all have read it
+    log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
+    settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
+    provenance = {**inputs, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
+    return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
+               model, optimizer, log, provenance, state, validated)  # fmt: skip
+
+
+def open_store(folder: Path, split: str, world: World) -> Tokens:
+    """A split's tokens; rank 0 encodes them where there is no store yet."""
+    where = (folder / "corpus", split, folder / "tokenizer", folder / "tokens")
+    distributed.on_main(world, lambda: build_store(*where))
+    return build_store(*where, quiet=True)
+
+
 def starting_state(
     folder: Path,
-    inputs: dict[str, str],
+    made_with: dict[str, Any],
     world: World,
     resume: bool,
     model: Decoder,
@@ -175,12 +175,17 @@ def starting_state(
     """State of the newest sound checkpoint, put into model and optimizer; or the state before the first step."""
     found = newest_resumable(folder)
     if found is None:
+        if there := checkpoints(folder):
+            raise UserError(
+                f"{folder} holds {', '.join(path.name for path in there)}, and none of them can be continued from "
+                "(damaged, or without trainer/): nothing is overwritten, start another run with --run"
+            )
         if resume:
             raise UserError(f"--resume: {folder} holds no checkpoint to continue from; leave the flag out to start")
         return {"step": 0, "cursor": {"epoch": 0, "step": 0}, "nats": 0.0, "weight": 0.0, "tokens": 0,
-                "seconds": 0.0, "metrics_bytes": 0, "inputs": inputs}  # fmt: skip
+                "seconds": 0.0, "metrics_bytes": 0, **made_with}  # fmt: skip
     path, state = found
-    for name, value in inputs.items():
+    for name, value in made_with["inputs"].items():
         if state["inputs"][name] != value:
             raise UserError(
                 f"{path} was trained on another {name} ({state['inputs'][name][:12]}, now {value[:12]}): "
@@ -189,6 +194,11 @@ def starting_state(
     restore(path, model, optimizer)
     if world.is_main:
         print(f"continuing from {path}: step {state['step']:,}, epoch {state['cursor']['epoch'] + 1}")
+        changes = [f"{k} {state['machine'].get(k)} -> {v}" for k, v in made_with["machine"].items()
+                   if state["machine"].get(k) != v]  # fmt: skip
+        if changes:
+            print(f"warning: {', '.join(changes)}: the result will agree to rounding, not bit for bit")
+    state["machine"] = made_with["machine"]
     return state
 
 
@@ -250,6 +260,8 @@ def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm, stop: StopRequest
     for step, cursor in prefetched(steps):
         lr = learning_rate(state["step"], plan.total_steps, plan.lr, plan.min_lr, options.warmup_ratio)
         set_learning_rate(run.optimizer, lr)
+        if run.shape.dropout > 0:  # other masks on each rank and step, the same ones after a resume
+            torch.manual_seed(hash((options.seed, world.rank, state["step"])) % 2**63)
         loss, norm = train_step(
             run.model, run.optimizer, loss_of, step, world.device, plan.precision, options.grad_clip
         )
@@ -280,6 +292,12 @@ def write_steps(
     """Read the waiting losses from the device, sum them over ranks, log them."""
     losses = distributed.sum_array(torch.stack([loss for _, loss, _ in pending]).cpu().double().numpy())
     norms = torch.stack([norm for _, _, norm in pending]).tolist()
+    for (event, _, _), loss, norm in zip(pending, losses.tolist(), norms, strict=True):
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise UserError(
+                f"training diverged at step {event['step']:,}: loss {loss:.3g}, gradient norm {norm:.3g}; what was "
+                f"saved in {run.folder} before is sound: start another run with a lower --lr (now {run.plan.lr:.3g})"
+            )
     rate = sum(event["targets"] for event, _, _ in pending) / max(seconds, 1e-9)
     for (event, _, _), loss, norm in zip(pending, losses.tolist(), norms, strict=True):
         weight = event.pop("weight")
@@ -346,8 +364,11 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     run.say(f"done: {len(epochs)} epochs, {run.state['step']:,} steps, {trained}")
     for line in diagnosis(epochs):
         run.say(line)
-    last = epochs[-1]["epoch"] if epochs else 1
-    run.say(f"next: python eval/compare.py ckpt1 ckpt{last} --run {run.config.run}")
+    names = [event["checkpoint"] for event in epochs]
+    if len(names) > 1:
+        run.say(f"next: python eval/compare.py {names[0]} {names[-1]} --run {run.config.run}")
+    else:
+        run.say(f"next: python chat.py ckpt{run.config.train.epochs} --run {run.config.run}")
 
 
 def main() -> None:

@@ -4,10 +4,14 @@ runs/<run>/config.toml is written before work starts. A stage that has finished 
 settings continue the run, others are refused with the difference shown, so nothing is ever overwritten.
 """
 
+import fcntl
 import os
 import re
+import shutil
+import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,11 @@ from common.files import atomic_file
 
 RUNS = Path("runs")
 
-# stage -> (sections of config.toml that it depends on, file that exists once the stage has output)
-STAGES: dict[str, tuple[tuple[str, ...], str]] = {
-    "prepare": (("source", "prepare"), "corpus/manifest.json"),
-    "tokenizer": (("tokenizer",), "tokenizer/tokenizer.json"),
-    "train": (("model", "train"), "metrics.jsonl"),
+# stage, in order -> (sections of config.toml that it depends on, patterns of files that exist once it has output)
+STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "prepare": (("source", "prepare"), ("corpus/manifest.json",)),
+    "tokenizer": (("tokenizer",), ("tokenizer/tokenizer.json",)),
+    "train": (("model", "train"), ("metrics.jsonl", "ckpt*", "step-*")),
 }
 # Keys that change how fast a run is made, not what it becomes: they may differ when it is continued.
 FREE_KEYS = {"train": {"micro_batch", "compile", "device", "activation_checkpointing", "save_minutes"}}
@@ -35,12 +39,21 @@ def run_folder(name: str) -> Path:
     return RUNS / name
 
 
-def claim(name: str, sections: Mapping[str, Any]) -> Path:
-    """Make the run's folder and write config.toml, or refuse if a finished stage was made with other settings."""
+def claim(name: str, sections: Mapping[str, Any], stage: str = "train", write: bool = True) -> Path:
+    """Make the run's folder and write config.toml, or refuse if a finished stage was made with other settings.
+
+    Stages after `stage` are none of the caller's business: if they have output, what is recorded for them stays.
+    `write` False: only refuse.
+    """
     folder = run_folder(name)
     recorded = read_config(folder / "config.toml") if (folder / "config.toml").exists() else {}
-    for names, output in STAGES.values():
-        if not recorded or not (folder / output).exists():
+    mine = list(STAGES)[: list(STAGES).index(stage) + 1]
+    for later in STAGES:
+        names, _ = STAGES[later]
+        if not recorded or not has_output(folder, later):
+            continue
+        if later not in mine:
+            sections = {**sections, **{section: recorded.get(section, {}) for section in names}}
             continue
         for section in names:
             difference = _difference(recorded.get(section), _plain(sections[section]), FREE_KEYS.get(section, set()))
@@ -49,15 +62,68 @@ def claim(name: str, sections: Mapping[str, Any]) -> Path:
                     f"{folder} already holds the output of another configuration ([{section}] {difference}): "
                     f"nothing is overwritten; take another name with --run"
                 )
-    write_config(folder / "config.toml", sections)
+    if write:
+        write_config(folder / "config.toml", sections)
     return folder
+
+
+def has_output(folder: Path, stage: str) -> bool:
+    """Whether a stage of the run has written anything that counts."""
+    return any(next(folder.glob(pattern), None) is not None for pattern in STAGES[stage][1])
+
+
+@contextmanager
+def claimed(name: str, sections: Mapping[str, Any], stage: str, write: bool = True) -> Iterator[Path]:
+    """The run's folder, locked and claimed for a stage. A user's mistake in the stage leaves config.toml as it was."""
+    folder = run_folder(name)
+    with locked(folder):
+        file = folder / "config.toml"
+        before = file.read_bytes() if file.exists() else None
+        claim(name, sections, stage, write)
+        try:
+            yield folder
+        except UserError:
+            if not has_output(folder, stage):
+                file.unlink(missing_ok=True) if before is None else file.write_bytes(before)
+            raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run for writing; a second command on the same run is refused with one line. Clears what a kill left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{folder} is in use by {file.read().strip() or 'another process'}: wait for it, or take another --run"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        remove_litter(folder)
+        yield
+
+
+def remove_litter(folder: Path) -> None:
+    """Finish or undo the writes that a kill interrupted: `.name.pid.tmp` goes, `.name.pid.old` comes back if needed."""
+    for path in folder.glob(".*.old"):
+        target = folder / path.name[1:].rsplit(".", 2)[0]
+        if target.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(target)
+    for path in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def frozen_sections(name: str) -> dict[str, Any]:
     """Sections of a run's config.toml whose stage has output: they are what they are."""
     folder = run_folder(name)
     recorded = read_config(folder / "config.toml") if (folder / "config.toml").exists() else {}
-    finished = [names for names, output in STAGES.values() if (folder / output).exists()]
+    finished = [STAGES[stage][0] for stage in STAGES if has_output(folder, stage)]
     return {section: recorded[section] for names in finished for section in names if section in recorded}
 
 
@@ -80,11 +146,13 @@ def write_config(path: Path, sections: Mapping[str, Any]) -> None:
 
 
 def newest_run() -> Path:
-    """The run whose files changed last."""
-    runs = [folder for folder in RUNS.glob("*") if (folder / "config.toml").exists()]
-    if not runs:
-        raise UserError(f"no run in {RUNS.resolve()}: make one with `torchrun train.py`, or name a checkpoint's path")
-    return max(runs, key=lambda folder: max(file.stat().st_mtime for file in [folder, *folder.iterdir()]))
+    """The run whose checkpoints changed last."""
+    found = [path for folder in RUNS.glob("*") if folder.is_dir() for path in checkpoints(folder)]
+    if not found:
+        raise UserError(
+            f"no run in {RUNS.resolve()} has a checkpoint: train one with `torchrun train.py`, or give a path"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime).parent
 
 
 def checkpoints(run: Path) -> list[Path]:

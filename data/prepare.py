@@ -19,13 +19,14 @@ from data.pipeline import prepare, summary
 
 def prepare_run(settings: Config) -> dict[str, Any]:
     """Make the corpus of a run, or say that it is there; returns its manifest."""
-    folder = settings.claim() / "corpus"
-    if (folder / "manifest.json").exists():
-        print(f"{folder} is there already, made with the same settings: nothing to do")
-        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    if not settings.source:
-        print("no [[source]] is named: taking the embedded corpus, this Python's own documentation")
-    manifest = prepare(settings.source, settings.prepare, folder, settings.base)
+    with settings.claimed("prepare") as run:
+        folder = run / "corpus"
+        if (folder / "manifest.json").exists():
+            print(f"{folder} is there already, made with the same settings: nothing to do")
+            return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if not settings.source:
+            print("no [[source]] is named: taking the embedded corpus, this Python's own documentation")
+        manifest = prepare(settings.source, settings.prepare, folder, settings.base)
     print("\n".join(summary(manifest)))
     print(f"wrote  {folder} (fingerprint {manifest['fingerprint']})")
     return manifest

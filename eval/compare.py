@@ -246,8 +246,11 @@ def main() -> None:
     paths = [find_checkpoint(name, run) for name in settings.args.checkpoints]
     data = find_corpus(settings.args.data) if settings.args.data else None
     for flag in ("json", "html"):
-        if (target := getattr(settings.args, flag)) and not Path(target).absolute().parent.is_dir():
+        target = getattr(settings.args, flag)
+        if target and not Path(target).absolute().parent.is_dir():
             raise UserError(f"--{flag} {target}: its folder does not exist")
+        if target and Path(target).is_dir():
+            raise UserError(f"--{flag} {target}: is a folder; name a file in it")
     result = compare(paths, settings.eval, data)
     print_result(result)
     if settings.args.json:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from common.text import one_line
 from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
 from eval.held_out import HeldOut
 
@@ -106,11 +107,11 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
     for number, item in enumerate(result["answers"], start=1):
         asked = item["question"] if item["question"] is not None else item["beginning"]
         line("")
-        line(_short(f"{number}. {asked}", WIDTH))
-        line(f"   {'reference':<{width}}  {_short(item['reference'], WIDTH - width - 5)}")
+        line(one_line(f"{number}. {asked}", WIDTH))
+        line(f"   {'reference':<{width}}  {one_line(item['reference'], WIDTH - width - 5)}")
         for said in item["answers"]:
             end = "" if said["stopped"] else " (cut off)"
-            text = _short(said["text"], WIDTH - width - 5 - len(end)) or "(empty)"
+            text = one_line(said["text"], WIDTH - width - 5 - len(end)) or "(empty)"
             line(f"   {said['checkpoint']:<{width}}  {text}{end}")
     if result["answers"]:
         stops = "; ".join(
@@ -161,12 +162,6 @@ def table_rows(result: dict[str, Any]) -> list[str]:
     if mark:
         lines.append("* not comparable: the tokenizers differ")
     return lines
-
-
-def _short(text: str, length: int) -> str:
-    """One line, whatever is in it: control characters of a corpus must not reach the terminal."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= length else line[: length - 3] + "..."
 
 
 def _wrapped(text: str, line: Callable[[str], None]) -> None:

@@ -38,6 +38,11 @@ def test_own_section_is_flat_others_are_dotted_and_flags_override_the_file() -> 
     assert config.base == Path(".")
 
 
+def claim(config: Config, stage: str = "train") -> None:
+    with config.claimed(stage):
+        pass
+
+
 @pytest.mark.parametrize("flag", ["--batch_tokens", "--batch-tokens", "--batch-tokens="])
 def test_dashes_and_underscores_are_the_same_in_flags(flag: str) -> None:
     argv = [flag + "4096"] if flag.endswith("=") else [flag, "4096"]
@@ -90,7 +95,7 @@ def test_a_mistake_is_one_line_that_names_its_place(argv: list[str], toml: str |
 
 
 def test_a_run_remembers_its_settings() -> None:
-    load("--run", "a", "--lr", "0.5", toml="[train]\nepochs = 3").claim()
+    claim(load("--run", "a", "--lr", "0.5", toml="[train]\nepochs = 3"))
     assert read_config(Path("runs/a/config.toml"))["train"]["lr"] == 0.5
     again = load_command("train", argv=["--run", "a"])
     assert (again.train.epochs, again.train.lr) == (3, 0.5)
@@ -99,10 +104,10 @@ def test_a_run_remembers_its_settings() -> None:
 def test_relative_sources_still_point_to_their_files_from_the_runs_own_config() -> None:
     Path("sub").mkdir()
     Path("sub/my.toml").write_text("[[source]]\npath = 'd/a.csv'\nquestion = 'q'\nanswer = 'a'")
-    load_command("train", argv=["--config", "sub/my.toml", "--run", "a"]).claim()
+    claim(load_command("train", argv=["--config", "sub/my.toml", "--run", "a"]))
     again = load_command("train", argv=["--run", "a"])
     assert (again.base / again.source[0].path).resolve() == Path("sub/d/a.csv").resolve()
-    again.claim()
+    claim(again)
 
 
 def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,11 +121,11 @@ def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_flag_of_a_finished_stage_need_not_be_repeated_but_may_not_change() -> None:
-    load("--vocab_size", "300", toml="[train]\nepochs = 3", section="tokenizer").claim()
+    claim(load("--vocab_size", "300", toml="[train]\nepochs = 3", section="tokenizer"), "tokenizer")
     assert load(toml="[train]\nepochs = 3").tokenizer.vocab_size is None  # nothing was made yet
     Path("runs/my/tokenizer").mkdir(parents=True)
     Path("runs/my/tokenizer/tokenizer.json").touch()
-    load(toml="[train]\nepochs = 3").claim()
+    claim(load(toml="[train]\nepochs = 3"))
     assert load(toml="[train]\nepochs = 3").tokenizer.vocab_size == 300
     with pytest.raises(UserError, match="vocab_size: 300 -> 400"):
-        load("--tokenizer.vocab_size", "400", toml="[train]\nepochs = 3").claim()
+        claim(load("--tokenizer.vocab_size", "400", toml="[train]\nepochs = 3"))

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from common.errors import run_command
 from common.files import write_json
+from common.runs import run_folder
 from config import Config, load_command
 from tokenizer.bpe import Tokenizer, default_vocab_size, load_tokenizer, train_tokenizer
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
@@ -28,21 +29,21 @@ def training_texts(corpus: Path) -> Iterator[str]:
 
 def train(config: Config) -> Tokenizer:
     """Train and save the tokenizer of a run whose corpus is there; prints what it decided and why."""
-    folder = config.claim()
-    corpus, out = folder / "corpus", folder / "tokenizer"
-    if (out / "tokenizer.json").exists():
-        tok = load_tokenizer(out)
-        print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
+    with config.claimed("tokenizer") as folder:
+        corpus, out = folder / "corpus", folder / "tokenizer"
+        if (out / "tokenizer.json").exists():
+            tok = load_tokenizer(out)
+            print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
+            return tok
+        documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
+        num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
+        wanted = config.tokenizer.vocab_size
+        reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes)"
+        print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
+        print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
+        tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
+        write_json(out / "report.json", report(tok, corpus))
         return tok
-    documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
-    num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
-    wanted = config.tokenizer.vocab_size
-    reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes)"
-    print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
-    print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
-    tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
-    write_json(out / "report.json", report(tok, corpus))
-    return tok
 
 
 def report(tok: Tokenizer, corpus: Path) -> dict[str, object]:
@@ -64,13 +65,13 @@ def report(tok: Tokenizer, corpus: Path) -> dict[str, object]:
 def main() -> None:
     """The command."""
     config = load_command("tokenizer", __doc__)
-    if not (Path("runs") / config.run / "corpus" / "manifest.json").exists():
+    if not (run_folder(config.run) / "corpus" / "manifest.json").exists():
         from data.prepare import prepare_run  # made here so that the owner's command works on a fresh clone
 
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
     tok = train(config)
-    print(f"{tok.vocab_size:,} tokens -> {Path('runs') / config.run / 'tokenizer'}")
+    print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")
     print(f"next: torchrun train.py --run-name {config.run} --epochs 10")
 
 

@@ -60,11 +60,14 @@ def update_metrics(path: Path, metrics: dict[str, Any]) -> None:
 def read_meta(path: Path) -> dict[str, Any]:
     """A checkpoint's loam.json; UserError where there is none."""
     try:
-        return json.loads((path / "loam.json").read_text(encoding="utf-8"))
+        meta = json.loads((path / "loam.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no loam.json, so it is not a checkpoint made by loam") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}/loam.json is damaged: {error}") from None
+    if not isinstance(meta, dict) or not isinstance(meta.get("files"), dict) or not isinstance(meta.get("step"), int):
+        raise UserError(f"{path}/loam.json is damaged: it does not say what a checkpoint's does")
+    return meta
 
 
 def verify(path: Path, to_resume: bool = False) -> dict[str, Any]:
@@ -93,22 +96,25 @@ def load_for_inference(path: Path, device: str | torch.device = "cpu") -> tuple[
     return model.eval(), tok, meta
 
 
-def newest_resumable(run: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The sound checkpoint of the run with the most steps that still has its trainer state, and that state.
-
-    A damaged one is named and passed over.
-    """
+def resumable(run: Path) -> list[Path]:
+    """Checkpoints that have their trainer state and a readable loam.json, most steps first; a damaged one is named."""
     found = []
     for path in checkpoints(run):
+        if not (path / "trainer").exists():
+            continue
         try:
-            if (path / "trainer" / "state.json").exists():
-                found.append((json.loads((path / "trainer" / "state.json").read_text()), path))
-        except ValueError as error:
-            print(f"warning: {path}/trainer/state.json is damaged ({error}); an earlier checkpoint is taken")
-    for state, path in sorted(found, key=lambda item: (item[0]["step"], item[1].name.startswith("ckpt")), reverse=True):
+            found.append((read_meta(path)["step"], path.name.startswith("ckpt"), path))
+        except UserError as error:
+            print(f"warning: {error}; it is passed over")
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def newest_resumable(run: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The sound checkpoint of the run with the most steps that has its trainer state, and that state."""
+    for path in resumable(run):
         try:
             verify(path, to_resume=True)
-            return path, state
+            return path, json.loads((path / "trainer" / "state.json").read_text(encoding="utf-8"))
         except UserError as error:
             print(f"warning: {error}")
     return None
@@ -134,13 +140,8 @@ def restore(path: Path, model: Decoder, optimizer: torch.optim.Optimizer) -> Non
 
 
 def prune(run: Path) -> None:
-    """Drop `step-*` folders and old `trainer/` folders once two newer sound checkpoints can be resumed from."""
-    resumable = []
-    for path in checkpoints(run):
-        state = path / "trainer" / "state.json"
-        if state.exists():
-            resumable.append((json.loads(state.read_text())["step"], path.name.startswith("ckpt"), path))
-    for _, _, path in sorted(resumable, reverse=True)[KEEP_TRAINER:]:
+    """Drop the `trainer/` folders of all but the newest two checkpoints that have one, and `step-*` folders whole."""
+    for path in resumable(run)[KEEP_TRAINER:]:
         shutil.rmtree(path if path.name.startswith("step-") else path / "trainer")
 
 

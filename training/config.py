@@ -73,8 +73,13 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UserError(f"{name} {value}: must be 0 or more")
-        for name in ("warmup_ratio", "prompt_loss_weight", "beta1", "beta2"):
+        for name in ("warmup_ratio", "prompt_loss_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} {getattr(self, name)}: must be from 0 to 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)}: must be from 0 up to, not including, 1")
+        if self.seed >= 2**63:
+            raise UserError(f"seed {self.seed}: must be less than 2**63")
         if self.min_lr is not None and self.lr is not None and self.min_lr > self.lr:
             raise UserError(f"min_lr {self.min_lr}: is more than lr {self.lr}")

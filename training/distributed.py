@@ -5,6 +5,7 @@ weights before it goes backward, the sum over ranks is the gradient of the globa
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -33,8 +34,11 @@ class World:
         return self.rank == 0
 
 
-def start(device: str = "auto") -> World:
+def start(device: str = "auto", deterministic: bool = False) -> World:
     """Join the group that torchrun describes (gloo on CPU, nccl on CUDA); without torchrun: a world of one."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -83,6 +87,27 @@ def sum_number(value: float) -> float:
     tensor = torch.tensor([value], dtype=torch.float64)
     dist.all_reduce(tensor)
     return float(tensor)
+
+
+def smallest(value: float) -> float:
+    """Smallest of a number over ranks."""
+    if not dist.is_initialized():
+        return value
+    tensor = torch.tensor([value], dtype=torch.float64)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MIN)
+    return float(tensor)
+
+
+def on_main(world: World, action: Callable[[], object]) -> None:
+    """Run `action` on rank 0 while the others wait; its UserError ends all ranks, and only rank 0 says why."""
+    error: UserError | None = None
+    if world.is_main:
+        try:
+            action()
+        except UserError as raised:
+            error = raised
+    if any_rank(error is not None):
+        raise error or UserError("rank 0 stopped")
 
 
 def any_rank(flag: bool) -> bool:

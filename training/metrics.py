@@ -22,7 +22,7 @@ class MetricsLog:
     def write(self, event: str, **values: Any) -> None:
         """Append one event; floats keep full precision."""
         if self._file is not None:
-            self._file.write((json.dumps({"event": event, **values}) + "\n").encode())
+            self._file.write((json.dumps({"event": event, **values}, allow_nan=False) + "\n").encode())
 
     def sync(self) -> int:
         """Flush to disk; returns the file's length in bytes."""

@@ -16,6 +16,7 @@ from data.loader import epoch_plan, num_steps
 from data.packing import Plan, pack
 from data.tokens import Tokens
 from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate
+from training import distributed
 from training.config import TrainConfig
 from training.distributed import World
 
@@ -51,6 +52,8 @@ def derive(
     if len(tokens) == 0:
         raise UserError("the training split holds no documents: look at the quarantine that data/prepare.py wrote")
     first = epoch_plan(tokens, shape.seq_len, config.seed, 0, weights)
+    if len(first) == 0:
+        raise UserError("the sources' weights leave no document in the first epoch: raise a [[source]] weight")
     positions = len(first) * shape.seq_len
     batch_tokens = config.batch_tokens or _default_batch_tokens(positions, shape.seq_len)
     rows_per_step = max(1, round(batch_tokens / shape.seq_len))
@@ -86,7 +89,11 @@ def derive(
 
 def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tokens, first: Plan) -> list[str]:
     batch = plan.rows_per_step * shape.seq_len
-    why_batch = "as asked" if config.batch_tokens else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
+    why_batch = (
+        f"whole rows nearest to {config.batch_tokens:,}"
+        if config.batch_tokens
+        else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
+    )
     why_lr = "as asked" if config.lr else "0.5 / hidden_size"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
@@ -175,7 +182,7 @@ def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, w
     """Rows per forward pass: as few micro-batches as memory allows, all of one size."""
     if config.micro_batch:
         return min(config.micro_batch, rows), "as asked"
-    free = free_memory(world.device)
+    free = int(distributed.smallest(free_memory(world.device)))  # all ranks run the same micro-batches
 
     def need(micro: int) -> int:
         return memory_estimate(shape, micro, precision, config.activation_checkpointing, world.device.type)

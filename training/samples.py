@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from common.text import one_line
 from model.decoder import Decoder
 from model.generate import generate
 from tokenizer.bpe import Tokenizer
@@ -40,12 +41,6 @@ def sample_lines(model: Decoder, tok: Tokenizer, documents: list[dict[str, Any]]
     fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < model.shape.seq_len]
     answers = generate(model, [prompts[i] for i in fitting], max_new_tokens, EOS)
     return [
-        f"  sample: {_short(shown[i], 100)} -> {_short(tok.decode(answer.ids), 160)}{'' if answer.stopped else ' ...'}"
-        for i, answer in zip(fitting, answers, strict=True)
+        f"  sample: {one_line(shown[i], 100)} -> {one_line(tok.decode(said.ids), 160)}{'' if said.stopped else ' ...'}"
+        for i, said in zip(fitting, answers, strict=True)
     ]
-
-
-def _short(text: str, length: int) -> str:
-    """One printable line of at most `length` characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= length else line[: length - 3] + "..."

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.runs import checkpoints, claim, find_checkpoint, newest_run, read_config, run_folder
+from common.runs import checkpoints, claim, claimed, find_checkpoint, locked, newest_run, read_config, run_folder
 
 SECTIONS = {"source": [{"path": "a.csv", "weight": 1.0}], "prepare": {"seed": 0}, "tokenizer": {"vocab_size": None},
             "model": {"preset": "tiny"}, "train": {"epochs": 3, "micro_batch": None}}  # fmt: skip
@@ -111,3 +111,43 @@ def test_broken_toml_is_one_line() -> None:
         read_config(Path("x.toml"))
     with pytest.raises(UserError, match="no such configuration file"):
         read_config(Path("missing.toml"))
+
+
+def test_what_a_later_stage_recorded_does_not_concern_an_earlier_one_and_stays() -> None:
+    claim("a", SECTIONS)
+    finished("metrics.jsonl")
+    claim("a", {**SECTIONS, "train": {"epochs": 10}}, stage="prepare")
+    assert read_config(Path("runs/a/config.toml"))["train"] == {"epochs": 3}
+
+
+@pytest.mark.parametrize("output", ["metrics.jsonl", "ckpt1/model.safetensors", "step-000003/loam.json"])
+def test_any_trace_of_training_freezes_its_settings(output: str) -> None:
+    claim("a", SECTIONS)
+    finished(output)
+    with pytest.raises(UserError, match="epochs: 3 -> 10"):
+        claim("a", {**SECTIONS, "train": {"epochs": 10}})
+
+
+def test_a_mistake_in_a_stage_leaves_the_settings_as_they_were() -> None:
+    claim("a", SECTIONS)
+    before = Path("runs/a/config.toml").read_bytes()
+    other = {**SECTIONS, "tokenizer": {"vocab_size": 9}}
+    with pytest.raises(UserError, match="too large"), claimed("a", other, "tokenizer"):
+        raise UserError("too large")
+    assert Path("runs/a/config.toml").read_bytes() == before
+
+
+def test_a_run_that_is_in_use_is_refused_with_who_holds_it() -> None:
+    with locked(Path("runs/a")), pytest.raises(UserError, match="in use by process"), locked(Path("runs/a")):
+        pass
+    with locked(Path("runs/a")):
+        pass
+
+
+def test_what_a_kill_left_behind_is_cleared_and_a_half_done_rename_is_undone() -> None:
+    for name in (".ckpt1.99.tmp", ".ckpt2.99.old", ".ckpt3.99.old", "ckpt3", "tokens"):
+        (Path("runs/a") / name).mkdir(parents=True)
+    Path("runs/a/tokens/.train.bin.99.tmp").touch()
+    with locked(Path("runs/a")):
+        assert sorted(p.name for p in Path("runs/a").iterdir()) == [".lock", "ckpt2", "ckpt3", "tokens"]
+        assert list(Path("runs/a/tokens").iterdir()) == []

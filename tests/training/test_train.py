@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +37,6 @@ def weights_of(name: str, run: str = "t") -> bytes:
 
 def copy_of(config: Config, run: str, **changes: Any) -> Config:
     """The same inputs under another run name, with other [train] settings."""
-    import shutil
-
     shutil.copytree(
         Path("runs") / config.run, Path("runs") / run, ignore=shutil.ignore_patterns("ckpt*", "*.jsonl", "config.toml")
     )
@@ -85,7 +84,8 @@ def test_accumulation_gives_the_same_loss_curve(config: Config) -> None:
 def test_two_processes_give_the_loss_curve_of_one(config: Config, extra: list[str]) -> None:
     train_script.train(config)
     two = copy_of(config, "two")
-    two.claim()
+    with two.claimed("train"):
+        pass
     torchrun(["--run-name", "two", *extra], processes=2)
     assert_same_curve(steps_of(), steps_of("two"))
     one, many = epochs_of()[-1], epochs_of("two")[-1]
@@ -203,10 +203,14 @@ def test_resume_without_a_checkpoint_and_a_changed_corpus_are_refused(config: Co
         train_script.train(config)
 
 
-def test_prompt_loss_weight_zero_trains_on_answers_only(config: Config) -> None:
-    """Batches whose every target is a prompt token skip their step instead of dividing 0 by 0."""
-    train_script.train(replace(config, train=replace(config.train, prompt_loss_weight=0.0, batch_tokens=48)))
-    assert all(np.isfinite(s["loss"]) for s in steps_of())
+def test_steps_whose_every_target_is_a_prompt_token_change_nothing_and_the_run_goes_on(config: Config) -> None:
+    """Prompts longer than the row: whole batches without a weighted target, where 0/0 would be NaN."""
+    short = replace(config, model=replace(config.model, seq_len=8))
+    train_script.train(replace(short, train=replace(config.train, prompt_loss_weight=0.0, batch_tokens=8, epochs=1)))
+    losses = [s["loss"] for s in steps_of()]
+    assert 0.0 in losses
+    assert all(np.isfinite(losses))
+    assert np.isfinite(epochs_of()[-1]["val_loss"])
 
 
 def test_bf16_runs_and_falls(config: Config) -> None:
@@ -266,3 +270,82 @@ def test_a_lost_log_is_begun_anew_and_the_run_goes_on(
     assert "earlier steps are missing" in capsys.readouterr().out
     assert steps_of()[0]["step"] == 4
     assert len(epochs_of()) == 2
+
+
+def test_a_run_whose_checkpoints_cannot_be_continued_is_not_overwritten(config: Config) -> None:
+    train_script.train(config)
+    shutil.rmtree("runs/t/ckpt1/trainer")
+    shutil.rmtree("runs/t/ckpt2/trainer")
+    before = {p: p.read_bytes() for p in Path("runs/t").rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        train_script.train(config)
+    assert {p: p.read_bytes() for p in Path("runs/t").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not json", '{"files": 3, "step": 1}'])
+def test_a_damaged_loam_json_is_named_and_the_checkpoint_before_is_taken(
+    config: Config, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    train_script.train(config)
+    Path("runs/t/ckpt2/loam.json").write_text(content)
+    with pytest.raises(UserError, match=r"loam\.json is damaged"):
+        load_for_inference(Path("runs/t/ckpt2"))
+    train_script.train(config)
+    assert "continuing from runs/t/ckpt1" in capsys.readouterr().out
+    load_for_inference(Path("runs/t/ckpt2"))
+
+
+def test_divergence_ends_the_run_with_one_line_and_saves_nothing_of_it(config: Config) -> None:
+    wild = replace(config, train=replace(config.train, lr=1e5, grad_clip=0.0, epochs=5))
+    with pytest.raises(UserError, match="training diverged at step"):
+        train_script.train(wild)
+    for name in Path("runs/t").glob("ckpt*"):
+        model, _, _ = load_for_inference(name)
+        assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert "NaN" not in Path("runs/t/metrics.jsonl").read_text()
+
+
+def test_weights_that_leave_no_document_are_refused(config: Config) -> None:
+    manifest = Path("runs/t/corpus/manifest.json")
+    sources = [{"name": "prose", "weight": 1e-9}, {"name": "qa", "weight": 1e-9}]
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "sources": sources}))
+    with pytest.raises(UserError, match="weight"):
+        train_script.train(config)
+    assert not Path("runs/t/metrics.jsonl").exists()
+
+
+def test_continuing_with_another_micro_batch_warns(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    StopAt(monkeypatch, 3)
+    train_script.train(config)
+    train_script.train(replace(config, train=replace(config.train, micro_batch=1)))
+    assert "micro_batch 8 -> 1" in capsys.readouterr().out
+
+
+def test_dropout_masks_are_those_of_the_step_so_resume_is_exact(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, model=replace(config.model, dropout=0.2))
+    train_script.train(copy_of(config, "whole"))
+    StopAt(monkeypatch, 5)
+    assert train_script.train(config)["interrupted"]
+    train_script.train(config)
+    assert weights_of("ckpt2") == weights_of("ckpt2", "whole")
+
+
+def test_an_echo_of_the_signal_does_not_kill_what_is_being_saved(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun forwards a SIGTERM that the scheduler sent to every process already."""
+    twice = StopAt(monkeypatch, 3)
+    original = os.kill
+    monkeypatch.setattr(os, "kill", lambda pid, number: (original(pid, number), original(pid, number)))
+    assert train_script.train(config)["interrupted"]
+    assert twice.taken == 3
+    assert verify(Path("runs/t/step-000003"))["step"] == 3
+
+
+def test_plan_leaves_the_runs_settings_alone(config: Config) -> None:
+    train_script.train(replace(config, train=replace(config.train, epochs=7)), plan_only=True)
+    assert not Path("runs/t/config.toml").exists()
