@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.errors import UserError
+from data.pipeline import DOCUMENT_SCHEMA
 from tokenizer import encode
 from tokenizer.bpe import Tokenizer
 from tokenizer.encode import build_store, encode_table
@@ -19,19 +20,7 @@ ROWS = [
     {"question": "What?", "answer": "That.", "context": "Given\r\nthis."},
     {"text": ""},
 ]
-COLUMNS = (
-    "id",
-    "source",
-    "kind",
-    "text",
-    "context",
-    "question",
-    "answer",
-    "category",
-    "difficulty",
-    "group",
-    "origin",
-)
+COLUMNS = [name for name in DOCUMENT_SCHEMA.names if name != "n_bytes"]
 
 
 def corpus_table(rows: list[dict[str, str]]) -> pa.Table:
