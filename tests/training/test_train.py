@@ -98,12 +98,26 @@ def assert_same_curve(first: list[dict[str, Any]], second: list[dict[str, Any]])
     assert [s["loss"] for s in second] == pytest.approx([s["loss"] for s in first], abs=1e-4)
 
 
-def torchrun(arguments: list[str], processes: int = 1, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def test_a_users_mistake_is_said_once_and_ends_all_ranks(config: Config) -> None:
+    with config.claimed("train"):
+        pass
+    Path("runs/t/metrics.jsonl").touch()
+    done = torchrun(["--run-name", "t", "--epochs", "7"], processes=2, expected=1)  # torchrun makes 1 of our 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+        "error: runs/t already holds the output of another configuration ([train] epochs: 2 -> 7): nothing is "
+        "overwritten; take another name with --run"
+    ]
+    assert "Connection" not in done.stderr  # no rank was left waiting for another
+
+
+def torchrun(
+    arguments: list[str], processes: int = 1, timeout: float = 240, expected: int = 0
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes),
                str(REPOSITORY / "train.py"), *arguments]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == expected, done.stderr[-3000:]
     return done
 
 
