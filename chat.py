@@ -22,7 +22,7 @@ from config import load_command
 from model.decoder import Decoder
 from model.generate import Generation, generate
 from tokenizer.bpe import Tokenizer
-from tokenizer.template import BOS, EOS, render_prompt
+from tokenizer.template import BOS, EOS, NUM_SPECIAL, render_prompt
 from training import distributed
 from training.checkpoint import load_for_inference
 
@@ -99,6 +99,7 @@ def reply(
         top_k=sampling.top_k,
         top_p=sampling.top_p,
         seed=sampling.seed + turn,
+        banned=[marker for marker in range(NUM_SPECIAL) if marker != EOS],
         on_token=printer(tok, write),
     )[0]
 

@@ -85,7 +85,7 @@ def load_command(
     argv = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     flags = {
         "config": (None, "TOML file for all commands of a run"),
-        "run": (None, _RUN_HELP),
+        "run": (None, _CKPT_HELP if positional else _RUN_HELP),
         **(flags or {}),
     }
     parser = ArgumentParser(
@@ -140,6 +140,7 @@ def load_command(
     return config
 
 
+_CKPT_HELP = "folder under runs/ that holds the checkpoints (default: the newest run)"
 _RUN_HELP = "folder under runs/ (default: the configuration file's name, else 'default'); behind torchrun: --run-name"
 
 

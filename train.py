@@ -193,7 +193,7 @@ def starting_state(
             )
     restore(path, model, optimizer)
     if world.is_main:
-        print(f"continuing from {path}: step {state['step']:,}, epoch {state['cursor']['epoch'] + 1}")
+        print(f"continuing from {path}: {state['step']:,} steps and {state['cursor']['epoch']} whole epochs are done")
         changes = [f"{k} {state['machine'].get(k)} -> {v}" for k, v in made_with["machine"].items()
                    if state["machine"].get(k) != v]  # fmt: skip
         if changes:
@@ -365,10 +365,11 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     for line in diagnosis(epochs):
         run.say(line)
     names = [event["checkpoint"] for event in epochs]
-    if len(names) > 1:
-        run.say(f"next: python eval/compare.py {names[0]} {names[-1]} --run {run.config.run}")
+    best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else "ckpt1"
+    if best not in names[:1]:
+        run.say(f"next: python eval/compare.py {names[0]} {best} --run {run.config.run}")
     else:
-        run.say(f"next: python chat.py ckpt{run.config.train.epochs} --run {run.config.run}")
+        run.say(f"next: python chat.py {best} --run {run.config.run}")
 
 
 def main() -> None:
@@ -380,7 +381,7 @@ def main() -> None:
     config = load_command("train", __doc__, flags=flags)
     result = train(config, plan_only=config.args.plan, resume=config.args.resume)
     if result["interrupted"]:
-        print(f"run the same command again to go on; exit code {INTERRUPTED}")
+        print("run the same command again to go on")
         sys.exit(INTERRUPTED)
 
 

@@ -3,9 +3,12 @@
 A mistake of ours is an `assert` or any other exception and keeps its traceback.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(ValueError):
@@ -25,3 +28,8 @@ def run_command(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader (`| head`) went away: not worth a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"error: {error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
+        sys.exit(2)

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _fsync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written has said so already
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

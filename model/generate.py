@@ -4,7 +4,7 @@ left-pad the prompts -> one forward over all of them -> pick a token per row -> 
 row has stopped at eos, reached max_new_tokens, or filled the model's context (prompt + new tokens = seq_len)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -33,6 +33,7 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     on_token: Callable[[int, int], None] | None = None,
+    banned: Sequence[int] = (),
 ) -> list[Generation]:
     """Continue each prompt. Greedy at temperature 0: then a row's tokens do not depend on the others.
 
@@ -41,6 +42,7 @@ def generate(
         top_k: Sample from the k likeliest tokens only; 0: from all.
         top_p: Sample from the fewest likeliest tokens that together have this probability.
         seed: Of the sampling, for the batch as a whole; torch's global random numbers are left alone.
+        banned: Token ids that are never chosen, such as the markers of a template.
         on_token: Called with (row, token id) as each token comes, eos excepted.
 
     A row ends at eos, after max_new_tokens, or when prompt and new tokens are seq_len tokens together.
@@ -66,6 +68,7 @@ def generate(
         going = set(rows)
         while True:
             logits_BV = model.logits(model(ids_BT, cache=cache)[:, -1]).float()
+            logits_BV[:, list(banned)] = -torch.inf
             next_B = choose(logits_BV, temperature, top_k, top_p, random)
             for row, token in zip(rows, next_B.tolist(), strict=True):
                 if row not in going:

@@ -38,7 +38,7 @@ def train(config: Config) -> Tokenizer:
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
         num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
         wanted = config.tokenizer.vocab_size
-        reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes)"
+        reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
         print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
         tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
@@ -72,7 +72,7 @@ def main() -> None:
         prepare_run(config)
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")
-    print(f"next: torchrun train.py --run-name {config.run} --epochs 10")
+    print(f"next: torchrun train.py --run-name {config.run}")
 
 
 if __name__ == "__main__":

@@ -143,3 +143,13 @@ def test_sampling_follows_the_probabilities_and_its_limits() -> None:
     assert draws(logits, top_k=1)[1] == 1
     assert draws(logits, top_p=0.0)[1] == 1
     assert draws(logits, temperature=0.0)[1] == 1
+
+
+def test_banned_tokens_are_never_chosen_greedy_or_sampled() -> None:
+    model = make_model()
+    usual = generate(model, PROMPTS, 10, NO_EOS)
+    banned = sorted({token for said in usual for token in said.ids})
+    for temperature in (0.0, 1.0):
+        for said in generate(model, PROMPTS, 10, NO_EOS, temperature=temperature, banned=banned):
+            assert len(said.ids) == 10
+            assert not set(said.ids) & set(banned)

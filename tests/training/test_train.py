@@ -71,7 +71,7 @@ def test_same_seed_same_weights_and_another_seed_others(config: Config) -> None:
 
 
 def test_accumulation_gives_the_same_loss_curve(config: Config) -> None:
-    """fp32 sums in another order differ in the last bits; 1e-4 is 30 times what was seen after these 2 epochs."""
+    """fp32 sums in another order differ in the last bits: by 3.3e-6 at most in these two epochs; 1e-4 is allowed."""
     whole = replace(config, train=replace(config.train, micro_batch=8))
     train_script.train(whole)
     for micro_batch in (2, 3):

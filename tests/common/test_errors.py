@@ -1,0 +1,46 @@
+"""What a command shows: one line for a user's mistake, a traceback for ours."""
+
+import errno
+
+import pytest
+
+from common.errors import UserError, run_command
+
+
+def raising(error: BaseException):  # type: ignore[no-untyped-def]
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("epochs 0: must be more than 0"), "error: epochs 0: must be more than 0\n"),
+        (OSError(errno.EROFS, "read-only", "runs/a"), "error: runs/a: cannot be written (read-only)\n"),
+        (PermissionError(errno.EACCES, "denied", "runs"), "error: runs: cannot be written (denied)\n"),
+        (OSError(errno.ENOSPC, "no space"), "error: a file: cannot be written (no space)\n"),
+    ],
+)  # fmt: skip
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    error: BaseException, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command(raising(error))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == said
+
+
+def test_only_rank_0_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as caught:
+        run_command(raising(UserError("said by rank 0")))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [AssertionError("ours"), OSError(errno.EIO, "ours"), KeyError("ours")])
+def test_a_mistake_of_ours_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_command(raising(error))
