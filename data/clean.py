@@ -51,12 +51,17 @@ def _hash(*fields: str | None) -> str:
     return digest.hexdigest()[:32]
 
 
+def required(row: Row) -> tuple[str, ...]:
+    """The fields without which a row is no document."""
+    return ("text",) if row["kind"] == "text" else ("question", "answer")
+
+
 # -- steps before the split: one row each
 
 
 def empty(row: Row, min_bytes: int) -> Verdict:
     """A question, an answer or a text of white space only."""
-    for name in ("text",) if row["kind"] == "text" else ("question", "answer"):
+    for name in required(row):
         if not (row[name] or "").strip():
             return "empty", f"{name} is empty"
     return None
@@ -73,6 +78,9 @@ ROW_STEPS: dict[str, Callable[[Row, int], Verdict]] = {"empty": empty, "too_shor
 
 def clean_row(row: Row, min_bytes: int, skip: list[str] | None = None) -> Row:
     """Run the steps on a row that has no reason yet; then it has its id and size. Returns the row."""
+    for name in required(row):  # null is no text at all: there is nothing to train on, whatever is skipped
+        if row["reason"] is None and row[name] is None:
+            row["reason"], row["detail"] = "empty", f"{name} is null"
     for name, step in ROW_STEPS.items():
         if row["reason"] is None and name not in (skip or []) and (verdict := step(row, min_bytes)):
             row["reason"], row["detail"] = verdict

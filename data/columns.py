@@ -122,14 +122,29 @@ class Columns:
             item = value[column]
             if field == "answer":
                 item, row["note"] = first_answer(item)
-            if item is not None and not isinstance(item, str | int | float):
-                return "not_text", f"{column!r} is a {type(item).__name__}"
-            row[field] = item if isinstance(item, str) or item is None else json.dumps(item)
+            if problem := not_text(column, item):
+                return problem
+            row[field] = as_text(item)
         if self.source.preset == "alpaca" and value.get("input") not in (None, ""):
-            row["question"] = f"{row['question']}\n{value['input']}"
+            if problem := not_text("input", value["input"]):
+                return problem
+            if not (row["question"] or "").strip():
+                return "empty", "'instruction' is empty"
+            row["question"] = f"{row['question']}\n{as_text(value['input'])}"
         for field in ("context", "category", "difficulty", "group"):
             row[field] = row[field] or None  # an empty cell is no value
         return None
+
+
+def not_text(column: str, item: Any) -> tuple[str, str] | None:
+    """Why a value is no text; None for text, for what becomes text, and for null."""
+    if item is None or isinstance(item, str | int | float):
+        return None
+    return "not_text", f"{column!r} is a {type(item).__name__}"
+
+
+def as_text(item: str | int | float | None) -> str | None:
+    return item if isinstance(item, str) or item is None else json.dumps(item)
 
 
 def first_answer(item: Any) -> tuple[Any, str | None]:

@@ -24,6 +24,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from data.clean import normal
+from data.columns import Row
 
 SHARED_MIN_BYTES = 50
 NGRAM, NUM_HASHES, BANDS = 3, 100, 20
@@ -31,6 +32,10 @@ JACCARD = 0.8
 MIN_AGREEMENT = 66  # of 100 hashes: what a pair at 0.8 falls short of once in 2,900
 BUCKET_REACH = 1000
 CHUNK = 4096
+
+WINDOW, STRIDE = 64, 32  # bytes; WINDOW is a power of two
+OVERLAP_SHARE = 0.05
+WINDOWS_AT_ONCE = 1 << 22  # a multiple of STRIDE
 
 # Scripts that put no spaces between words: each character is a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -249,3 +254,75 @@ def _buckets(band: np.ndarray) -> Iterator[np.ndarray]:
         if end - start > 1:
             yield order[start:end]
         start = end
+
+
+# -- passages in common, after the split
+
+
+def drop_overlapping(splits: dict[str, list[Row]]) -> list[Row]:
+    """Take from val and test each block of a cut text of which training holds a part elsewhere. Returns these rows.
+
+    Two long texts can share chapters (an anthology and a novel in it) and be no near duplicates; both are cut, and what
+    one gives to val the other trains on. Probes are 64 bytes of a block (after NFC, every run of white space as one
+    space), one each 32 bytes; a block goes when 5% of its probes stand in training text. A quotation, a licence or a
+    heading is less. What a block shares with the rest of its own text (a refrain, a table) does not count.
+    """
+    blocks = [(name, row) for name in ("val", "test") for row in splits[name] if _cut_from(row)]
+    if not blocks:
+        return []
+    probes = [np.concatenate([*_windows(normal(row["text"]).encode())])[::STRIDE] for _, row in blocks]
+    of_block = np.repeat(np.arange(len(blocks)), [len(of) for of in probes])
+    texts = np.array([_cut_from(row) for _, row in blocks])[of_block]
+    hashes = np.concatenate(probes)
+    known = np.zeros(1 << 24, bool)  # by a hash's upper 24 bits; few windows of train pass this and are looked up
+    known[hashes >> 40] = True
+    found = np.zeros(len(hashes), bool)
+    for text, content in _training_texts(splits["train"]):
+        for windows in _windows(content):
+            found |= np.isin(hashes, windows[known[windows >> 40]]) & (texts != text)
+    dropped = []
+    for i, (name, row) in enumerate(blocks):
+        at = np.flatnonzero(found[of_block == i])
+        if len(at) and len(at) >= OVERLAP_SHARE * len(probes[i]):
+            start = int(at[0]) * STRIDE
+            shown = normal(row["text"]).encode()[start : start + WINDOW].decode(errors="ignore")
+            row["reason"] = "overlaps_train"
+            row["detail"] = f"{len(at) / len(probes[i]):.0%} of it stands in train too, in another text: {shown!r}"
+            splits[name].remove(row)
+            dropped.append(row)
+    return dropped
+
+
+def _cut_from(row: Row) -> str:
+    """The text that a block was cut from; "" for a whole document."""
+    return str(row["group"]).rpartition("/")[0]
+
+
+def _training_texts(rows: list[Row]) -> Iterator[tuple[str, bytes]]:
+    """(text it was cut from, content) of each block, and of whole documents about 4 MB at a time."""
+    whole: list[bytes] = []
+    size = 0
+    for row in rows:
+        if row["text"] is not None:
+            content = normal(row["text"]).encode()
+            if _cut_from(row):
+                yield _cut_from(row), content
+                continue
+            whole.append(content)
+            size += len(content)
+            if size > WINDOWS_AT_ONCE:
+                yield "", b"\n".join(whole)
+                whole, size = [], 0
+    yield "", b"\n".join(whole)
+
+
+def _windows(content: bytes) -> Iterator[np.ndarray]:
+    """A hash of each WINDOW bytes, uint64: a polynomial in the bytes, of 2, 4, 8, ... of them."""
+    for start in range(0, max(len(content) - WINDOW + 1, 1), WINDOWS_AT_ONCE):
+        part = content[start : start + WINDOWS_AT_ONCE + WINDOW - 1]
+        hashes = np.frombuffer(part, np.uint8).astype(np.uint64)
+        width, factor = 1, 0x9E3779B97F4A7C15
+        while width < WINDOW:
+            hashes = hashes[:-width] * np.uint64(factor) + hashes[width:]
+            width, factor = 2 * width, factor * factor % 2**64
+        yield hashes

@@ -5,7 +5,8 @@
     3. exact     duplicates out, the smallest by content stays (data/duplicates.py)
     4. group     near duplicates, shared fields, equal `group` values (data/duplicates.py)
     5. split     whole groups to train, val, test by quota; long texts cut into blocks (data/split.py)
-    6. fitted    cleaning steps fitted on train, applied to all; what then equals train leaves val, test (data/clean.py)
+    6. fitted    cleaning steps fitted on train, applied to all; what equals train leaves val, test (data/clean.py),
+                 as do blocks of which another text of train holds a part (data/duplicates.py)
     7. write     the folder, whole or not at all: train, val, test, quarantine, manifest
 
 Every row read is in a split or in quarantine: asserted before anything is written. The corpus is held in memory, about
@@ -27,9 +28,10 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import atomic_folder, fingerprint, write_json
+from common.text import one_line
 from data.clean import FITTED_STEPS, ROW_STEPS, FittedStep, clean_row, drop_equal_to_train, finish, run_fitted_steps
 from data.columns import ROW_COLUMNS, USER_ERROR, Row
-from data.duplicates import drop_exact, group_documents, shared_limit
+from data.duplicates import drop_exact, drop_overlapping, group_documents, shared_limit
 from data.readers import read_file
 from data.sources import InputFile, SourceConfig, check_sources, embedded_sources, list_files
 from data.split import SPLITS, cut_text, order_key, plan_split
@@ -119,6 +121,7 @@ def prepare(
 
     quarantine += run_fitted_steps(splits, FITTED_STEPS if fitted_steps is None else fitted_steps)
     quarantine += drop_equal_to_train(splits)
+    quarantine += drop_overlapping(splits)
     for name, rows in splits.items():
         rows.sort(key=lambda row: (order_key(row["id"], config.seed), *(row[key] or "" for key in SORT_KEYS)))
         if not rows:
@@ -135,6 +138,7 @@ def prepare(
         "quarantine": {
             "rows": len(quarantine),
             "reasons": dict(Counter(row["reason"] for row in quarantine).most_common()),
+            "first": _first_of_each_reason(quarantine),
         },
         "sources": [
             {
@@ -146,6 +150,7 @@ def prepare(
             }
             for source in sources
         ],
+        "files": input_sizes(sources, base),
         "groups": len({row["group"] for rows in splits.values() for row in rows}),
         "cut": num_cut,
         "shared_limit": limit,
@@ -174,6 +179,12 @@ def check_config(config: PrepareConfig) -> None:
     for name in config.skip:
         if name not in known:
             raise UserError(f"skip: no cleaning step {name!r} (there are: {', '.join(known)})")
+
+
+def input_sizes(sources: list[SourceConfig], base: Path) -> list[list[Any]]:
+    """[name, bytes] of every file that the sources name now: what a corpus was made of, and whether that changed."""
+    files = [file for source in check_sources(sources or embedded_sources()) for file in list_files(source, base)]
+    return [[file.shown, file.path.stat().st_size if file.path.exists() else 0] for file in files]
 
 
 # -- reading
@@ -215,6 +226,14 @@ def _nothing_usable(num_read: int, quarantine: list[Row]) -> str:
         f"no usable row: {num_read:,} read, all rejected ({_reasons(quarantine)}); "
         f"the first: {first['origin']}: {first['reason']}: {first['detail']}"
     )
+
+
+def _first_of_each_reason(quarantine: list[Row]) -> dict[str, str]:
+    """reason -> where and what, of the first row with it: enough to look at without opening the Parquet file."""
+    first: dict[str, str] = {}
+    for row in quarantine:
+        first.setdefault(row["reason"], f"{row['origin']}: {row['detail']}")
+    return first
 
 
 def _reasons(quarantine: list[Row]) -> str:
@@ -303,7 +322,9 @@ def summary(manifest: dict[str, Any]) -> list[str]:
     quarantine, rows = manifest["quarantine"], manifest["rows_read"]
     lines.append(f"quarantine: {quarantine['rows']:,} of {rows + manifest['pieces_added']:,} rows and blocks")
     for reason, count in quarantine["reasons"].items():
-        lines.append(f"  {reason:<16} {count:>9,}")
+        lines.append(f"  {reason:<16} {count:>9,}   first: {one_line(quarantine['first'][reason], 150)}")
+    if "encoding" in quarantine["reasons"]:
+        lines.append('  files in another encoding can be read by naming it in their [[source]]: encoding = "cp1252"')
     if manifest["cut"]:
         lines.append(
             f"cut    {manifest['cut']:,} texts of over 2% of the corpus into blocks train | gap | val | gap | test"

@@ -12,9 +12,9 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
 
-from common.errors import run_command
+from common.errors import UserError, run_command
 from config import Config, load_command
-from data.pipeline import prepare, summary
+from data.pipeline import input_sizes, prepare, summary
 
 
 def prepare_run(settings: Config) -> dict[str, Any]:
@@ -22,14 +22,25 @@ def prepare_run(settings: Config) -> dict[str, Any]:
     with settings.claimed("prepare") as run:
         folder = run / "corpus"
         if (folder / "manifest.json").exists():
-            print(f"{folder} is there already, made with the same settings: nothing to do")
-            return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            made = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if made["files"] != input_sizes(settings.source, settings.base):
+                raise UserError(f"{folder} was made from other files ({_change(made, settings)}): take another --run")
+            print(f"{folder} is there already, made with the same settings and files: nothing to do")
+            return made
         if not settings.source:
             print("no [[source]] is named: taking the embedded corpus, this Python's own documentation")
         manifest = prepare(settings.source, settings.prepare, folder, settings.base)
     print("\n".join(summary(manifest)))
     print(f"wrote  {folder} (fingerprint {manifest['fingerprint']})")
     return manifest
+
+
+def _change(made: dict[str, Any], settings: Config) -> str:
+    """The first file that came, went or changed its size since the corpus was made."""
+    before, now = dict(made["files"]), dict(input_sizes(settings.source, settings.base))
+    name = min(name for name in {*before, *now} if before.get(name) != now.get(name))
+    sizes = [f"{size:,} bytes" if size is not None else "absent" for size in (before.get(name), now.get(name))]
+    return f"{name}: {sizes[0]} then, {sizes[1]} now"
 
 
 def main() -> None:

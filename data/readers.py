@@ -53,7 +53,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Row]:
         empty = False
         detail = f"{_after(last)}{error.encoding} cannot decode byte 0x{error.object[error.start]:02x}: {error.reason}"
         yield columns.row(Record("", None, "encoding", detail, printable(error.object[:RAW_BYTES])))
-    except _DAMAGED as error:
+    except _damaged() as error:
         empty = False
         yield columns.row(Record("", None, "unreadable", f"{_after(last)}{type(error).__name__}: {error}"))
     if empty:
@@ -65,14 +65,12 @@ def _after(where: str) -> str:
 
 
 def _damaged() -> tuple[type[Exception], ...]:
+    """What a damaged file raises. Not a constant: who only trains imports this module and may lack zstandard."""
     import pyarrow as pa
     import zstandard
 
     # RuntimeError and NotImplementedError: an encrypted zip member, a compression method zipfile does not know
     return (OSError, EOFError, zlib.error, zipfile.BadZipFile, zstandard.ZstdError, pa.ArrowException, RuntimeError)
-
-
-_DAMAGED = _damaged()
 
 
 # -- records: one function a format
@@ -117,10 +115,41 @@ def _open(file: InputFile) -> IO[bytes]:
     if name.lower().endswith(".gz"):
         raw = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
     elif name.lower().endswith(".zst"):
+        raw = _Zstd(raw)  # type: ignore[assignment]
+    return io.BufferedReader(raw, 1 << 20)  # type: ignore[type-var, arg-type, return-value]
+
+
+class _Zstd(io.RawIOBase):
+    """Decompresses frames in a row. zstandard's own reader takes a frame that is cut short for the end of the file."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
         import zstandard
 
-        raw = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
-    return io.BufferedReader(raw, 1 << 20)  # type: ignore[type-var, arg-type, return-value]
+        self.raw, self.compressed, self.content = raw, b"", b""
+        self.start_frame = zstandard.ZstdDecompressor().decompressobj
+        self.frame: Any = None  # the one being read; None between frames
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.content:
+            self.compressed = self.compressed or self.raw.read(1 << 14)
+            if not self.compressed:
+                if self.frame is not None:
+                    raise EOFError("the file is cut short: its last zstd frame has no end")
+                return 0
+            self.frame = self.frame or self.start_frame()
+            self.content, self.compressed = self.frame.decompress(self.compressed), b""
+            if self.frame.eof:
+                self.frame, self.compressed = None, self.frame.unused_data
+        part, self.content = self.content[: len(buffer)], self.content[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
 
 
 def _codec(source: SourceConfig) -> str:

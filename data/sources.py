@@ -4,8 +4,8 @@ In: `SourceConfig` entries and the folder that their relative paths start from. 
 per file (per member for a .zip archive). Nothing is opened here but archives' directories. Mistakes are `UserError`s.
 """
 
-import codecs
 import glob
+import io
 import math
 import os
 import re
@@ -162,10 +162,11 @@ def _check(source: SourceConfig, where: str) -> None:
             f"{where}: format is one of {', '.join(dict.fromkeys(FORMATS.values()))}, not {source.format!r}"
         )
     try:
-        codecs.lookup(source.encoding)
-    except LookupError:
+        # As the readers decode. "hex" and "rot13" are codecs but not of text; "idna" has no error handlers.
+        io.TextIOWrapper(io.BytesIO("a".encode(source.encoding)), source.encoding, errors="surrogateescape").read()
+    except (LookupError, ValueError):
         raise UserError(
-            f"{where}: Python knows no encoding {source.encoding!r} (utf-8, cp1252, latin-1, ...)"
+            f"{where}: Python knows no encoding {source.encoding!r} for text (utf-8, cp1252, latin-1, ...)"
         ) from None
     if not (math.isfinite(source.weight) and source.weight > 0):
         raise UserError(f"{where}: weight is a number above 0, not {source.weight!r}")

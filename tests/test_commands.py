@@ -136,3 +136,12 @@ def test_the_whole_way_with_ones_own_data_and_its_later_mistakes(tmp_path: Path)
     assert_one_clear_line(
         run(tmp_path, "chat.py", "ckpt1", "--run", "my", "--question", "?"), "ckpt1/model.safetensors"
     )
+
+
+def test_a_corpus_whose_files_changed_is_not_taken_for_the_same(tmp_path: Path) -> None:
+    write(tmp_path, {"my.toml": f"[[source]]\n{CSV}".replace("a.csv", "*.csv"), "a.csv": GOOD_ROWS})
+    assert run(tmp_path, "data/prepare.py", "--config", "my.toml").returncode == 0
+    again = run(tmp_path, "data/prepare.py", "--config", "my.toml")
+    assert "nothing to do" in again.stdout
+    write(tmp_path, {"b.csv": GOOD_ROWS})
+    assert_one_clear_line(run(tmp_path, "data/prepare.py", "--config", "my.toml"), "b.csv: absent then")

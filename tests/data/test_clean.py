@@ -61,6 +61,11 @@ def test_a_skipped_step_does_not_run_and_a_rejected_row_keeps_its_first_reason()
     assert clean_row(row(text="", reason="encoding"), min_bytes=8)["reason"] == "encoding"
 
 
+@pytest.mark.parametrize("document", [row(None, "an answer"), row("a question", None), row(text=None)])
+def test_what_is_null_is_rejected_whatever_is_skipped(document: dict[str, Any]) -> None:
+    assert clean_row(document, min_bytes=0, skip=["empty", "too_short"])["reason"] == "empty"
+
+
 def splits(**texts: list[str]) -> dict[str, list[dict[str, Any]]]:
     return {name: [finish(row(text=text)) for text in of] for name, of in texts.items()}
 

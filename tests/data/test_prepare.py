@@ -278,6 +278,48 @@ def test_two_editions_of_one_book_do_not_leak(tmp_path: Path, alone: bool) -> No
     assert manifest["quarantine"]["reasons"].get("near_duplicate", 0) == (1 if alone else 0)
 
 
+def test_blocks_that_another_texts_training_block_holds_go_to_quarantine(tmp_path: Path) -> None:
+    novel, other = book(200), book(400, 1)
+    half = len(other) // 2
+    anthology = other[:half] + novel.replace("\n\n", "\n") + other[half:]  # wrapped otherwise
+    contents = {"anthology": anthology, "novel": novel, "apart": book(300, 2), "refrain": book(30, 3) * 7}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.txt").write_text(content)
+    manifest = prepare([SourceConfig(path="*.txt", kind="text")], PrepareConfig(), tmp_path / "out", tmp_path)
+    found = splits(tmp_path / "out")
+    moved = [row for row in found["quarantine"] if row["reason"] == "overlaps_train"]
+    assert [row["origin"].rpartition("/")[2].partition("[")[0] for row in moved] == ["novel.txt"] * 2
+    assert all("100%" in row["detail"] for row in moved)
+    assert manifest["quarantine"]["reasons"] == {"gap": 8, "overlaps_train": 2}
+    assert (len(found["val"]), len(found["test"])) == (3, 3)  # a text that repeats itself keeps its blocks
+    pages = {page for row in found["train"] for page in row["text"].split("\n") if page}
+    for name in ("val", "test"):
+        own = [row for row in found[name] if "refrain" not in row["origin"]]
+        assert len(own) == 2
+        assert not pages & {page for row in own for page in row["text"].split("\n")}
+
+
+def test_a_block_that_whole_documents_of_training_hold_goes_to_quarantine(tmp_path: Path) -> None:
+    chapters = book(300, 1).split("\n\n")
+    (tmp_path / "collected.txt").write_text(book(200) + book(300, 1))
+    for i in range(100):  # too short to be cut
+        (tmp_path / f"chapter{i}.txt").write_text("\n\n".join(chapters[3 * i : 3 * i + 3]))
+    prepare([SourceConfig(path="*.txt", kind="text")], PrepareConfig(), tmp_path / "out", tmp_path)
+    found = splits(tmp_path / "out")
+    moved = [row for row in found["quarantine"] if row["reason"] == "overlaps_train"]
+    assert ["collected" in row["origin"] for row in moved] == [True, True]
+    assert not any("collected" in row["origin"] for row in found["val"] + found["test"])
+
+
+def test_prepare_says_so_where_overlaps_leave_a_split_empty(tmp_path: Path) -> None:
+    one, two = book(60, 1), book(60, 2)
+    (tmp_path / "a.txt").write_text(one + book(200, 3) + two)
+    (tmp_path / "b.txt").write_text(two + book(200, 4) + one)
+    with pytest.raises(UserError, match=r"the val split is empty after cleaning: .*overlaps_train 4") as caught:
+        prepare([SourceConfig(path="*.txt", kind="text")], PrepareConfig(), tmp_path / "out", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_fitted_step_runs_after_the_split_and_what_it_made_equal_to_train_is_dropped(tmp_path: Path) -> None:
     rows = questions(200)
     write_csv(tmp_path / "x.csv", rows)

@@ -174,6 +174,26 @@ def test_presets_read_nested_squad_and_alpaca(tmp_path: Path) -> None:
     assert good(rows(tmp_path / "y.json", json.dumps(alpaca).encode(), preset="alpaca")) == [("i\nx", "o"), ("i", "o")]
 
 
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"instruction": "i", "input": None, "output": "o"}, ("i", "o")),
+        ({"instruction": "i", "output": "o"}, ("i", "o")),
+        ({"instruction": "i", "input": 3, "output": "o"}, ("i\n3", "o")),
+        ({"instruction": None, "input": "x y z", "output": "o"}, "empty"),
+        ({"instruction": "", "input": "x y z", "output": "o"}, "empty"),
+        ({"instruction": "i", "input": ["a"], "output": "o"}, "not_text"),
+        ({"instruction": "i", "input": {"a": "b"}, "output": "o"}, "not_text"),
+        ({"instruction": ["a"], "input": "", "output": "o"}, "not_text"),
+    ],
+)
+def test_alpaca_rows_hold_no_invented_text(tmp_path: Path, record: dict[str, Any], expected: Any) -> None:
+    filler = {"instruction": "i", "input": "", "output": "o"}
+    found = rows(tmp_path / "x.json", json.dumps([filler, record]).encode(), preset="alpaca")[1]
+    assert (found["reason"] or (found["question"], found["answer"])) == expected
+    assert not found["reason"] or json.loads(found["raw"]) == record
+
+
 def test_values_that_are_not_text_are_converted_or_quarantined_never_guessed(tmp_path: Path) -> None:
     values = [5, 1.5, True, None, ["x", "y"], [], {"a": 1}]
     content = "\n".join(json.dumps({"question": "q", "answer": value}) for value in values)
@@ -282,6 +302,24 @@ def test_a_damaged_archive_keeps_the_rows_before_the_damage_and_says_where(tmp_p
         assert "\n" not in found[-1]["detail"]
         assert (len(found) > 10_000) == (name == "cut.jsonl.gz")
     assert "after 1" in found[-1]["detail"] or name == "no.jsonl.gz"
+
+
+def test_a_zst_file_that_is_cut_short_says_so_and_one_of_two_frames_is_read_whole(tmp_path: Path) -> None:
+    lines = [f'{{"question":"{i}","answer":"{i * i}"}}\n' for i in range(100_000)]
+    compress = zstandard.ZstdCompressor().compress
+    halves = ["".join(lines[:60_000]).encode(), "".join(lines[60_000:]).encode()]
+    first, second = (compress(half) for half in halves)
+    assert [q for q, _ in good(rows(tmp_path / "two.jsonl.zst", first + second))] == [str(i) for i in range(100_000)]
+    assert rows(tmp_path / "two.txt.zst", first + second, kind="text")[0]["text"] == "".join(lines)
+
+    for name, content in {"half": first[: len(first) // 2], "last": first + second[:-1], "start": first[:3]}.items():
+        found = rows(tmp_path / f"{name}.jsonl.zst", content)
+        assert [row["reason"] for row in found if row["reason"]] == ["unreadable"], name
+        assert [q for q, _ in good(found)] == [str(i) for i in range(len(found) - 1)]
+        assert (len(found) > 10_000) == (name != "start")
+        whole = rows(tmp_path / f"{name}.txt.zst", content, kind="text")
+        assert [row["reason"] for row in whole] == ["unreadable"], name
+        assert "cut" in whole[0]["detail"]
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.json", "x.parquet", "x.txt", "x.csv.gz", "x.csv.zst"])

@@ -58,6 +58,13 @@ def test_a_zip_archive_lists_its_members(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "encoding", ["utf-8", "UTF8", "utf-8-sig", "utf-16", "utf-32-le", "cp1252", "shift_jis", "gb18030"]
+)
+def test_encodings_of_text_are_accepted(encoding: str) -> None:
+    assert check_sources([SourceConfig(path="x.csv", encoding=encoding)])[0].encoding == encoding
+
+
+@pytest.mark.parametrize(
     ("source", "message"),
     [
         (SourceConfig(), "path is missing"),
@@ -65,6 +72,11 @@ def test_a_zip_archive_lists_its_members(tmp_path: Path) -> None:
         (SourceConfig(path="x.csv", preset="squat"), "preset is squad or alpaca, not 'squat'"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", format="xls"), "format is one of csv"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", encoding="utf-9"), "no encoding 'utf-9'"),
+        (SourceConfig(path="x.csv", encoding="hex"), "'hex'"),
+        (SourceConfig(path="x.csv", encoding="rot13"), "'rot13'"),
+        (SourceConfig(path="x.csv", encoding="idna"), "'idna'"),
+        (SourceConfig(path="x.csv", encoding="undefined"), "'undefined'"),
+        (SourceConfig(path="x.csv", encoding="a\0b"), "no encoding"),
         (SourceConfig(path="x.csv", weight=0), "weight is a number above 0"),
         (SourceConfig(path="x.csv", delimiter=";;"), "delimiter is one character"),
         (SourceConfig(path="x.json", preset="squad", question="q"), "leave out question"),
