@@ -36,12 +36,14 @@ def corpus_files(corpus: Path, split: str) -> list[Path]:
 
 def read_corpus(corpus: Path, split: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Tables of about SLICE_BYTES of text, in the order of the files."""
-    for file in corpus_files(corpus, split):
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=4096, columns=columns):
+    for path in corpus_files(corpus, split):
+        file = pq.ParquetFile(path)
+        num_bytes = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+        rows = SLICE_BYTES * file.metadata.num_rows // max(1, num_bytes)  # whole books are read one by one
+        for batch in file.iter_batches(batch_size=min(4096, max(1, rows)), columns=columns):
             table = pa.Table.from_batches([batch])
-            parts = max(1, -(-table.nbytes // SLICE_BYTES))
-            rows = -(-len(table) // parts)
-            yield from (table.slice(first, rows) for first in range(0, len(table), max(1, rows)))
+            step = max(1, len(table) // max(1, table.nbytes // SLICE_BYTES))
+            yield from (table.slice(first, step) for first in range(0, len(table), step))
 
 
 def encode_table(table: pa.Table, tok: Tokenizer) -> Tokens:
