@@ -68,6 +68,15 @@ def test_positions_restart_and_no_target_crosses_a_document() -> None:
     assert (batch.weights[~there] == 0).all()
 
 
+def test_an_eos_inside_a_document_does_not_split_it() -> None:
+    """Turns of a conversation end with eos each; they are one document, and positions run on."""
+    tokens = make_tokens([7])
+    tokens.ids[3] = 2  # <|eos|>
+    batch = assemble(pack(tokens.lengths, 8), np.arange(1), tokens)
+    assert batch.documents[0, :6].tolist() == [0] * 6
+    assert batch.positions[0, :6].tolist() == list(range(6))
+
+
 def test_prompt_tokens_bear_the_prompt_weight_and_row_weights_count_them() -> None:
     tokens = make_tokens([12, 30, 7], prompts=[5, 20, 1])
     plan = pack(tokens.lengths, 8)

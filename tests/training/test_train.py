@@ -52,6 +52,8 @@ def test_a_run_learns_and_leaves_a_checkpoint_an_epoch(config: Config, capsys: p
     assert epochs[1]["val_ppl"] == pytest.approx(np.exp(epochs[1]["val_loss"]))
     steps = steps_of()
     assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
+    # Tokens per second are of the step that they stand beside: the steps' times add up to the time that was trained.
+    assert sum(s["targets"] / s["tokens_per_s"] for s in steps) == pytest.approx(epochs[-1]["seconds"], rel=0.02)
     assert read_meta(Path("runs/t/ckpt2"))["metrics"]["val_bpb"] == epochs[1]["val_bpb"]
     for name in ("ckpt1", "ckpt2"):
         model, tok, meta = load_for_inference(Path("runs/t") / name)
