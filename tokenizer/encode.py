@@ -23,7 +23,7 @@ from tokenizer.template import ASSISTANT, CHAT_TEMPLATE, join_document
 
 FORMAT = 1
 FIELDS = ("text", "context", "question", "answer")
-SLICE_BYTES = 16 << 20  # text in memory at a time; its encodings take about ten times that
+SLICE_BYTES = 16 << 20  # text in memory at a time, beside its encodings
 
 
 def corpus_files(corpus: Path, split: str) -> list[Path]:

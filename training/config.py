@@ -27,7 +27,7 @@ class TrainConfig:
         compile: torch.compile the step; by default only on CUDA
         device: auto takes cuda, else mps, else cpu
         micro_batch: rows per forward pass and process; by default found from free memory
-        activation_checkpointing: recompute activations in the backward pass: less memory, a third more time
+        activation_checkpointing: recompute activations in the backward pass: less memory, one more forward pass
         deterministic: bit-equal results on CUDA too (slower)
         save_minutes: minutes between checkpoints for resume inside an epoch; 0 for none
         samples: answers (or continuations) printed after each epoch
