@@ -3,8 +3,8 @@
 `build_mask(documents)` once per forward, then `attend(q, k, v, mask)` in every layer:
 
     documents None        -> None                    -> causal SDPA
-    documents on CPU      -> a list of Blocks        -> SDPA block by block, leaving out keys that no query sees
-    documents on MPS      -> one Block of all pairs  -> SDPA
+    documents on CPU      -> the documents           -> document_attention.py, each document by itself
+    documents on MPS      -> numbers for all pairs   -> SDPA
     documents on CUDA     -> FlexAttention's mask    -> FlexAttention, which leaves out blocks without a pair
 
 The CUDA path is written for torch 2.11 and 2.13 and unmeasured. FlexAttention has no backward on CPU.
@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.document_attention import document_attention
+
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
-
-BLOCK_QUERIES = 256  # queries that share one run of keys on CPU: build_mask says why
 
 
 def document_mask(documents_BT: Tensor) -> Tensor:
@@ -50,15 +50,13 @@ def document_mask_mod(documents_BT: Tensor) -> Callable[[Tensor, Tensor, Tensor,
     return mask_mod
 
 
-class Block(NamedTuple):
-    """A run of queries, the run of keys that any of them may see, and 0 or -inf for each pair."""
+class Documents(NamedTuple):
+    """Rows of several documents on the CPU: the number of each token's document, int32."""
 
-    queries: slice
-    keys: slice
-    mask_B1TS: Tensor
+    numbers_BT: Tensor
 
 
-Mask = Union[None, list[Block], "BlockMask"]
+Mask = Union[None, Documents, Tensor, "BlockMask"]  # a tensor: 0 or -inf for each pair, (B,1,T,S)
 
 
 def build_mask(documents_BT: Tensor | None, dtype: torch.dtype, flex: bool = True) -> Mask:
@@ -66,63 +64,38 @@ def build_mask(documents_BT: Tensor | None, dtype: torch.dtype, flex: bool = Tru
 
     For SDPA the pairs are numbers of the queries' `dtype`: SDPA turns a boolean mask into that again in each layer
     and keeps it for the backward pass, T x T numbers a row and layer.
-
-    On CPU each run of 256 queries is given only the keys from the earliest start of a document in it. Measured
-    on one core, forward + backward, against one block of all pairs, documents of about 130 tokens: 256 tokens the
-    same, 512 a fifth less time, 1,024 half (float32; bfloat16 the same but 40% less). Runs of 64 and 128 are faster
-    still in float32, slower in bfloat16. Elsewhere, and compiled, finding the starts would stop the device: one block.
     """
     if documents_BT is None:
         return None
     B, T = documents_BT.shape
+    if documents_BT.device.type == "cpu":
+        return Documents(documents_BT.int())
     if flex and documents_BT.is_cuda and flex_available():
         from torch.nn.attention.flex_attention import create_block_mask
 
         make: Any = create_block_mask if torch.compiler.is_compiling() else _compiled("create_block_mask")
         return make(document_mask_mod(documents_BT), B, None, T, T, device=documents_BT.device)
-    if documents_BT.device.type != "cpu" or torch.compiler.is_compiling():
-        return [all_pairs(document_mask(documents_BT), dtype)]
-    mask_B1TT = _additive(document_mask(documents_BT), dtype)
-    firsts = first_keys(documents_BT)
-    runs = ((start, min(start + BLOCK_QUERIES, T)) for start in range(0, T, BLOCK_QUERIES))
-    return [
-        Block(slice(start, end), keys := slice(firsts[start], end), mask_B1TT[:, :, start:end, keys].contiguous())
-        for start, end in runs
-    ]
+    return additive(document_mask(documents_BT), dtype)
 
 
-def first_keys(documents_BT: Tensor) -> list[int]:
-    """For each column the earliest start, over the rows, of the document that the column belongs to."""
-    column = torch.arange(documents_BT.shape[1])
-    starts_BT = torch.ones_like(documents_BT, dtype=torch.bool)
-    starts_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
-    return (column * starts_BT).cummax(dim=1).values.amin(dim=0).tolist()
-
-
-def all_pairs(mask_B1TS: Tensor, dtype: torch.dtype) -> Block:
-    return Block(slice(None), slice(None), _additive(mask_B1TS, dtype))
-
-
-def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where the mask is True, else -inf."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf)
 
 
-def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor:
-    """Scaled dot-product attention, each key/value head serving H/K query heads: (B,H,T,E)."""
+def attend(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask: Mask) -> Tensor:
+    """Scaled dot-product attention, each key/value head serving H/K query heads: (B,T,H,E)."""
+    if isinstance(mask, Documents):
+        return document_attention(q_BTHE, k_BSKE, v_BSKE, mask.numbers_BT)
+    q, k, v = (x.transpose(1, 2) for x in (q_BTHE, k_BSKE, v_BSKE))
     if mask is None:
-        return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, is_causal=True, enable_gqa=True)
-    if isinstance(mask, list):
-        parts = [
-            F.scaled_dot_product_attention(
-                q_BHTE[:, :, queries], k_BKSE[:, :, keys], v_BKSE[:, :, keys], attn_mask=pairs, enable_gqa=True
-            )
-            for queries, keys, pairs in mask
-        ]
-        return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
+    if isinstance(mask, Tensor):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True).transpose(1, 2)
     from torch.nn.attention.flex_attention import flex_attention
 
     flex: Any = flex_attention if torch.compiler.is_compiling() else _compiled("flex_attention")
-    return flex(q_BHTE, k_BKSE, v_BKSE, block_mask=mask, enable_gqa=True)
+    return flex(q, k, v, block_mask=mask, enable_gqa=True).transpose(1, 2)
 
 
 @torch.compiler.assume_constant_result
@@ -181,16 +154,16 @@ class Cache:
         """(B, num_new): each new column's position in its row, counted from the row's first real token."""
         return (self.columns(num_new)[None] - self.starts_B[:, None]).clamp(min=0)
 
-    def mask(self, num_new: int, dtype: torch.dtype) -> list[Block]:
+    def mask(self, num_new: int, dtype: torch.dtype) -> Tensor:
         """For (B,1,num_new,length + num_new) pairs: past and self but no padding; padding sees itself."""
         query = self.columns(num_new)[:, None]
         key = torch.arange(self.length + num_new, device=self.starts_B.device)[None]
         real_B1S = (key >= self.starts_B[:, None])[:, None]
-        return [all_pairs(((real_B1S & (key <= query)) | (key == query))[:, None], dtype)]
+        return additive(((real_B1S & (key <= query)) | (key == query))[:, None], dtype)
 
-    def extend(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values; return all that are stored so far."""
-        end = self.length + k_BKTE.shape[2]
-        self.keys_LBKSE[layer, :, :, self.length : end] = k_BKTE
-        self.values_LBKSE[layer, :, :, self.length : end] = v_BKTE
-        return self.keys_LBKSE[layer, :, :, :end], self.values_LBKSE[layer, :, :, :end]
+    def extend(self, layer: int, k_BTKE: Tensor, v_BTKE: Tensor) -> tuple[Tensor, Tensor]:
+        """Store one layer's new keys and values; return all that are stored so far, (B,S,K,E)."""
+        end = self.length + k_BTKE.shape[1]
+        self.keys_LBKSE[layer, :, :, self.length : end] = k_BTKE.transpose(1, 2)
+        self.values_LBKSE[layer, :, :, self.length : end] = v_BTKE.transpose(1, 2)
+        return self.keys_LBKSE[layer, :, :, :end].transpose(1, 2), self.values_LBKSE[layer, :, :, :end].transpose(1, 2)

@@ -193,11 +193,12 @@ def memory_estimate(
     attention = operand * (3 * q + 2 * kv)  # rotated queries and keys, values, the result in blocks and whole
     feed_forward = operand * 4 * F  # gate, up, silu(gate), their product
     dropout = 2 * 4 * D if shape.dropout else 0
-    layer = norms + attention + feed_forward + dropout
+    pairs = operand * shape.num_heads * (T + 128) // 2 if device == "cpu" else 0  # one document a row is the most
+    layer = norms + attention + pairs + feed_forward + dropout
 
     layer_gradients = operand * 3 * F + 4 * 4 * D
     outside_layers = (4 + 8 + 2 * operand) * D  # embedding, final norm, hidden states and their gradient
-    mask = (4 + operand) * T
+    mask = 0 if device == "cpu" else (4 + operand) * T
     kept = T * shape.num_layers * (4 * D if activation_checkpointing else layer)
     passing = T * (layer_gradients + outside_layers + mask + (layer if activation_checkpointing else 0))
 

@@ -39,17 +39,17 @@ class RMSNorm(nn.Module):
 
 
 def rotation(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """cos and sin, float32 (B,1,T,E), of the angles that positions turn a head by (Su et al., 2021)."""
+    """cos and sin, float32 (B,T,1,E), of the angles that positions turn a head by (Su et al., 2021)."""
     pair = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions_BT.device)
     angle_BTE = (positions_BT[..., None] * theta ** (-pair / head_dim)).repeat(1, 1, 2)
-    return angle_BTE.cos()[:, None], angle_BTE.sin()[:, None]
+    return angle_BTE.cos()[:, :, None], angle_BTE.sin()[:, :, None]
 
 
-def rotate(x_BHTE: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x_BTHE: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair (i, i + E/2) of a head by its angle."""
     cos, sin = cos_sin
-    first, second = x_BHTE.chunk(2, dim=-1)
-    return (x_BHTE * cos + torch.cat((-second, first), dim=-1) * sin).type_as(x_BHTE)
+    first, second = x_BTHE.chunk(2, dim=-1)
+    return (x_BTHE * cos + torch.cat((-second, first), dim=-1) * sin).type_as(x_BTHE)
 
 
 class Attention(nn.Module):
@@ -66,14 +66,12 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, cos_sin: tuple[Tensor, Tensor], mask: Mask, cache: Cache | None) -> Tensor:
         heads = (*x_BTD.shape[:2], -1, self.head_dim)
-        q_BHTE = self.q_norm(self.q_proj(x_BTD).view(heads)).transpose(1, 2)
-        k_BKTE = self.k_norm(self.k_proj(x_BTD).view(heads)).transpose(1, 2)
-        v_BKTE = self.v_proj(x_BTD).view(heads).transpose(1, 2)
-        q_BHTE, k_BKTE = rotate(q_BHTE, cos_sin), rotate(k_BKTE, cos_sin)
+        q_BTHE = rotate(self.q_norm(self.q_proj(x_BTD).view(heads)), cos_sin)
+        k_BTKE = rotate(self.k_norm(self.k_proj(x_BTD).view(heads)), cos_sin)
+        v_BTKE = self.v_proj(x_BTD).view(heads)
         if cache is not None:
-            k_BKTE, v_BKTE = cache.extend(self.layer, k_BKTE, v_BKTE)
-        y_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, mask)
-        return self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
+            k_BTKE, v_BTKE = cache.extend(self.layer, k_BTKE, v_BTKE)
+        return self.o_proj(attend(q_BTHE, k_BTKE, v_BTKE, mask).flatten(2))
 
 
 class FeedForward(nn.Module):
