@@ -34,7 +34,7 @@ from model.config import Shape, resolve_shape
 from model.decoder import Decoder
 from tokenizer.bpe import SMALLEST, Tokenizer, load_tokenizer
 from tokenizer.encode import build_store
-from training import distributed
+from training import distributed, sharding
 from training.checkpoint import (
     git_revision,
     newest_resumable,
@@ -44,9 +44,10 @@ from training.checkpoint import (
     update_metrics,
 )
 from training.distributed import World
+from training.measure import seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
-from training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from training.plan import RunPlan, derive
+from training.optimizer import learning_rate, make_optimizers, set_learning_rates
+from training.plan import RunPlan, derive, time_line
 from training.samples import first_documents, sample_lines
 from training.signals import StopRequest, stop_requests
 from training.step import autocast, loss_function, prefetched, train_step
@@ -72,11 +73,12 @@ class Run:
     train: Tokens
     val: Tokens
     model: Decoder
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     log: MetricsLog
     provenance: dict[str, Any]
     state: dict[str, Any]
     validated: bool  # the epoch that the state ends with is in the log already
+    sync: distributed.GradientSync
 
     def say(self, line: str) -> None:
         """Print once, above the progress bar."""
@@ -123,7 +125,7 @@ def make_inputs(config: Config) -> None:
 
 
 def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run | None:
-    """Tokens, plan, model, optimizer and the state to start from; None after `--plan`."""
+    """Tokens, plan, model, optimizers and the state to start from; None after `--plan`."""
     folder = run_folder(config.run)
     tok = load_tokenizer(folder / "tokenizer")
     stores = {split: open_store(folder, split, world) for split in ("train", "val")}
@@ -134,27 +136,32 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
     if world.is_main:
         print(*lines, sep="\n")
     if plan_only:
+        if world.is_main:
+            print(time_line(plan, seconds_per_step(config.train, plan, shape, stores["train"], world)))
         return None
 
     torch.manual_seed(config.train.seed)
-    model = Decoder(shape).to(world.device)
+    model = Decoder(shape)
+    if config.train.parallel == "fsdp" and world.size > 1:
+        sharding.shard(model, world.device.type, world.size, plan.precision)
+    model.to(world.device)
     model.activation_checkpointing = config.train.activation_checkpointing
-    optimizer = make_optimizer(model, config.train, plan.lr)
+    optimizers = make_optimizers(model, config.train, plan.lr, plan.embedding_lr, plan.precision)
     inputs = {
         "corpus": manifest["fingerprint"],
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
     }
     machine = {"torch": torch.__version__, "device": world.device.type, "threads": torch.get_num_threads(),
                "processes": world.size, "micro_batch": plan.micro_batch, "precision": plan.precision,
-               "compile": plan.compile}  # fmt: skip
-    state = starting_state(folder, {"inputs": inputs, "machine": machine}, world, resume, model, optimizer)
+               "compile": plan.compile, **({"parallel": config.train.parallel} if world.size > 1 else {})}  # fmt: skip
+    state = starting_state(folder, {"inputs": inputs, "machine": machine}, world, resume, model, optimizers)
     validated = cut_back(folder / "metrics.jsonl", state, world)
     distributed.barrier()  # rank 0 cuts the log only when all have read it
     log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
     settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
     provenance = {**inputs, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
     return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
-               model, optimizer, log, provenance, state, validated)  # fmt: skip
+               model, optimizers, log, provenance, state, validated, distributed.gradient_sync(model))  # fmt: skip
 
 
 def open_store(folder: Path, split: str, world: World) -> Tokens:
@@ -170,9 +177,9 @@ def starting_state(
     world: World,
     resume: bool,
     model: Decoder,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
 ) -> dict[str, Any]:
-    """State of the newest sound checkpoint, put into model and optimizer; or the state before the first step."""
+    """State of the newest sound checkpoint, put into model and optimizers; or the state before the first step."""
     found = newest_resumable(folder)
     if found is None:
         if there := checkpoints(folder):
@@ -191,7 +198,7 @@ def starting_state(
                 f"{path} was trained on another {name} ({state['inputs'][name][:12]}, now {value[:12]}): "
                 "its run cannot go on; start another with --run"
             )
-    restore(path, model, optimizer)
+    restore(path, model, optimizers)
     if world.is_main:
         print(f"continuing from {path}: {state['step']:,} steps and {state['cursor']['epoch']} whole epochs are done")
         changes = [f"{k} {state['machine'].get(k)} -> {v}" for k, v in made_with["machine"].items()
@@ -259,11 +266,11 @@ def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm, stop: StopRequest
     run.model.train()
     for step, cursor in prefetched(steps):
         lr = learning_rate(state["step"], plan.total_steps, plan.lr, plan.min_lr, options.warmup_ratio)
-        set_learning_rate(run.optimizer, lr)
+        set_learning_rates(run.optimizers, lr / plan.lr)
         if run.shape.dropout > 0:  # other masks on each rank and step, the same ones after a resume
             torch.manual_seed(hash((options.seed, world.rank, state["step"])) % 2**63)
         loss, norm = train_step(
-            run.model, run.optimizer, loss_of, step, world.device, plan.precision, options.grad_clip
+            run.model, run.optimizers, loss_of, step, world.device, plan.precision, options.grad_clip, run.sync
         )
         state.update(step=state["step"] + 1, cursor=cursor, tokens=state["tokens"] + step.num_targets)
         event = {"step": state["step"], "epoch": epoch + 1, "lr": lr, "tokens": state["tokens"]}
@@ -308,24 +315,30 @@ def write_steps(
 
 
 def save(run: Run, name: str) -> None:
-    """Write a checkpoint (rank 0); the others wait until it is there."""
+    """Write a checkpoint (rank 0); the others hand in their shards and wait until it is there."""
     run.state["metrics_bytes"] = run.log.sync()
+    where = {
+        "epoch": run.state["cursor"]["epoch"],
+        "step": run.state["step"],
+        "tokens": run.state["tokens"],
+    }
+    save_checkpoint(run.folder / name, run.model, run.optimizers, run.folder / "tokenizer", run.state,
+                    {**run.provenance, **where}, run.world.is_main)  # fmt: skip
     if run.world.is_main:
-        where = {
-            "epoch": run.state["cursor"]["epoch"],
-            "step": run.state["step"],
-            "tokens": run.state["tokens"],
-        }
-        save_checkpoint(run.folder / name, run.model, run.optimizer, run.folder / "tokenizer", run.state,
-                        {**run.provenance, **where})  # fmt: skip
         prune(run.folder)
     distributed.barrier()
 
 
 def finish_epoch(run: Run, epoch: int) -> None:
     """Validate, log the epoch, add the figures to its checkpoint, print samples."""
-    world, started = run.world, time.monotonic()
     run.model.eval()
+    with sharding.gathered(run.model):
+        judge(run, epoch)
+
+
+def judge(run: Run, epoch: int) -> None:
+    """What `finish_epoch` does, on a model whose weights are whole on every rank."""
+    world, started = run.world, time.monotonic()
     with autocast(world.device, run.plan.precision):
         losses = document_losses(run.model, run.val, run.shape.seq_len, world.device, batch_rows=run.plan.micro_batch,
                                  rank=world.rank, world_size=world.size)  # fmt: skip
@@ -354,8 +367,11 @@ def finish_epoch(run: Run, epoch: int) -> None:
     if run.world.is_main:
         update_metrics(run.folder / name, metrics)
         documents = first_documents(run.folder / "corpus", run.config.train.samples)
-        for line in sample_lines(run.model, run.tok, documents, run.config.train.sample_tokens):
-            run.say(line)
+        # Gathered layers are rounded already where training is in bf16; whole ones speak in fp32, as in chat.
+        sharded = sharding.is_sharded(run.model)
+        with autocast(world.device, run.plan.precision if sharded else "fp32"):
+            for line in sample_lines(run.model, run.tok, documents, run.config.train.sample_tokens):
+                run.say(line)
 
 
 def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:

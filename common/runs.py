@@ -29,7 +29,7 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "train": (("model", "train"), ("metrics.jsonl", "ckpt*", "step-*")),
 }
 # Keys that change how fast a run is made, not what it becomes: they may differ when it is continued.
-FREE_KEYS = {"train": {"micro_batch", "compile", "device", "activation_checkpointing", "save_minutes"}}
+FREE_KEYS = {"train": {"micro_batch", "compile", "device", "parallel", "activation_checkpointing", "save_minutes"}}
 
 
 def run_folder(name: str) -> Path:

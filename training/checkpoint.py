@@ -6,16 +6,19 @@
   trainer/ optimizer.safetensors rng.safetensors state.json what resume needs  (kept for the newest two)
 
 A checkpoint is written into a temporary folder, flushed to disk and renamed, before anything that can fail is tried.
+It is the same whatever the number of processes and the way they share the work, so any other number can go on from it.
+Of a sharded model each rank hands in its rows, tensor by tensor, and rank 0 writes; each rank reads its rows again.
 """
 
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
@@ -25,26 +28,39 @@ from model.decoder import Decoder
 from model.huggingface import load_model, save_model
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.template import BOS, EOS, PAD
+from training.sharding import is_sharded, local, own_rows, whole
 
 KEEP_TRAINER = 2
+STORED_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 
 
 def save_checkpoint(
     path: Path,
     model: Decoder,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     tokenizer_folder: Path,
     state: dict[str, Any],
     provenance: dict[str, Any],
+    is_main: bool = True,
 ) -> None:
-    """Write a complete checkpoint folder at `path`, atomically."""
+    """Write a complete checkpoint folder at `path`, atomically. Every rank calls this, the main one writes.
+
+    Of a sharded model the main rank holds the whole weights in RAM for a moment, and of the optimizers' state one
+    tensor at a time.
+    """
+    tensors = _optimizer_tensors(model, optimizers)
+    model = _whole_model(model, is_main)
+    if not is_main:
+        for tensor in tensors.values():
+            whole(tensor)
+        return
     with atomic_folder(path) as folder:
         save_model(model, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
         for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copyfile(tokenizer_folder / name, folder / name)
         _set_context_length(folder / "tokenizer_config.json", model.shape.seq_len)
         (folder / "trainer").mkdir()
-        save_file(_optimizer_tensors(model, optimizer), folder / "trainer" / "optimizer.safetensors")
+        _write_tensors(folder / "trainer" / "optimizer.safetensors", tensors)
         save_file(_rng_tensors(), folder / "trainer" / "rng.safetensors")
         _write_plain(folder / "trainer" / "state.json", state)
         hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
@@ -120,20 +136,22 @@ def newest_resumable(run: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def restore(path: Path, model: Decoder, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights, optimizer state and random state of a checkpoint into a run's objects, bit for bit."""
+@torch.no_grad()
+def restore(path: Path, model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Put weights, optimizer state and random state of a checkpoint into a run's objects, bit for bit.
+
+    A sharded model and its optimizers take their own rows, tensor by tensor.
+    """
     try:
-        stored = load_model(path).state_dict()
-        tensors = load_file(path / "trainer" / "optimizer.safetensors")
+        with safe_open(path / "model.safetensors", framework="pt") as file:
+            stored = {key.removeprefix("model."): key for key in file.keys()}  # noqa: SIM118
+            for name, parameter in model.named_parameters():
+                local(parameter).copy_(local(own_rows(file.get_tensor(stored[name]), parameter)))
+        with safe_open(path / "trainer" / "optimizer.safetensors", framework="pt") as file:
+            _restore_optimizers(file, model, optimizers)
         rng = load_file(path / "trainer" / "rng.safetensors")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError) as error:
         raise UserError(f"{path}: cannot be resumed from: {error}") from None
-    model.load_state_dict(stored)
-    for name, parameter in model.named_parameters():
-        for key in ("exp_avg", "exp_avg_sq", "step"):
-            value = tensors[f"{name}.{key}"]
-            on_cpu = key == "step" and not optimizer.defaults.get("fused")
-            optimizer.state[parameter][key] = value if on_cpu else value.to(parameter.device)
     torch.set_rng_state(rng["cpu"])
     if "cuda" in rng and torch.cuda.is_available():
         torch.cuda.set_rng_state(rng["cuda"])
@@ -155,12 +173,70 @@ def git_revision() -> str | None:
         return None
 
 
-def _optimizer_tensors(model: Decoder, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _whole_model(model: Decoder, keep: bool) -> Decoder:
+    """A sharded model put together on the CPU of the rank that keeps it; any other model is returned as it is."""
+    if not is_sharded(model):
+        return model
+    weights = {}
+    for name, parameter in model.named_parameters():
+        full = whole(parameter)
+        if keep:
+            weights[name] = full.cpu()
+    if not keep:
+        return model
+    with torch.device("meta"):
+        together = Decoder(model.shape)
+    together.load_state_dict(weights, assign=True)
+    return together
+
+
+def _owners(optimizers: Sequence[torch.optim.Optimizer]) -> dict[torch.Tensor, torch.optim.Optimizer]:
+    return {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+
+
+def _optimizer_tensors(model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
+    """All state of all optimizers as "<parameter>.<key>", in the order of the model's parameters."""
+    owner = _owners(optimizers)
     return {
-        f"{name}.{key}": value.detach().cpu().contiguous()
+        f"{name}.{key}": value
         for name, parameter in model.named_parameters()
-        for key, value in optimizer.state[parameter].items()
+        for key, value in sorted(owner[parameter].state[parameter].items())
     }
+
+
+def _restore_optimizers(file: Any, model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    owner, parameters = _owners(optimizers), dict(model.named_parameters())
+    found = set()
+    for stored in file.keys():  # noqa: SIM118
+        name, _, key = stored.rpartition(".")
+        parameter, value = parameters[name], file.get_tensor(stored)
+        optimizer = owner[parameter]
+        if value.ndim > 0:
+            value = own_rows(value, parameter)
+        elif optimizer.defaults.get("fused"):  # else torch's optimizers count steps on the CPU
+            value = value.to(parameter.device)
+        optimizer.state[parameter][key] = value
+        found.add(name)
+    if found and len(found) < len(parameters):
+        raise KeyError(f"no optimizer state of {min(parameters.keys() - found)}")
+
+
+def _write_tensors(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """A safetensors file of tensors that may be sharded, put together and written one by one.
+
+    The format: the header's length as 8 bytes, the header (JSON, padded), then the numbers.
+    """
+    header, end = {}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        shape, dtype = list(tensor.shape), STORED_DTYPES[tensor.dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            out.write(whole(tensor).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _rng_tensors() -> dict[str, torch.Tensor]:

@@ -14,18 +14,23 @@ class TrainConfig:
         epochs: passes over the training split; each ends with a checkpoint
         batch_tokens: positions per optimizer step over all processes and micro-batches; by default about 200 steps an
             epoch
-        lr: peak learning rate; by default 0.5 / hidden_size
+        optimizer: muon (for the layers' matrices, AdamW for the rest) or adamw
+        lr: peak learning rate of the layers' matrices; by default from the optimizer and the model's width
+        embedding_lr: peak learning rate of embedding, head and norms; by default from the model's width
         min_lr: learning rate at the end of the cosine; by default a tenth of lr
         warmup_ratio: share of all steps over which the rate rises from 0
         weight_decay: decay of matrices (embedding and norms have none)
+        momentum: Muon's momentum
         beta1: AdamW's first moment
         beta2: AdamW's second moment
         grad_clip: largest norm of the gradient; 0 for no clipping
         seed: initial weights, order of documents, samples
         prompt_loss_weight: weight of the prompt's tokens (question, context) in the loss of Q&A documents, 0 to 1
         precision: auto takes bf16 autocast where the hardware is fast at it, else fp32
-        compile: torch.compile the step; by default only on CUDA
+        compile: torch.compile the step; by default on CUDA, and on the CPU for long runs
         device: auto takes cuda, else mps, else cpu
+        parallel: with several processes: ddp keeps the whole model on each; fsdp shards weights, gradients and
+            optimizer state over them (more traffic, for models that do not fit otherwise)
         micro_batch: rows per forward pass and process; by default found from free memory
         activation_checkpointing: recompute activations in the backward pass: less memory, one more forward pass
         deterministic: bit-equal results on CUDA too (slower)
@@ -36,10 +41,13 @@ class TrainConfig:
 
     epochs: int = 10
     batch_tokens: int | None = None
+    optimizer: Literal["muon", "adamw"] = "muon"
     lr: float | None = None
+    embedding_lr: float | None = None
     min_lr: float | None = None
     warmup_ratio: float = 0.05
     weight_decay: float = 0.1
+    momentum: float = 0.95
     beta1: float = 0.9
     beta2: float = 0.95
     grad_clip: float = 1.0
@@ -48,6 +56,7 @@ class TrainConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     micro_batch: int | None = None
     activation_checkpointing: bool = False
     deterministic: bool = False
@@ -56,7 +65,7 @@ class TrainConfig:
     sample_tokens: int = 64
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_tokens", "lr", "micro_batch")
+        positive = ("epochs", "batch_tokens", "lr", "embedding_lr", "micro_batch")
         for name in positive:
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -76,7 +85,7 @@ class TrainConfig:
         for name in ("warmup_ratio", "prompt_loss_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} {getattr(self, name)}: must be from 0 to 1")
-        for name in ("beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}: must be from 0 up to, not including, 1")
         if self.seed >= 2**63:

@@ -5,19 +5,25 @@ weights before it goes backward, the sum over ranks is the gradient of the globa
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from common.errors import UserError
+from training import sharding
 
 # Rank 0 may prepare a corpus or write a large checkpoint while the others wait for it.
 TIMEOUT = timedelta(minutes=60)
+BUCKET_BYTES = 25 << 20
+
+GradientSync = Callable[[bool], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ def start(device: str = "auto", deterministic: bool = False) -> World:
         raise UserError("device cuda: this machine has no CUDA device that torch can use; take --device cpu")
     if device == "mps" and not torch.backends.mps.is_available():
         raise UserError("device mps: this machine has none; take --device cpu")
+    if device == "mps" and size > 1:
+        raise UserError(f"device mps: one process only, not {size}; run plain `python train.py`")
     found = torch.device(device, int(os.environ.get("LOCAL_RANK", 0))) if device == "cuda" else torch.device(device)
     if device == "cuda":
         torch.cuda.set_device(found)
@@ -67,17 +75,88 @@ def barrier() -> None:
         dist.all_reduce(torch.zeros(1))  # by gloo, also on CUDA machines
 
 
-def sum_gradients(model: nn.Module) -> None:
-    """Sum every gradient over ranks, in place; a rank that had nothing to compute counts as zero."""
+class GradientBuckets:
+    """Sums gradients over ranks, a bucket of them at a time, while the backward pass is still making the next ones.
+
+    A bucket is launched when the last of its gradients has arrived, and in the same order on all ranks. The buckets are
+    the same in every step, so a resumed run adds in the same order as one that was not interrupted; torch's
+    DistributedDataParallel cuts them anew after its first step.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], bucket_bytes: int) -> None:
+        self._buckets: list[list[nn.Parameter]] = []
+        self._bucket_of: dict[nn.Parameter, int] = {}
+        self._missing: list[int] = []  # gradients that each bucket waits for; empty: only accumulate
+        self._works: list[Any] = []
+        room = 0
+        # The backward pass goes from the last layer to the first; a tied head is the embedding, and done at the end.
+        for parameter in reversed(list(parameters)):
+            size = parameter.numel() * parameter.element_size()
+            if size > room:
+                self._buckets.append([])
+                room = bucket_bytes
+            room -= size
+            self._buckets[-1].append(parameter)
+            self._bucket_of[parameter] = len(self._buckets) - 1
+            parameter.register_post_accumulate_grad_hook(self._arrived)
+
+    @contextmanager
+    def backward(self, last: bool) -> Iterator[None]:
+        """Around a backward; after a step's last one every gradient is the sum over ranks."""
+        if not last:
+            yield
+            return
+        self._missing = [len(bucket) for bucket in self._buckets]
+        yield
+        assert len(self._works) == len(self._buckets), "a parameter got no gradient"
+        for work in self._works:
+            work.wait()
+        self._missing, self._works = [], []
+
+    def _arrived(self, parameter: Tensor) -> None:
+        if not self._missing:
+            return
+        self._missing[self._bucket_of[cast(nn.Parameter, parameter)]] -= 1
+        while len(self._works) < len(self._buckets) and self._missing[len(self._works)] == 0:
+            self._works.append(self._sum(self._buckets[len(self._works)]))
+
+    def _sum(self, bucket: list[nn.Parameter]) -> Any:
+        gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients]) if len(bucket) > 1 else gradients[0].flatten()
+        for parameter, piece in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+            parameter.grad = piece.view_as(parameter)  # and what it was before is free again
+        return dist.all_reduce(flat, async_op=True)
+
+
+def gradient_sync(model: nn.Module) -> GradientSync:
+    """What goes around each backward of a step: `with sync(last): loss.backward()`.
+
+    After the step's last one the gradients are the sums over ranks; before it ranks tell each other nothing.
+    """
     if not dist.is_initialized():
-        return
-    works = []
-    for parameter in model.parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        works.append(dist.all_reduce(parameter.grad, async_op=True))
-    for work in works:
-        work.wait()
+        return alone
+    if sharding.is_sharded(model):
+        return lambda last: sharding.no_sync(model, last)
+    return GradientBuckets(model.parameters(), BUCKET_BYTES).backward
+
+
+def alone(last: bool) -> AbstractContextManager[None]:
+    """The `GradientSync` of one process."""
+    return nullcontext()
+
+
+def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
+    """Scale all gradients down to a common norm of at most `max_norm` (0: leave them); returns the norm before."""
+    limit = max_norm if max_norm > 0 else float("inf")
+    if not sharding.is_sharded(model):
+        return torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    # Every number stands on one rank, so the squares of the ranks' norms add up. No rank waits for its device.
+    rows = [sharding.local(parameter.grad) for parameter in model.parameters() if parameter.grad is not None]
+    squared = torch.nn.utils.get_total_norm(rows).square()
+    dist.all_reduce(squared)
+    norm = squared.sqrt()
+    torch._foreach_mul_(rows, (limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def sum_number(value: float) -> float:

@@ -1,4 +1,8 @@
-"""AdamW with decay on matrices only, and the learning rate of each step: linear warm-up, then cosine to `min_lr`."""
+"""Who updates which weights, and the learning rate of each step: linear warm-up, then cosine to `min_lr`.
+
+Muon moves the layers' matrices, AdamW the rest: embedding, head, norms. One schedule turns both rates alike: each
+group keeps its own peak, and every step sets a share of it.
+"""
 
 import math
 
@@ -6,22 +10,35 @@ import torch
 from torch import nn
 
 from training.config import TrainConfig
+from training.muon import Muon
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig, lr: float) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov and Hutter 2019); the embedding (and so a tied head) and the norms are not decayed."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        is_matrix = parameter.ndim == 2 and "embed" not in name
-        (decayed if is_matrix else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    betas = (config.beta1, config.beta2)
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=1e-8, fused=fused)
+def make_optimizers(
+    model: nn.Module, config: TrainConfig, lr: float, embedding_lr: float, precision: str = "fp32"
+) -> list[torch.optim.Optimizer]:
+    """Muon and AdamW, or AdamW alone; decay is on the layers' matrices only.
+
+    lr: peak rate of the layers' matrices. embedding_lr: of everything else. precision: of Muon's products.
+    """
+    names = dict(model.named_parameters())
+    matrices = [p for name, p in names.items() if name.startswith("layers.") and p.ndim == 2]
+    rest = [p for name, p in names.items() if not (name.startswith("layers.") and p.ndim == 2)]
+    others = {"params": rest, "lr": embedding_lr, "weight_decay": 0.0}
+    if config.optimizer == "muon":
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        optimizers = [Muon(matrices, lr, config.weight_decay, config.momentum, dtype), _adamw([others], config)]
+    else:
+        optimizers = [_adamw([{"params": matrices, "lr": lr, "weight_decay": config.weight_decay}, others], config)]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def _adamw(groups: list[dict[str, object]], config: TrainConfig) -> torch.optim.Optimizer:
+    """Fused AdamW (Loshchilov and Hutter, 2019)."""
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])  # type: ignore[attr-defined]
+    return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=1e-8, fused=fused)
 
 
 def learning_rate(step: int, total_steps: int, lr: float, min_lr: float, warmup_ratio: float) -> float:
@@ -33,7 +50,8 @@ def learning_rate(step: int, total_steps: int, lr: float, min_lr: float, warmup_
     return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group the rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+def set_learning_rates(optimizers: list[torch.optim.Optimizer], share: float) -> None:
+    """Give every group this share of its peak."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * share

@@ -6,8 +6,11 @@ it will cost, and whether model and corpus fit each other. `--plan` prints them 
 
 import math
 import os
+import shutil
+import sysconfig
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,10 +22,13 @@ from model.config import PRESETS, Shape, count_parameters, flops_per_token, memo
 from training import distributed
 from training.config import TrainConfig
 from training.distributed import World
+from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 200
+MUON_LR = 0.04
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
+COMPILE_FLOPS = 1e14  # about five minutes on two cores, of which compiling saves a fifth
 ASSUMED_SHARE = {
     "cpu": 0.35,
     "cuda": 0.40,
@@ -34,11 +40,13 @@ ASSUMED_SHARE = {
 class RunPlan:
     """Everything a run needs that follows from its inputs."""
 
+    seq_len: int
     rows_per_step: int
     micro_batch: int
     steps_per_epoch: int
     total_steps: int
-    lr: float
+    lr: float  # of the layers' matrices, at its peak
+    embedding_lr: float  # of the rest
     min_lr: float
     precision: str  # "bf16" | "fp32"
     compile: bool
@@ -57,34 +65,45 @@ def derive(
     positions = len(first) * shape.seq_len
     batch_tokens = config.batch_tokens or _default_batch_tokens(positions, shape.seq_len)
     rows_per_step = max(1, round(batch_tokens / shape.seq_len))
-    precision, why_precision = _precision(config.precision, world.device)
+    precision, why_precision = choose_precision(config.precision, world.device)
     micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world)
-    lr = config.lr or 0.5 / shape.hidden_size
+    lr = config.lr or (MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size)
+    embedding_lr = config.embedding_lr or (lr if config.optimizer == "adamw" else 1.0 / shape.hidden_size)
     min_lr = lr / 10 if config.min_lr is None else config.min_lr
     if min_lr > lr:
         raise UserError(f"min_lr {min_lr}: is more than lr {lr:.2g}")
     steps = num_steps(first, rows_per_step)
+    flops = run_flops(shape, first, config.epochs)
+    compiled, why_compiled = choose_compile(config.compile, world.device, flops)
     plan = RunPlan(
+        seq_len=shape.seq_len,
         rows_per_step=rows_per_step,
         micro_batch=micro_batch,
         steps_per_epoch=steps,
         total_steps=steps * config.epochs,
         lr=lr,
+        embedding_lr=embedding_lr,
         min_lr=min_lr,
         precision=precision,
-        compile=world.device.type == "cuda" if config.compile is None else config.compile,
+        compile=compiled,
         weights=weights,
     )
     return plan, [
         *_describe_work(plan, config, shape, tokens, first),
-        f"precision {precision} ({why_precision}); compile {'on' if plan.compile else 'off'}; device {world.device}, "
-        f"{world.size} process{'es' if world.size > 1 else ''}",
+        f"precision {precision} ({why_precision}); device {world.device}, {_processes(config, world)}",
         f"micro-batch {micro_batch} rows ({why_micro}), "
         f"{-(-rows_per_step // (micro_batch * world.size))} a step and process",
-        *_describe_time(plan, config, shape, first, world),
+        f"compile {'on' if compiled else 'off'} ({why_compiled})",
+        *_describe_time(plan, config, shape, flops, world),
         *_advice(config, shape, tokens),
         *_context_advice(first, tokens),
     ]
+
+
+def _processes(config: TrainConfig, world: World) -> str:
+    if world.size > 1:
+        return f"{world.size} processes ({config.parallel})"
+    return "1 process (fsdp: nothing to shard)" if config.parallel == "fsdp" else "1 process"
 
 
 def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tokens, first: Plan) -> list[str]:
@@ -94,7 +113,8 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         if config.batch_tokens
         else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
     )
-    why_lr = "as asked" if config.lr else "0.5 / hidden_size"
+    why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
+    why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "1 / hidden_size"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
         f"model: {count_parameters(shape):,} parameters ({shape.num_layers} layers, {shape.hidden_size} wide, "
@@ -103,14 +123,20 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         f"{len(first):,} rows of {shape.seq_len}, {first.fill:.2%} filled",
         f"steps: {plan.steps_per_epoch:,} an epoch x {config.epochs} epochs = {plan.total_steps:,}, "
         f"{plan.rows_per_step} rows = {batch:,} positions each ({why_batch})",
-        f"learning rate: {plan.lr:.3g} ({why_lr}), warm-up {config.warmup_ratio:.0%}, cosine to {plan.min_lr:.3g}",
+        f"learning rate: {config.optimizer} {plan.lr:.3g} ({why_lr}), embedding and norms adamw "
+        f"{plan.embedding_lr:.3g} ({why_rest}); warm-up {config.warmup_ratio:.0%}, then cosine to "
+        f"{plan.min_lr / plan.lr:.0%}",
     ]
 
 
-def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, first: Plan, world: World) -> list[str]:
+def run_flops(shape: Shape, first: Plan, epochs: int) -> float:
+    """Floating-point operations of a run whose epochs are like the first."""
     lengths = first.lengths.astype(float)
     attended = float((lengths * (lengths + 1) / 2).sum() / lengths.sum())
-    flops = flops_per_token(shape, attended) * lengths.sum() * config.epochs
+    return flops_per_token(shape, attended) * float(lengths.sum()) * epochs
+
+
+def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, flops: float, world: World) -> list[str]:
     rate = matrix_rate(world.device, plan.precision)
     share = ASSUMED_SHARE[world.device.type]
     seconds = flops / (rate * share * world.size)
@@ -121,6 +147,15 @@ def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, first: Plan
         f"cost: {flops:.2e} FLOPs; memory about {needed / 2**30:.2f} GiB a process; about {_duration(seconds)} of "
         f"training if the step reaches {share:.0%} of the {rate / 1e9:,.0f} GFLOP/s measured now (an estimate)"
     ]
+
+
+def time_line(plan: RunPlan, seconds: float) -> str:
+    """What a measured step says of the run."""
+    rate = plan.rows_per_step * plan.seq_len / seconds
+    return (
+        f"measured here and now: {seconds:.3g} s a step, so {rate:,.0f} positions a second and "
+        f"{_duration(seconds * plan.total_steps)} of training; validation and checkpoints come on top"
+    )
 
 
 def _advice(config: TrainConfig, shape: Shape, tokens: Tokens) -> list[str]:
@@ -164,7 +199,8 @@ def _default_batch_tokens(positions: int, seq_len: int) -> int:
     return min(524288, max(2 * seq_len, wanted))
 
 
-def _precision(asked: str, device: torch.device) -> tuple[str, str]:
+def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
+    """The precision ("bf16" | "fp32") that `asked` means on the device, and why."""
     if asked == "bf16" and device.type == "mps":
         raise UserError("precision bf16: not on mps, where loam trains in fp32 only")
     if asked != "auto":
@@ -178,6 +214,23 @@ def _precision(asked: str, device: torch.device) -> tuple[str, str]:
     return ("bf16", "this CPU has bf16 instructions") if fast else ("fp32", "this CPU has no bf16 instructions")
 
 
+def choose_compile(asked: bool | None, device: torch.device, flops: float) -> tuple[bool, str]:
+    """Whether a run of that many FLOPs is compiled, and why. The same on every start of a run: nothing is timed."""
+    if asked is not None:
+        return asked, "as asked"
+    if device.type != "cpu":
+        return device.type == "cuda", f"the default on {device.type}"
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    if compiler is None or not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        return False, "no C++ compiler with Python's headers here"
+    if flops < COMPILE_FLOPS:
+        return (
+            False,
+            f"less than {COMPILE_FLOPS:.0e} FLOPs do not repay the compiling, half a minute; --compile true forces it",
+        )
+    return True, "half a minute once, then from torch's cache; --compile false leaves it out"
+
+
 def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, world: World) -> tuple[int, str]:
     """Rows per forward pass: as few micro-batches as memory allows, all of one size."""
     if config.micro_batch:
@@ -185,10 +238,13 @@ def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, w
     free = int(distributed.smallest(free_memory(world.device)))  # all ranks run the same micro-batches
 
     def need(micro: int) -> int:
-        return memory_estimate(shape, micro, precision, config.activation_checkpointing, world.device.type)
+        whole = memory_estimate(shape, micro, precision, config.activation_checkpointing, world.device.type)
+        sharded = config.parallel == "fsdp" and world.size > 1
+        return whole - (saved_bytes(shape, world.size, accumulates=micro < rows) if sharded else 0)
 
     if need(1) > free:
         hint = "" if config.activation_checkpointing else " try --activation_checkpointing true,"
+        hint += " --parallel fsdp," if config.parallel == "ddp" and world.size > 1 else ""
         raise UserError(
             f"a step of one row needs about {need(1) / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free:{hint} "
             "a smaller --model.preset or a shorter --model.seq_len"

@@ -16,7 +16,8 @@ from torch import Tensor
 from data.loader import Batch, Step
 from model.decoder import Decoder
 from model.loss import weighted_nll
-from training.distributed import sum_gradients
+from training import sharding
+from training.distributed import GradientSync, alone, clip_gradients
 
 LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 T = TypeVar("T")
@@ -28,6 +29,10 @@ def loss_function(model: Decoder, compiled: bool) -> LossFunction:
     def summed_loss(ids: Tensor, targets: Tensor, weights: Tensor, positions: Tensor, documents: Tensor) -> Tensor:
         return weighted_nll(model(ids, positions, documents), model.head, targets, weights)
 
+    if compiled and sharding.is_sharded(model):  # weights come and go between the layers: a graph for each
+        for layer in model.layers:
+            layer.compile(dynamic=False)
+        return summed_loss
     # Micro-batches have one fixed shape, so one graph serves the whole run.
     return torch.compile(summed_loss, dynamic=False) if compiled else summed_loss
 
@@ -50,26 +55,28 @@ def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tenso
 
 def train_step(
     model: Decoder,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
     loss_of: LossFunction,
     step: Step,
     device: torch.device,
     precision: str,
     grad_clip: float,
+    sync: GradientSync = alone,
 ) -> tuple[Tensor, Tensor]:
     """One update. Returns this rank's share of the loss and the norm of the whole gradient, both on the device."""
     loss = torch.zeros((), device=device)
     if step.weight_sum == 0:  # no target counts: 0/0 would be NaN, and weight decay alone is no step
         return loss, torch.zeros((), device=device)
-    for batch in step.micro_batches:
+    for number, batch in enumerate(step.micro_batches, 1):
         with autocast(device, precision):
             share = loss_of(*to_device(batch, device)) / step.weight_sum
-        share.backward()
+        with sync(number == len(step.micro_batches)):
+            share.backward()
         loss += share.detach()
-    sum_gradients(model)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip if grad_clip > 0 else float("inf"))
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    norm = clip_gradients(model, grad_clip)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return loss, norm
 
 

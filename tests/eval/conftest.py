@@ -117,7 +117,7 @@ def make_run(
             "step": total,
             "tokens": total * tokens.num_targets,
         }
-        save_checkpoint(run / f"ckpt{epoch}", model, optimizer, run / "tokenizer", {"step": total}, provenance)
+        save_checkpoint(run / f"ckpt{epoch}", model, [optimizer], run / "tokenizer", {"step": total}, provenance)
         events += [{"event": "step", "step": s, "epoch": epoch, "loss": 5.0 / s, "tokens": s * tokens.num_targets}
                    for s in range(total - number + 1, total + 1)]  # fmt: skip
         events.append({"event": "epoch", "epoch": epoch, "step": total, "val_loss": 5.0 / total,

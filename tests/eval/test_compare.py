@@ -199,7 +199,7 @@ def test_a_diverged_checkpoint_is_named(run: Path, tmp_path: Path, quick: EvalCo
         model.norm.weight.fill_(float("nan"))
     optimizer = torch.optim.AdamW(model.parameters())
     del meta["files"], meta["format"]
-    save_checkpoint(tmp_path / "a" / "ckpt3", model, optimizer, run / "tokenizer", {"step": 9}, meta)
+    save_checkpoint(tmp_path / "a" / "ckpt3", model, [optimizer], run / "tokenizer", {"step": 9}, meta)
     with pytest.raises(UserError, match=r"ckpt3: its losses are not finite"):
         compare([tmp_path / "a" / "ckpt1", tmp_path / "a" / "ckpt3"], quick)
 

@@ -7,7 +7,7 @@ import pytest
 from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
 from training.config import TrainConfig
-from training.optimizer import learning_rate, make_optimizer
+from training.optimizer import learning_rate, make_optimizers, set_learning_rates
 
 
 def rates(total: int, warmup: float) -> list[float]:
@@ -31,11 +31,23 @@ def test_steps_beyond_the_planned_total_stay_at_min_lr() -> None:
     assert learning_rate(120, 100, 1.0, 0.1, 0.1) == pytest.approx(0.1)
 
 
-def test_decay_is_on_matrices_only_and_every_parameter_is_optimised_once() -> None:
-    model = Decoder(resolve_shape(ModelConfig(num_layers=1), 300))
-    optimizer = make_optimizer(model, TrainConfig(weight_decay=0.3), 1e-3)
-    decayed = {id(p) for g in optimizer.param_groups if g["weight_decay"] == 0.3 for p in g["params"]}
-    seen = [id(p) for g in optimizer.param_groups for p in g["params"]]
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_decay_is_on_the_layers_matrices_and_every_parameter_is_optimised_once(optimizer: str, tied: bool) -> None:
+    model = Decoder(resolve_shape(ModelConfig(num_layers=1, tie_embeddings=tied), 300))
+    config = TrainConfig(optimizer=optimizer, weight_decay=0.3)  # type: ignore[arg-type]
+    groups = [group for one in make_optimizers(model, config, 1e-2, 1e-3) for group in one.param_groups]
+    seen = [id(p) for group in groups for p in group["params"]]
     assert sorted(seen) == sorted(id(p) for p in model.parameters())
+    settings = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     for name, parameter in model.named_parameters():
-        assert (id(parameter) in decayed) == (parameter.ndim == 2 and "embed" not in name), name
+        is_matrix = name.startswith("layers.") and parameter.ndim == 2
+        assert settings[id(parameter)] == ((1e-2, 0.3) if is_matrix else (1e-3, 0.0)), name
+
+
+def test_one_schedule_turns_all_rates_alike() -> None:
+    model = Decoder(resolve_shape(ModelConfig(num_layers=1), 300))
+    optimizers = make_optimizers(model, TrainConfig(), 0.04, 0.008)
+    for share in (0.5, 0.25):  # a share of the peak, not of the rate before
+        set_learning_rates(optimizers, share)
+        assert [group["lr"] for one in optimizers for group in one.param_groups] == [0.04 * share, 0.008 * share]

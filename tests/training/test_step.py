@@ -9,11 +9,11 @@ from data.loader import IGNORE, Batch, Step
 from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
 from training.config import TrainConfig
-from training.optimizer import make_optimizer
+from training.optimizer import make_optimizers
 from training.step import loss_function, prefetched, train_step
 
 
-def make(weights: list[float]) -> tuple[Decoder, torch.optim.Optimizer, Batch]:
+def make(weights: list[float]) -> tuple[Decoder, list[torch.optim.Optimizer], Batch]:
     torch.manual_seed(0)
     model = Decoder(resolve_shape(ModelConfig(num_layers=1, hidden_size=32, num_heads=2, num_kv_heads=1), 300))
     generator = np.random.default_rng(0)
@@ -30,21 +30,21 @@ def make(weights: list[float]) -> tuple[Decoder, torch.optim.Optimizer, Batch]:
         owners=np.zeros(shape, dtype=np.int64),
         num_targets=2 * (len(weights) - 1),
     )
-    return model, make_optimizer(model, TrainConfig(), 1e-2), batch
+    return model, make_optimizers(model, TrainConfig(optimizer="adamw"), 1e-2, 1e-2), batch
 
 
 def test_a_batch_without_weighted_targets_changes_nothing_and_is_finite() -> None:
-    model, optimizer, batch = make([0.0, 0.0, 0.0, 0.0])
+    model, optimizers, batch = make([0.0, 0.0, 0.0, 0.0])
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     step = Step([batch], weight_sum=0.0, num_targets=batch.num_targets)
-    loss, norm = train_step(model, optimizer, loss_function(model, False), step, torch.device("cpu"), "fp32", 1.0)
+    loss, norm = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 1.0)
     assert (float(loss), float(norm)) == (0.0, 0.0)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
 def test_the_loss_is_the_weighted_mean_and_micro_batches_add_up_to_its_gradient() -> None:
     weights = [1.0, 0.25, 0.5, 0.0]
-    model, optimizer, batch = make(weights)
+    model, optimizers, batch = make(weights)
     logits = model.logits(model(torch.from_numpy(batch.ids)))
     nll = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(batch.targets).flatten(), reduction="none")
     expected = (nll * torch.from_numpy(batch.weights).flatten()).sum() / (2 * sum(weights))
@@ -52,20 +52,20 @@ def test_the_loss_is_the_weighted_mean_and_micro_batches_add_up_to_its_gradient(
     expected.backward()
     plain_norm = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
     model.zero_grad()
-    loss, norm = train_step(model, optimizer, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.0)
+    loss, norm = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.0)
     assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert float(norm) == pytest.approx(float(plain_norm), rel=1e-5)
 
 
 def test_clipping_bounds_the_update_but_not_the_reported_norm() -> None:
     """AdamW's first update is sign-like whatever the scale, so the gradients themselves are looked at."""
-    model, optimizer, batch = make([1.0] * 4)
+    model, optimizers, batch = make([1.0] * 4)
     seen: list[float] = []
-    optimizer.register_step_pre_hook(
+    optimizers[0].register_step_pre_hook(
         lambda *_: seen.append(float(torch.cat([p.grad.flatten() for p in model.parameters()]).norm()))  # type: ignore[union-attr]
     )
     step = Step([batch], weight_sum=8.0, num_targets=6)
-    _, norm = train_step(model, optimizer, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.01)
+    _, norm = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.01)
     assert float(norm) > 0.01
     assert seen == [pytest.approx(0.01, rel=1e-3)]
 

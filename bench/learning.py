@@ -1,0 +1,300 @@
+"""What a model has learned after a number of tokens and seconds: the default recipe against a plain one.
+
+    python bench/learning.py --json bench/results/learning-embedded.json
+    python bench/learning.py --config configs/quantum.toml --json bench/results/learning-quantum.json
+
+Both train the same shape on the same documents, and are judged alike: bits per byte of each held-out document, run
+alone. The *default recipe* is what train.py does: packed rows with a document mask, a new order each epoch, its
+optimizers, rates and schedule as `--plan` prints them. The *plain recipe* is what a short script does: all documents
+behind each other in one fixed order, cut into rows, no mask; AdamW with decay 0.1 on matrices, cosine to a tenth. Its
+learning rate is the best of a grid that is doubled or halved until the best stands inside it, for the first seed.
+The default recipe is also run with half the epochs, under a schedule of that length: whether the plain recipe's end is
+reached in half its time. Prints each run's figures and medians over seeds.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bench.machine import facts
+from common.errors import run_command
+from common.runs import run_folder
+from config import Config, load_command
+from data.loader import IGNORE, Batch, Step, batches, epoch_plan
+from data.tokens import Tokens
+from eval.losses import document_losses, summary
+from model.config import Shape, count_parameters, resolve_shape
+from model.decoder import Decoder
+from model.loss import weighted_nll
+from tokenizer.bpe import load_tokenizer
+from tokenizer.encode import build_store
+from train import make_inputs
+from training.config import TrainConfig
+from training.distributed import World
+from training.optimizer import learning_rate, make_optimizers, set_learning_rates
+from training.plan import RunPlan, derive
+from training.step import LossFunction, autocast, loss_function, prefetched, train_step
+
+PLAIN = TrainConfig(optimizer="adamw", weight_decay=0.1, warmup_ratio=0.05, grad_clip=1.0)
+FIRST_RATES = (0.002, 0.004, 0.008)
+
+
+@dataclass
+class Options:
+    """The flags of this benchmark.
+
+    Args:
+        preset: model shape
+        epochs: passes over the training split
+        seeds: how many, from 0
+        plain_lr: learning rate of the plain recipe; by default searched
+        recipe: which of the two to run
+        json: file to write the results to
+    """
+
+    preset: str = "tiny"
+    epochs: int = 3
+    seeds: int = 3
+    plain_lr: float | None = None
+    recipe: Literal["both", "default", "plain"] = "both"
+    json: str | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both recipes have in common."""
+
+    train: Tokens
+    val: Tokens
+    shape: Shape
+    epochs: int
+    weights: dict[str, float]
+    device: torch.device
+
+
+def main() -> None:
+    """The command."""
+    config = load_command(None, __doc__, options=Options)
+    options: Options = config.args.options
+    setting = inputs(config, options)
+    curves: dict[str, list[list[dict[str, float]]]] = {}
+    searched: dict[str, float] = {}
+    if options.recipe != "plain":
+        half = replace(setting, epochs=half_of(setting.epochs))
+        curves["default"] = [default_recipe(setting, config.train, seed) for seed in range(options.seeds)]
+        curves["default, half"] = [default_recipe(half, config.train, seed) for seed in range(options.seeds)]
+    if options.recipe != "default":
+        lr, first, searched = plain_rate(setting, options.plain_lr)
+        curves["plain"] = [first] + [plain_recipe(setting, lr, seed) for seed in range(1, options.seeds)]
+    result = {
+        **facts(),
+        "run": config.run,
+        "parameters": count_parameters(setting.shape),
+        "preset": options.preset,
+        "seq_len": setting.shape.seq_len,
+        "epochs": options.epochs,
+        "half_epochs": half_of(options.epochs),
+        "train_tokens": setting.train.num_targets,
+        "val_documents": len(setting.val),
+        "plain_rates": searched,
+        "curves": curves,
+        **conclusion(curves),
+    }
+    for line in lines(result):
+        print(line)
+    if options.json:
+        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"written: {options.json}")
+
+
+def inputs(config: Config, options: Options) -> Setting:
+    """Corpus, tokenizer and tokens, made where they are missing."""
+    config.model = replace(config.model, preset=options.preset)
+    if config.args.run is None and not config.source:
+        config.run = "bench-learning"
+    make_inputs(config)
+    folder = run_folder(config.run)
+    train, val = (
+        build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens", quiet=True)
+        for split in ("train", "val")
+    )
+    shape = resolve_shape(config.model, load_tokenizer(folder / "tokenizer").vocab_size)
+    manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
+    weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Setting(train, val, shape, options.epochs, weights, device)
+
+
+def default_recipe(setting: Setting, asked: TrainConfig, seed: int) -> list[dict[str, float]]:
+    """The curve of what train.py would do: one point an epoch."""
+    config = replace(asked, epochs=setting.epochs, seed=seed)
+    plan, described = derive(config, setting.shape, setting.train, setting.weights, World(0, 1, setting.device))
+    if seed == 0:
+        print(f"{setting.epochs} epochs:", *described, sep="\n")
+
+    def epoch_of(epoch: int) -> Iterator[Step]:
+        rows = epoch_plan(setting.train, setting.shape.seq_len, seed, epoch, setting.weights)
+        state = {"epoch": epoch, "step": 0}
+        for step, _ in batches(
+            rows,
+            setting.train,
+            plan.rows_per_step,
+            plan.micro_batch,
+            state,
+            prompt_weight=config.prompt_loss_weight,
+        ):
+            yield step
+
+    torch.manual_seed(seed)
+    model = Decoder(setting.shape).to(setting.device)
+    return curve(setting, config, plan, model, loss_function(model, plan.compile), epoch_of, f"default, seed {seed}")
+
+
+def plain_recipe(setting: Setting, lr: float, seed: int) -> list[dict[str, float]]:
+    """The curve of the plain recipe at one learning rate."""
+    config = replace(PLAIN, epochs=setting.epochs, seed=seed, lr=lr)
+    plan, _ = derive(config, setting.shape, setting.train, setting.weights, World(0, 1, setting.device))
+    ids, targets = concatenated(setting, seed)
+    size, micro = plan.rows_per_step, plan.micro_batch
+    plan = replace(plan, total_steps=-(-len(ids) // size) * setting.epochs, compile=False)
+
+    def epoch_of(_: int) -> Iterator[Step]:
+        for start in range(0, len(ids), size):
+            parts = [
+                slice(at, min(at + micro, start + size)) for at in range(start, min(start + size, len(ids)), micro)
+            ]
+            some = [plain_batch(ids[part], targets[part]) for part in parts]
+            yield Step(some, float(sum(batch.num_targets for batch in some)), sum(batch.num_targets for batch in some))
+
+    torch.manual_seed(seed)
+    model = Decoder(setting.shape).to(setting.device)
+
+    def loss_of(ids: Any, targets: Any, weights: Any, positions: Any, documents: Any) -> torch.Tensor:
+        return weighted_nll(model(ids), model.head, targets, weights)
+
+    return curve(setting, config, plan, model, loss_of, epoch_of, f"plain, lr {lr:g}, seed {seed}")
+
+
+def concatenated(setting: Setting, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (R,T) of inputs and their targets: documents in one order, cut wherever a row is full."""
+    tokens, T = setting.train, setting.shape.seq_len
+    rows = epoch_plan(tokens, T, seed, 0, setting.weights)  # the same documents, as often as their source's weight says
+    documents = np.random.default_rng(seed).permutation(rows.documents[rows.starts == 0])
+    stream = np.concatenate([tokens.document(int(number)) for number in documents]).astype(np.int64)
+    whole = (len(stream) - 1) // T * T
+    return stream[:whole].reshape(-1, T), stream[1 : whole + 1].reshape(-1, T)
+
+
+def plain_batch(ids: np.ndarray, targets: np.ndarray) -> Batch:
+    """Whole rows as a batch in which every position counts."""
+    positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape).copy()
+    documents = np.zeros(ids.shape, dtype=np.int32)
+    weights = (targets != IGNORE).astype(np.float32)
+    return Batch(ids, targets, weights, positions, documents, documents.astype(np.int64), int(weights.sum()))
+
+
+def plain_rate(setting: Setting, asked: float | None) -> tuple[float, list[dict[str, float]], dict[str, float]]:
+    """The plain recipe's best rate, its curve for seed 0, and the grid: rate -> final bits per byte."""
+    if asked is not None:
+        return asked, plain_recipe(setting, asked, 0), {}
+    found = {lr: plain_recipe(setting, lr, 0) for lr in FIRST_RATES}
+
+    def final(lr: float) -> float:
+        return found[lr][-1]["bits_per_byte"]
+
+    while (best := min(found, key=final)) in (min(found), max(found)):
+        lr = best / 2 if best == min(found) else best * 2
+        found[lr] = plain_recipe(setting, lr, 0)
+    return best, found[best], {f"{lr:g}": final(lr) for lr in sorted(found)}
+
+
+def curve(
+    setting: Setting,
+    config: TrainConfig,
+    plan: RunPlan,
+    model: Decoder,
+    loss_of: LossFunction,
+    epoch_of: Any,
+    name: str,
+) -> list[dict[str, float]]:
+    """Train; after each epoch its held-out bits per byte, target tokens and seconds of training so far."""
+    optimizers = make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.precision)
+    points, number, tokens, seconds = [], 0, 0, 0.0
+    with tqdm(total=plan.total_steps, desc=name, mininterval=10, leave=False) as bar:
+        for epoch in range(setting.epochs):
+            model.train()
+            started = time.perf_counter()
+            for step in prefetched(epoch_of(epoch)):
+                lr = learning_rate(number, plan.total_steps, plan.lr, plan.min_lr, config.warmup_ratio)
+                set_learning_rates(optimizers, lr / plan.lr)
+                loss, _ = train_step(model, optimizers, loss_of, step, setting.device, plan.precision, config.grad_clip)
+                number, tokens = number + 1, tokens + step.num_targets
+                bar.update(1)
+            loss.item()  # waits for the device
+            seconds += time.perf_counter() - started
+            model.eval()
+            with autocast(setting.device, plan.precision):
+                held_out = summary(document_losses(model, setting.val, setting.shape.seq_len, setting.device))
+            bits = held_out["bits_per_byte"]
+            points.append({"epoch": epoch + 1, "tokens": tokens, "seconds": seconds, "bits_per_byte": bits})
+    print(
+        f"{name}: " + ", ".join(f"{point['bits_per_byte']:.4f}" for point in points) + f" in {seconds:.0f} s",
+        flush=True,
+    )
+    return points
+
+
+def conclusion(curves: dict[str, list[list[dict[str, float]]]]) -> dict[str, Any]:
+    """Final figures over seeds, and how the two recipes compare where both were run."""
+    finals = {name: [points[-1]["bits_per_byte"] for points in seeds] for name, seeds in curves.items()}
+    found: dict[str, Any] = {
+        "final": {
+            name: {"median": statistics.median(v), "lowest": min(v), "highest": max(v)} for name, v in finals.items()
+        }
+    }
+    if "plain" in curves and "default" in curves:
+        ended = {name: statistics.median(points[-1]["seconds"] for points in seeds) for name, seeds in curves.items()}
+        found["lower_at_equal_epochs"] = 1 - statistics.median(finals["default"]) / statistics.median(finals["plain"])
+        found["share_of_wall_time"] = ended["default, half"] / ended["plain"]
+    return found
+
+
+def half_of(epochs: int) -> int:
+    """Half the epochs, whole."""
+    return max(1, epochs // 2)
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The result in lines."""
+    found = [
+        f"{result['date']}, commit {result['commit']}, {result['device']}, {result['threads']} threads",
+        f"{result['parameters']:,} parameters, {result['train_tokens']:,} target tokens an epoch, {result['epochs']} "
+        f"epochs, {result['val_documents']:,} held-out documents",
+    ]
+    for name, final in result["final"].items():
+        found.append(f"{name}: {final['median']:.4f} bits per byte ({final['lowest']:.4f} to {final['highest']:.4f})")
+    if "share_of_wall_time" in result:
+        found.append(
+            f"the default recipe ends {result['lower_at_equal_epochs']:.1%} lower; with {result['half_epochs']} epochs "
+            f"it ends at {result['final']['default, half']['median']:.4f}, in {result['share_of_wall_time']:.0%} of "
+            "the plain one's training time"
+        )
+    return found
+
+
+if __name__ == "__main__":
+    run_command(main)

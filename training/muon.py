@@ -1,0 +1,96 @@
+"""Muon: momentum, then each matrix's update replaced by the nearest orthogonal one (Jordan et al., 2024).
+
+    gradient -> Nesterov momentum -> Newton-Schulz -> decay and update of the weights
+
+The same arithmetic as torch.optim.Muon. It differs in how it is carried out: matrices of one shape go through the
+Newton-Schulz iteration as one batch, so a model of 4 layers starts 3 chains of products instead of 28, and on hardware
+without bfloat16 products the iteration runs in float32.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.sharding import local, own_rows, together
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, steepest at 0; singular values end between 0.7 and 1.2
+ITERATIONS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for 2-D parameters.
+
+    Args:
+        params: matrices, or groups of them.
+        lr: size of the update: a singular value of about lr x sqrt(max(1, rows / columns)).
+        weight_decay: share of lr by which weights shrink each step.
+        momentum: of the gradients; Nesterov's form.
+        dtype: of the Newton-Schulz products; bfloat16 where the hardware is fast at it.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every matrix that has a gradient."""
+        for group in self.param_groups:
+            matrices = [parameter for parameter in group["params"] if parameter.grad is not None]
+            # Of a sharded matrix a rank holds some rows; only the iteration needs the others'.
+            momenta = [local(self._momentum(parameter)) for parameter in matrices]
+            grads = [local(parameter.grad) for parameter in matrices if parameter.grad is not None]
+            torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+            updates = torch._foreach_lerp(grads, momenta, group["momentum"])
+            if group["weight_decay"] > 0:
+                torch._foreach_mul_(
+                    [local(parameter) for parameter in matrices], 1 - group["lr"] * group["weight_decay"]
+                )
+            whole = [together(rows.to(self.dtype), like) for rows, like in zip(updates, matrices, strict=True)]
+            for parameter, update in zip(matrices, orthogonalised(whole, self.dtype), strict=True):
+                rows, columns = parameter.shape
+                local(parameter).add_(
+                    local(own_rows(update, parameter)), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5
+                )
+
+    def _momentum(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        return state["momentum_buffer"]
+
+
+def orthogonalised(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Each matrix U S V' as about U V', in the given order; those of one shape are iterated together."""
+    shapes = [(min(m.shape), max(m.shape)) for m in matrices]
+    found: list[Tensor] = [torch.empty(0)] * len(matrices)
+    for shape in dict.fromkeys(shapes):
+        members = [number for number, other in enumerate(shapes) if other == shape]
+        wide = [matrices[n].T if _is_tall(matrices[n]) else matrices[n] for n in members]
+        for number, result in zip(members, newton_schulz(torch.stack(wide).to(dtype)), strict=True):
+            found[number] = result.T if _is_tall(matrices[number]) else result
+    return found
+
+
+def newton_schulz(x_nRC: Tensor) -> Tensor:
+    """Singular values of each wide matrix (R <= C) of a batch moved towards 1."""
+    a, b, c = COEFFICIENTS
+    x_nRC = x_nRC / x_nRC.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(ITERATIONS):
+        gram_nRR = x_nRC @ x_nRC.mT
+        polynomial_nRR = torch.baddbmm(gram_nRR, gram_nRR, gram_nRR, beta=b, alpha=c)
+        x_nRC = torch.baddbmm(x_nRC, polynomial_nRR, x_nRC, beta=a)
+    return x_nRC
+
+
+def _is_tall(matrix: Tensor) -> bool:
+    return matrix.shape[0] > matrix.shape[1]
