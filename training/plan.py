@@ -25,7 +25,7 @@ from training.distributed import World
 from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 200
-MUON_LR = 0.04
+MUON_LR = 0.02
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
 COMPILE_FLOPS = 1e14  # about five minutes on two cores, of which compiling saves a fifth
@@ -68,7 +68,7 @@ def derive(
     precision, why_precision = choose_precision(config.precision, world.device)
     micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world)
     lr = config.lr or (MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size)
-    embedding_lr = config.embedding_lr or (lr if config.optimizer == "adamw" else 1.0 / shape.hidden_size)
+    embedding_lr = config.embedding_lr or (lr if config.optimizer == "adamw" else 2.0 / shape.hidden_size)
     min_lr = lr / 10 if config.min_lr is None else config.min_lr
     if min_lr > lr:
         raise UserError(f"min_lr {min_lr}: is more than lr {lr:.2g}")
@@ -114,7 +114,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
     )
     why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
-    why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "1 / hidden_size"
+    why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "2 / hidden_size"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
         f"model: {count_parameters(shape):,} parameters ({shape.num_layers} layers, {shape.hidden_size} wide, "
