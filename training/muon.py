@@ -3,14 +3,15 @@
     gradient -> Nesterov momentum -> Newton-Schulz -> decay and update of the weights
 
 The same arithmetic as torch.optim.Muon. It differs in how it is carried out: matrices of one shape go through the
-Newton-Schulz iteration as one batch, so a model of 4 layers starts 3 chains of products instead of 28, and on hardware
-without bfloat16 products the iteration runs in float32.
+Newton-Schulz iteration as one batch, so a model of 4 layers starts 3 chains of products instead of 28; on hardware
+without bfloat16 products the iteration runs in float32; of several processes each iterates its share of the matrices.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from training.sharding import local, own_rows, together
@@ -56,7 +57,7 @@ class Muon(torch.optim.Optimizer):
                     [local(parameter) for parameter in matrices], 1 - group["lr"] * group["weight_decay"]
                 )
             whole = [together(rows.to(self.dtype), like) for rows, like in zip(updates, matrices, strict=True)]
-            for parameter, update in zip(matrices, orthogonalised(whole, self.dtype), strict=True):
+            for parameter, update in zip(matrices, divided(whole, self.dtype), strict=True):
                 rows, columns = parameter.shape
                 local(parameter).add_(
                     local(own_rows(update, parameter)), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5
@@ -67,6 +68,37 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         return state["momentum_buffer"]
+
+
+def divided(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """`orthogonalised` of matrices that all ranks hold: each rank does its share and gives the result to all."""
+    if not dist.is_initialized():
+        return orthogonalised(matrices, dtype)
+    owners = shares([tuple(matrix.shape) for matrix in matrices], dist.get_world_size())
+    mine = orthogonalised([matrices[n] for n in owners[dist.get_rank()]], dtype)
+    sizes = [sum(matrices[n].numel() for n in owned) for owned in owners]
+    sent = torch.empty(max(sizes), dtype=dtype, device=matrices[0].device)
+    if mine:
+        torch.cat([result.reshape(-1) for result in mine], out=sent[: sizes[dist.get_rank()]])
+    received = [torch.empty_like(sent) for _ in owners]
+    dist.all_gather(received, sent)
+    found: list[Tensor] = [torch.empty(0)] * len(matrices)
+    for owned, size, flat in zip(owners, sizes, received, strict=True):
+        for n, part in zip(owned, flat[:size].split([matrices[n].numel() for n in owned]), strict=True):
+            found[n] = part.view(matrices[n].shape)
+    return found
+
+
+def shares(shapes: list[tuple[int, ...]], num_ranks: int) -> list[list[int]]:
+    """Which matrices each rank iterates: the costliest first, each to the rank with the least work so far."""
+    cost = [min(shape) ** 2 * (2 * max(shape) + min(shape)) for shape in shapes]
+    owners: list[list[int]] = [[] for _ in range(num_ranks)]
+    load = [0] * num_ranks
+    for n in sorted(range(len(shapes)), key=lambda n: -cost[n]):
+        rank = load.index(min(load))
+        owners[rank].append(n)
+        load[rank] += cost[n]
+    return owners
 
 
 def orthogonalised(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:

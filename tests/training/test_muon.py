@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.muon import Muon, newton_schulz, orthogonalised
+from training.muon import Muon, newton_schulz, orthogonalised, shares
 
 SHAPES = [(8, 8), (24, 8), (8, 24), (8, 8), (4, 8), (24, 8), (5, 7)]
 
@@ -51,3 +51,23 @@ def test_a_batch_gives_what_each_matrix_gives_alone() -> None:
     stack = torch.randn(5, 12, 20, generator=torch.Generator().manual_seed(1))
     alone = torch.cat([newton_schulz(one[None]) for one in stack])
     torch.testing.assert_close(newton_schulz(stack), alone)
+
+
+def test_ranks_share_the_work_evenly_and_every_matrix_has_one_owner() -> None:
+    shapes: list[tuple[int, ...]] = [
+        (256, 256),
+        (128, 256),
+        (128, 256),
+        (256, 256),
+        (768, 256),
+        (768, 256),
+        (256, 768),
+    ] * 12
+    for num_ranks in (1, 2, 3, 8, 200):
+        owners = shares(shapes, num_ranks)
+        assert sorted(n for owned in owners for n in owned) == list(range(len(shapes)))
+        if num_ranks <= 8:
+            loads = [
+                sum(min(shapes[n]) ** 2 * (2 * max(shapes[n]) + min(shapes[n])) for n in owned) for owned in owners
+            ]
+            assert max(loads) < 1.1 * sum(loads) / num_ranks
