@@ -126,8 +126,9 @@ def inputs(config: Config, options: Options) -> Setting:
     config.model = replace(config.model, preset=options.preset)
     if config.args.run is None and not config.source:
         config.run = "bench-learning"
-    make_inputs(config)
     folder = run_folder(config.run)
+    if not (folder / "tokenizer" / "tokenizer.json").exists():  # a finished run is taken as it is
+        make_inputs(config)
     train, val = (
         build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens", quiet=True)
         for split in ("train", "val")

@@ -54,7 +54,7 @@ class Options:
         turns: of each contender; the first, which warms up, is not counted
         compiled: also measure both sides under torch.compile
         trainer: also measure the transformers Trainer
-        optimizer: of loam
+        optimizer: of loam; adamw is what the Trainer has, muon is what a run has by default
         json: file to write the results to
     """
 
@@ -65,7 +65,7 @@ class Options:
     turns: int = 6
     compiled: bool = True
     trainer: bool = True
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: Literal["muon", "adamw"] = "adamw"
     json: str | None = None
 
 
@@ -135,8 +135,9 @@ def inputs(config: Config, options: Options) -> tuple[Shape, Path]:
     if config.args.run is None and not config.source:
         config.run = f"bench-{min(VOCABULARY, shape.vocab_size)}"
         config.tokenizer = replace(config.tokenizer, vocab_size=min(VOCABULARY, shape.vocab_size))
-    make_inputs(config)
     run = run_folder(config.run).resolve()
+    if not (run / "tokenizer" / "tokenizer.json").exists():  # a finished run is taken as it is
+        make_inputs(config)
     vocab_size = load_tokenizer(run / "tokenizer").vocab_size
     if vocab_size > shape.vocab_size:
         raise UserError(f"run '{config.run}' has {vocab_size:,} tokens, shape {options.shape} {shape.vocab_size:,}")
