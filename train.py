@@ -146,7 +146,7 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
         sharding.shard(model, world.device.type, world.size, plan.precision)
     model.to(world.device)
     model.activation_checkpointing = config.train.activation_checkpointing
-    optimizers = make_optimizers(model, config.train, plan.lr, plan.embedding_lr, plan.precision)
+    optimizers = make_optimizers(model, config.train, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
     inputs = {
         "corpus": manifest["fingerprint"],
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),

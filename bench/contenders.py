@@ -71,7 +71,7 @@ def _serve_loam(pipe: Connection, task: Task, compiled: bool, started: float) ->
     torch.manual_seed(0)
     model = Decoder(task.shape).to(device)
     config = TrainConfig(optimizer=task.optimizer)  # type: ignore[arg-type]
-    optimizers = make_optimizers(model, config, 1e-3, 1e-3, task.precision)
+    optimizers = make_optimizers(model, config, 1e-3, 1e-3, 0.1, task.precision)
     loss_of = loss_function(model, compiled)
 
     def forever() -> Any:

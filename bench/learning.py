@@ -233,7 +233,7 @@ def curve(
     name: str,
 ) -> list[dict[str, float]]:
     """Train; after each epoch its held-out bits per byte, target tokens and seconds of training so far."""
-    optimizers = make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.precision)
+    optimizers = make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
     points, number, tokens, seconds = [], 0, 0, 0.0
     with tqdm(total=plan.total_steps, desc=name, mininterval=10, leave=False) as bar:
         for epoch in range(setting.epochs):

@@ -19,7 +19,7 @@ class TrainConfig:
         embedding_lr: peak learning rate of embedding, head and norms; by default from the model's width
         min_lr: learning rate at the end of the cosine; by default a tenth of lr
         warmup_ratio: share of all steps over which the rate rises from 0
-        weight_decay: decay of matrices (embedding and norms have none)
+        weight_decay: decay of the layers' matrices (embedding and norms have none); by default from the run's length
         momentum: Muon's momentum
         beta1: AdamW's first moment
         beta2: AdamW's second moment
@@ -46,7 +46,7 @@ class TrainConfig:
     embedding_lr: float | None = None
     min_lr: float | None = None
     warmup_ratio: float = 0.05
-    weight_decay: float = 0.1
+    weight_decay: float | None = None
     momentum: float = 0.95
     beta1: float = 0.9
     beta2: float = 0.95

@@ -23,7 +23,7 @@ def seconds_per_step(config: TrainConfig, plan: RunPlan, shape: Shape, tokens: T
     """Seconds of one optimizer step of one process, without what processes tell each other."""
     model = Decoder(shape).to(world.device)
     model.activation_checkpointing = config.activation_checkpointing
-    optimizers = make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.precision)
+    optimizers = make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
     loss_of = loss_function(model, plan.compile)
     rows = epoch_plan(tokens, shape.seq_len, config.seed, 0, plan.weights)
     state = {"epoch": 0, "step": 0}

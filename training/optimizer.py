@@ -14,11 +14,17 @@ from training.muon import Muon
 
 
 def make_optimizers(
-    model: nn.Module, config: TrainConfig, lr: float, embedding_lr: float, precision: str = "fp32"
+    model: nn.Module,
+    config: TrainConfig,
+    lr: float,
+    embedding_lr: float,
+    weight_decay: float,
+    precision: str = "fp32",
 ) -> list[torch.optim.Optimizer]:
     """Muon and AdamW, or AdamW alone; decay is on the layers' matrices only.
 
-    lr: peak rate of the layers' matrices. embedding_lr: of everything else. precision: of Muon's products.
+    lr, weight_decay: peak rate and decay of the layers' matrices. embedding_lr: peak rate of everything else.
+    precision: of Muon's products.
     """
     names = dict(model.named_parameters())
     matrices = [p for name, p in names.items() if name.startswith("layers.") and p.ndim == 2]
@@ -26,9 +32,9 @@ def make_optimizers(
     others = {"params": rest, "lr": embedding_lr, "weight_decay": 0.0}
     if config.optimizer == "muon":
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        optimizers = [Muon(matrices, lr, config.weight_decay, config.momentum, dtype), _adamw([others], config)]
+        optimizers = [Muon(matrices, lr, weight_decay, config.momentum, dtype), _adamw([others], config)]
     else:
-        optimizers = [_adamw([{"params": matrices, "lr": lr, "weight_decay": config.weight_decay}, others], config)]
+        optimizers = [_adamw([{"params": matrices, "lr": lr, "weight_decay": weight_decay}, others], config)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]

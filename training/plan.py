@@ -22,10 +22,12 @@ from model.config import PRESETS, Shape, count_parameters, flops_per_token, memo
 from training import distributed
 from training.config import TrainConfig
 from training.distributed import World
+from training.optimizer import learning_rate
 from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 200
 MUON_LR = 0.02
+SHRINKING, MOST_DECAY = 2.5, 1.0
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
 COMPILE_FLOPS = 1e14  # about five minutes on two cores, of which compiling saves a fifth
@@ -47,6 +49,7 @@ class RunPlan:
     total_steps: int
     lr: float  # of the layers' matrices, at its peak
     embedding_lr: float  # of the rest
+    weight_decay: float  # of the layers' matrices
     min_lr: float
     precision: str  # "bf16" | "fp32"
     compile: bool
@@ -83,6 +86,9 @@ def derive(
         total_steps=steps * config.epochs,
         lr=lr,
         embedding_lr=embedding_lr,
+        weight_decay=config.weight_decay
+        if config.weight_decay is not None
+        else default_decay(config, lr, min_lr, steps * config.epochs),
         min_lr=min_lr,
         precision=precision,
         compile=compiled,
@@ -114,6 +120,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
     )
     why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
+    why_decay = "as asked" if config.weight_decay is not None else "for the run's length"
     why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "2 / hidden_size"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
@@ -125,8 +132,19 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         f"{plan.rows_per_step} rows = {batch:,} positions each ({why_batch})",
         f"learning rate: {config.optimizer} {plan.lr:.3g} ({why_lr}), embedding and norms adamw "
         f"{plan.embedding_lr:.3g} ({why_rest}); warm-up {config.warmup_ratio:.0%}, then cosine to "
-        f"{plan.min_lr / plan.lr:.0%}",
+        f"{plan.min_lr / plan.lr:.0%}; weight decay {plan.weight_decay:.3g} ({why_decay})",
     ]
+
+
+def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: int) -> float:
+    """Muon: so that the run shrinks what the weights were by e^-2.5, whatever its length, at most 1; adamw: 0.1.
+
+    Decay and rates multiply: over a run weights shrink by exp(-decay x sum of rates). Measured in docs/decisions.md.
+    """
+    if config.optimizer == "adamw":
+        return 0.1
+    rates = (learning_rate(step, total_steps, lr, min_lr, config.warmup_ratio) for step in range(total_steps))
+    return min(MOST_DECAY, SHRINKING / sum(rates))
 
 
 def run_flops(shape: Shape, first: Plan, epochs: int) -> float:

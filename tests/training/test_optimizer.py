@@ -35,8 +35,8 @@ def test_steps_beyond_the_planned_total_stay_at_min_lr() -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_decay_is_on_the_layers_matrices_and_every_parameter_is_optimised_once(optimizer: str, tied: bool) -> None:
     model = Decoder(resolve_shape(ModelConfig(num_layers=1, tie_embeddings=tied), 300))
-    config = TrainConfig(optimizer=optimizer, weight_decay=0.3)  # type: ignore[arg-type]
-    groups = [group for one in make_optimizers(model, config, 1e-2, 1e-3) for group in one.param_groups]
+    config = TrainConfig(optimizer=optimizer)  # type: ignore[arg-type]
+    groups = [group for one in make_optimizers(model, config, 1e-2, 1e-3, 0.3) for group in one.param_groups]
     seen = [id(p) for group in groups for p in group["params"]]
     assert sorted(seen) == sorted(id(p) for p in model.parameters())
     settings = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
@@ -47,7 +47,7 @@ def test_decay_is_on_the_layers_matrices_and_every_parameter_is_optimised_once(o
 
 def test_one_schedule_turns_all_rates_alike() -> None:
     model = Decoder(resolve_shape(ModelConfig(num_layers=1), 300))
-    optimizers = make_optimizers(model, TrainConfig(), 0.04, 0.008)
+    optimizers = make_optimizers(model, TrainConfig(), 0.04, 0.008, 0.1)
     for share in (0.5, 0.25):  # a share of the peak, not of the rate before
         set_learning_rates(optimizers, share)
         assert [group["lr"] for one in optimizers for group in one.param_groups] == [0.04 * share, 0.008 * share]

@@ -30,7 +30,7 @@ def make(weights: list[float]) -> tuple[Decoder, list[torch.optim.Optimizer], Ba
         owners=np.zeros(shape, dtype=np.int64),
         num_targets=2 * (len(weights) - 1),
     )
-    return model, make_optimizers(model, TrainConfig(optimizer="adamw"), 1e-2, 1e-2), batch
+    return model, make_optimizers(model, TrainConfig(optimizer="adamw"), 1e-2, 1e-2, 0.1), batch
 
 
 def test_a_batch_without_weighted_targets_changes_nothing_and_is_finite() -> None:
