@@ -12,7 +12,7 @@ class TrainConfig:
 
     Args:
         epochs: passes over the training split; each ends with a checkpoint
-        batch_tokens: positions per optimizer step over all processes and micro-batches; by default about 200 steps an
+        batch_tokens: positions per optimizer step over all processes and micro-batches; by default about 400 steps an
             epoch
         optimizer: muon (for the layers' matrices, AdamW for the rest) or adamw
         lr: peak learning rate of the layers' matrices; by default from the optimizer and the model's width

@@ -25,7 +25,7 @@ from training.distributed import World
 from training.optimizer import learning_rate
 from training.sharding import saved_bytes
 
-STEPS_PER_EPOCH = 200
+STEPS_PER_EPOCH = 400
 MUON_LR = 0.02
 SHRINKING, MOST_DECAY = 2.5, 1.0
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
@@ -212,7 +212,7 @@ def _parameters_of_preset(name: str, vocab_size: int) -> int:
 
 
 def _default_batch_tokens(positions: int, seq_len: int) -> int:
-    """Power of two nearest to a 200th of an epoch, 2 rows to 524,288 positions."""
+    """Power of two nearest to a 400th of an epoch, 2 rows to 524,288 positions."""
     wanted = 2 ** round(math.log2(max(1.0, positions / STEPS_PER_EPOCH)))
     return min(524288, max(2 * seq_len, wanted))
 
