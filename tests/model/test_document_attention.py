@@ -68,8 +68,8 @@ def test_every_row_has_one_place_and_the_pairs_fit(seed: int) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 255, 257, 511, 513, 1024])
-def test_the_bound_on_pairs_holds_for_rows_of_one_length(length: int) -> None:
-    T = 1024
+@pytest.mark.parametrize("T", [20, 300, 1024])
+def test_the_bound_on_pairs_holds_for_rows_of_one_length(length: int, T: int) -> None:
     documents = (torch.arange(T) // length).int()[None]
     assert layout(documents.numpy().tobytes(), T, 2, 2).num_pairs <= T * 4 * most_pairs(T)
     assert width_of(length) >= length
