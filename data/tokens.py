@@ -61,15 +61,20 @@ class Tokens:
 
 def from_index(ids: np.ndarray, table: pa.Table) -> Tokens:
     """Join ids and index."""
-    names, sources = np.unique(np.asarray(table["source"].to_pylist(), dtype=object).astype(str), return_inverse=True)
+    # Strings become numbers inside pyarrow, without a Python object per document.
+    found = table["source"].fill_null("None").combine_chunks().dictionary_encode()
+    names = np.asarray(found.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(names)
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order))
     column = {name: table[name].to_numpy() for name in ("offset", "length", "prompt")}
     return Tokens(
         ids=ids,
         offsets=column["offset"],
         lengths=column["length"],
         prompts=column["prompt"],
-        sources=sources.astype(np.int32),
-        source_names=[str(name) for name in names],
+        sources=rank[found.indices.to_numpy()],
+        source_names=[str(name) for name in names[order]],
         table=table,
     )
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from data.loader import IGNORE, assemble, batches, epoch_plan, row_weights
-from data.packing import pack
+from data.loader import IGNORE, Batch, assemble, batches, epoch_plan, row_weights
+from data.packing import Plan, pack
 from data.tokens import INDEX_SCHEMA, Tokens, from_index
 
 
@@ -66,6 +68,64 @@ def test_positions_restart_and_no_target_crosses_a_document() -> None:
             assert batch.positions[row][inside].tolist() == list(range(inside.sum()))
     assert (batch.documents[~there] == -1).all()
     assert (batch.weights[~there] == 0).all()
+
+
+def assembled_plainly(plan: Plan, rows: np.ndarray, tokens: Tokens, prompt_weight: float, num_rows: int) -> Batch:
+    """What `assemble` is to return, one piece after the other."""
+    shape = (max(num_rows, len(rows)), plan.seq_len)
+    batch = Batch(
+        ids=np.zeros(shape, np.int64),
+        targets=np.full(shape, IGNORE, np.int64),
+        weights=np.zeros(shape, np.float32),
+        positions=np.zeros(shape, np.int64),
+        documents=np.full(shape, -1, np.int32),
+        owners=np.full(shape, -1, np.int64),
+        num_targets=0,
+    )
+    for i, row in enumerate(rows):
+        place = 0
+        for number, piece in enumerate(range(plan.row_starts[row], plan.row_starts[row + 1])):
+            document, start, length = plan.documents[piece], plan.starts[piece], plan.lengths[piece]
+            at = slice(place, place + length)
+            ids = tokens.document(document)
+            batch.ids[i, at] = ids[start : start + length]
+            batch.targets[i, at] = ids[start + 1 : start + length + 1]
+            in_prompt = np.arange(start + 1, start + length + 1) < tokens.prompts[document]
+            batch.weights[i, at] = np.where(in_prompt, prompt_weight, 1.0)
+            batch.positions[i, at] = np.arange(length)
+            batch.documents[i, at] = number
+            batch.owners[i, at] = document
+            batch.num_targets += length
+            place += length
+    return batch
+
+
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=40).filter(lambda found: max(found) > 1),
+    seq_len=st.integers(1, 40),
+    prompt_weight=st.sampled_from([1.0, 0.25, 0.0]),
+    num_rows=st.integers(0, 6),
+    data=st.data(),
+)
+def test_a_batch_is_its_pieces_one_after_the_other(
+    lengths: list[int], seq_len: int, prompt_weight: float, num_rows: int, data: st.DataObject
+) -> None:
+    tokens = make_tokens(lengths, prompts=[data.draw(st.integers(0, length)) for length in lengths])
+    plan = pack(tokens.lengths, seq_len)
+    rows = np.asarray(data.draw(st.lists(st.integers(0, len(plan) - 1), max_size=5)), dtype=np.int64)
+    found = assemble(plan, rows, tokens, prompt_weight, num_rows)
+    wanted = assembled_plainly(plan, rows, tokens, prompt_weight, num_rows)
+    assert found.num_targets == wanted.num_targets
+    for name in ("ids", "targets", "weights", "positions", "documents", "owners"):
+        assert getattr(found, name).dtype == getattr(wanted, name).dtype
+        assert np.array_equal(getattr(found, name), getattr(wanted, name)), name
+
+
+def test_sources_are_numbered_by_name() -> None:
+    names = ["web", "Zoo", "é", "faq", "web", "faq"]
+    tokens = make_tokens([3] * 6, sources=names)
+    assert tokens.source_names == sorted(set(names))
+    assert [tokens.source_names[i] for i in tokens.sources] == names
 
 
 def test_an_eos_inside_a_document_does_not_split_it() -> None:

@@ -6,13 +6,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common.errors import UserError
 from data.pipeline import DOCUMENT_SCHEMA
 from tokenizer import encode
 from tokenizer.bpe import Tokenizer
-from tokenizer.encode import build_store, encode_table
-from tokenizer.template import render
+from tokenizer.encode import FIELDS, build_store, encode_table
+from tokenizer.template import ASSISTANT, render
+
+# Line breaks of all kinds, white space that Python and the split pattern may judge differently, marks, special tokens.
+WHITE = "\n\n\n\r\t  \x0b\x1c\x1f\x85\xa0\u2028\u200b\u3000\u180e"
+OTHER = ["a", "Z", "é", "1", "_", ".", "\u0301", "你好", "👩\u200d👩\u200d👧", "สวัสดี", "'ll", " the", "²", "Ⅷ"]
+fragments = st.lists(st.sampled_from([*WHITE, "\r\n", *OTHER, "\n<|eos|>", "    return x", "$$\n"]), max_size=40)
+some_text = st.one_of(fragments.map("".join), st.text(max_size=30))
+question = st.fixed_dictionaries({"question": some_text, "answer": some_text}, optional={"context": some_text})
+some_rows = st.lists(st.one_of(question, st.fixed_dictionaries({"text": some_text})), min_size=1, max_size=8)
 
 ROWS = [
     {"text": "prose ▁ with <|eos|> inside"},
@@ -62,6 +72,37 @@ def test_slices_of_any_size_give_the_same_store(
     sliced = build_store(corpus, "train", tokenizer_folder, corpus.parent / "tokens", quiet=True)
     assert sliced.ids.tolist() == whole.ids.tolist()
     assert sliced.offsets.tolist() == whole.offsets.tolist()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=some_rows, piece=st.integers(1, 12))
+def test_encoding_a_slice_equals_rendering_each_document(
+    tok: Tokenizer, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, str]], piece: int
+) -> None:
+    monkeypatch.setattr(encode, "PIECE", piece)
+    tokens = encode_table(corpus_table(rows), tok)
+    rendered = [render(tok, row) for row in rows]
+    assert [tokens.document(i).tolist() for i in range(len(rows))] == rendered
+    assert tokens.prompts.tolist() == [ids.index(ASSISTANT) + 1 if ASSISTANT in ids else 1 for ids in rendered]
+    for name in FIELDS:
+        assert tokens.table[f"bytes_{name}"].to_pylist() == [len(row.get(name, "").encode()) for row in rows]
+
+
+def test_a_long_text_is_cut_before_lines_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "PIECE", 5)
+    assert encode._cut("one\ntwo\n\n  three\nfour") == ("one\ntwo\n\n  three\n", "four")
+    assert encode._cut("no line ends here") == ("no line ends here",)
+
+
+def test_slices_encoded_at_once_keep_their_order(
+    corpus: Path, tokenizer_folder: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": f"document {i} " * (1 + i * 37 % 200)} for i in range(60)]
+    pq.write_table(corpus_table(rows), corpus / "train-00000.parquet")
+    monkeypatch.setattr(encode, "SLICE_BYTES", 2000)
+    tokens = build_store(corpus, "train", tokenizer_folder, corpus.parent / "tokens", quiet=True)
+    assert [tokens.document(i).tolist() for i in range(60)] == [render(tok, row) for row in rows]
+    assert tokens.table["id"].to_pylist() == [str(i) for i in range(60)]
 
 
 def test_the_store_is_reused_until_the_corpus_changes(corpus: Path, tokenizer_folder: Path) -> None:

@@ -1,0 +1,53 @@
+"""The data benchmark measures what it says: counts add up, and each figure is there. Timings are not tested."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.data_speed import measure_loader, measure_tokenize, synthetic_tokens, table
+from data.pipeline import DOCUMENT_SCHEMA
+from tokenizer.bpe import TokenizerConfig, train_tokenizer
+
+ROWS = [
+    {"id": "1", "kind": "qa", "source": "a", "question": "Why is it so?", "answer": "Because."},
+    {"id": "2", "kind": "qa", "source": "a", "context": "Given.", "question": "What?", "answer": ""},
+    {"id": "3", "kind": "text", "source": "b", "text": "Prose, é.\nMore of it."},
+]
+
+
+def make_run(folder: Path) -> Path:
+    (folder / "corpus").mkdir(parents=True)
+    columns = {field.name: pa.array([row.get(field.name) for row in ROWS], field.type) for field in DOCUMENT_SCHEMA}
+    pq.write_table(pa.table(columns), folder / "corpus" / "train-00000.parquet")
+    texts = iter(["Why is it so? Because. Given. What? Prose, é. More of it."] * 20)
+    train_tokenizer(texts, 1000, TokenizerConfig(vocab_size=280), folder / "tokenizer")
+    return folder
+
+
+def test_tokenize_counts_the_fields_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "tiny")
+    found = measure_tokenize(run, turns=2)
+    fields = [row[name] for row in ROWS for name in ("text", "context", "question", "answer") if name in row]
+    assert (found["documents"], found["texts"]) == (3, len(fields))
+    assert found["bytes"] == sum(len(field.encode()) for field in fields)
+    assert set(found["seconds"]) == {"encode_batch", "build_store", "encode_batch_fast"}
+    assert all(len(taken) == 2 for taken in found["seconds"].values())
+    assert found["ratio_vs_encode_batch"] > 0
+    assert sorted(path.name for path in run.iterdir()) == ["corpus", "tokenizer"]
+
+
+def test_the_loader_is_measured_at_every_shape(tmp_path: Path) -> None:
+    tokens = synthetic_tokens(400, mean_tokens=60, sigma=0.8, seed=0)
+    assert tokens.offsets[-1] + tokens.lengths[-1] == len(tokens.ids)
+    assert 50 < tokens.lengths.mean() < 70
+    found = measure_loader(tokens, turns=1)
+    assert (found["documents"], found["tokens"]) == (400, len(tokens.ids))
+    assert [plan["seq_len"] for plan in found["plans"]] == [256, 512]
+    assert all(0.9 < plan["fill"] <= 1 and plan["peak_bytes"] >= plan["kept_bytes"] > 0 for plan in found["plans"])
+    assert [(rate["seq_len"], rate["micro_batch_positions"]) for rate in found["batches"]] == [
+        (256, 4096), (256, 65536), (512, 4096), (512, 65536),
+    ]  # fmt: skip
+    assert all(rate["positions_per_s"]["batches"] > 0 for rate in found["batches"][::2])
+    facts = {"device": "CPU", "threads": 1, "commit": "none"}
+    assert len(table({**facts, "tokenize": [measure_tokenize(make_run(tmp_path / "tiny"), 1)], "loader": found})) == 15
