@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Then multiples of 256. Few, because each shape of a product has a kernel of its own to be made.
-WIDTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+# Then multiples of 256. Steps of 32 throughout gain nothing, and each shape of a product has a kernel to be made.
+WIDTHS = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 BATCH_PAIRS = 1 << 21  # query-key pairs of a batch, over its heads: 4 MiB in bfloat16, so that they stay in the cache
 RUN_QUERIES = 128  # a longer document is walked in runs of queries, each with the keys up to its end
 

@@ -34,7 +34,7 @@ def test_tokenize_counts_the_fields_and_leaves_nothing_behind(tmp_path: Path) ->
     assert set(found["seconds"]) == {"encode_batch", "build_store", "encode_batch_fast"}
     assert all(len(taken) == 2 for taken in found["seconds"].values())
     assert found["ratio_vs_encode_batch"] > 0
-    assert sorted(path.name for path in run.iterdir()) == ["corpus", "tokenizer"]
+    assert sorted(path.name for path in run.iterdir()) == ["corpus", "tokenizer", "tokens"]
 
 
 def test_the_loader_is_measured_at_every_shape(tmp_path: Path) -> None:
