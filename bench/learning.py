@@ -66,7 +66,7 @@ class Options:
     """
 
     preset: str = "tiny"
-    epochs: int = 3
+    epochs: int = 4
     seeds: int = 3
     plain_lr: float | None = None
     recipe: Literal["both", "default", "plain"] = "both"

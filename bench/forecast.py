@@ -1,0 +1,170 @@
+"""Many small trainings on corpora of many kinds, and the law fitted to their ends, which `--plan` forecasts with.
+
+    LOAM_CORPORA=... python bench/forecast.py --json bench/results/forecast.json
+
+Each training is the default recipe of train.py on one corpus, one shape, one number of epochs. Its end is held-out bits
+per byte; beside it stands what an n-gram model of the same split reaches, which is how the law knows the corpus. Runs
+that the JSON file holds already are not run again, so it grows as often as the script is called; `--fit` only fits.
+Printed are the law's constants, which stand in training/forecast.py, and its error on corpora that a fit has not seen.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import torch
+
+from bench.learning import Setting, default_recipe
+from bench.machine import facts
+from common.errors import UserError, run_command
+from common.runs import run_folder
+from config import Config, load_command
+from data.sources import SourceConfig
+from eval.losses import summary
+from eval.ngrams import ngram_losses
+from model.config import Shape, count_parameters
+from tokenizer.bpe import load_tokenizer
+from tokenizer.encode import build_store
+from train import make_inputs
+from training.config import TrainConfig
+
+# Settings of the sources, and their files under LOAM_CORPORA; the embedded corpus needs none.
+TEXT, ALPACA, SQUAD = {"kind": "text"}, {"preset": "alpaca"}, {"preset": "squad"}
+CORPORA: dict[str, tuple[dict[str, str], list[str]]] = {
+    "embedded": ({}, []),
+    "word-problems": ({}, ["human/gsm8k_train.jsonl.gz"]),
+    "instructions": (ALPACA, ["llm/alpaca_5000.json.gz"]),
+    "code": (ALPACA, ["llm/codealpaca_new.json.gz"]),
+    "medicine": ({}, ["human/medquad_gard.csv.gz"]),
+    "novels": (
+        TEXT,
+        [
+            "books/1342_pride_and_prejudice.txt.gz",
+            "books/2489_moby_dick.txt.gz",
+            "books/345_dracula.txt.gz",
+            "books/1400_great_expectations.txt.gz",
+        ],
+    ),
+    "novel": (TEXT, ["books/84_frankenstein_or_the_modern_prometheus.txt.gz"]),
+    "textbooks": (TEXT, ["quantum/qiskit_textbook_en.txt.gz", "quantum/quantum_book_batra.txt.gz"]),
+    "chinese": (SQUAD, ["multilingual/xquad.zh.json.gz"]),
+    "quantum": ({}, ["quantum/quantum_qa_batra.csv.gz"]),
+    "trivia": ({}, ["human/opentriviaqa.csv.gz"]),
+}
+# layers, width, query heads, key/value heads, feed-forward width
+SHAPES = {
+    "nano": (2, 64, 2, 1, 192),
+    "tiny": (4, 128, 4, 2, 384),
+    "small": (6, 256, 4, 2, 768),
+}
+CONTEXT = 256
+# What is run, the cheap ones first: corpus, shape, epochs.
+LITTLE = ("quantum", "novel", "chinese", "instructions", "textbooks")
+LARGE = ("code", "embedded", "novels", "word-problems", "medicine", "trivia")
+RUNS = [
+    *((corpus, "tiny", epochs) for epochs in (1, 3) for corpus in LITTLE),
+    *((corpus, "nano", epochs) for corpus in LITTLE for epochs in (2, 6)),
+    *((corpus, "tiny", 2) for corpus in LARGE),
+    *((corpus, "tiny", 10) for corpus in LITTLE),
+    *((corpus, "nano", 2) for corpus in LARGE),
+    *((corpus, "small", 3) for corpus in LITTLE),
+    *((corpus, "small", 10) for corpus in LITTLE[:3]),
+    *((corpus, "tiny", 5) for corpus in LARGE),
+    *((corpus, "small", 1) for corpus in LARGE),
+]
+
+
+@dataclass
+class Options:
+    """The flags of this benchmark.
+
+    Args:
+        json: file of the runs' ends, read and added to
+        corpora: only these, separated by commas
+        shapes: only these, separated by commas
+        fit: fit only what the file holds
+    """
+
+    json: str = "bench/results/forecast.json"
+    corpora: str | None = None
+    shapes: str | None = None
+    fit: bool = False
+
+
+def main() -> None:
+    """The command."""
+    options: Options = load_command(None, __doc__, options=Options).args.options
+    file = Path(options.json)
+    if not options.fit:
+        collect(file, options)
+
+
+def collect(file: Path, options: Options) -> None:
+    """Run what the file does not hold yet, and write it after each run."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for corpus, shape, epochs in RUNS:
+        if options.corpora and corpus not in options.corpora.split(","):
+            continue
+        if options.shapes and shape not in options.shapes.split(","):
+            continue
+        points = read(file)
+        if any((p["corpus"], p["shape"], p["epochs"]) == (corpus, shape, epochs) for p in points):
+            continue
+        setting, ngram = open_corpus(corpus, shape)
+        points.append(train_one(setting, ngram, corpus, shape, epochs))
+        file.write_text(json.dumps({**facts(), "points": points}, indent=1) + "\n", encoding="utf-8")
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The ends that a file holds."""
+    return json.loads(file.read_text(encoding="utf-8"))["points"] if file.exists() else []
+
+
+def open_corpus(corpus: str, shape: str) -> tuple[Setting, float]:
+    """Tokens of a corpus, made where they are missing, with a shape; and the n-gram model's bits per byte."""
+    folder = os.environ.get("LOAM_CORPORA")
+    settings, paths = CORPORA[corpus]
+    if paths and not folder:
+        raise UserError("LOAM_CORPORA: set it to the folder that holds the corpora (see configs/quantum.toml)")
+    sources = [
+        SourceConfig(name=Path(path).name.split(".")[0], path=f"{folder}/{path}", **settings)  # type: ignore[arg-type]
+        for path in paths
+    ]
+    config = Config(run=f"bench-forecast-{corpus}", source=sources)
+    make_inputs(config)
+    run = run_folder(config.run)
+    train, val = (
+        build_store(run / "corpus", split, run / "tokenizer", run / "tokens", quiet=True) for split in ("train", "val")
+    )
+    vocab_size = load_tokenizer(run / "tokenizer").vocab_size
+    layers, width, heads, kv_heads, inner = SHAPES[shape]
+    sizes = Shape(vocab_size, layers, width, heads, kv_heads, width // heads, inner, CONTEXT)
+    ngram = summary(ngram_losses(train, val, vocab_size))["bits_per_byte"]
+    return Setting(train, val, sizes, 0, {}, torch.device("cpu")), ngram
+
+
+def train_one(setting: Setting, ngram: float, corpus: str, shape: str, epochs: int) -> dict[str, Any]:
+    """The end of one training."""
+    end = default_recipe(replace(setting, epochs=epochs), TrainConfig(), seed=0)[-1]
+    return {
+        "corpus": corpus,
+        "shape": shape,
+        "epochs": epochs,
+        "parameters": count_parameters(setting.shape),
+        "vocab_size": setting.shape.vocab_size,
+        "tokens": setting.train.num_targets,
+        "val_documents": len(setting.val),
+        "ngram_bits_per_byte": round(ngram, 5),
+        "bits_per_byte": round(end["bits_per_byte"], 5),
+        "seconds": round(end["seconds"], 1),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)
