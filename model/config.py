@@ -24,7 +24,8 @@ class ModelConfig:
         intermediate_size: Width of the feed-forward layer.
         seq_len: Context: the most tokens that a row, or a prompt with its answer, can hold.
         tie_embeddings: Use the embedding as output head too.
-        dropout: Share of each layer's output that is dropped in training, from 0 up to (not including) 1.
+        dropout: Share of each layer's output that is dropped in training, from 0 up to (not including) 1; by default
+            from the number of epochs.
     """
 
     preset: str = "tiny"
@@ -35,7 +36,7 @@ class ModelConfig:
     intermediate_size: int | None = None
     seq_len: int | None = None
     tie_embeddings: bool = True
-    dropout: float = 0.0
+    dropout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,11 @@ PRESETS = {
 }
 
 
-def resolve_shape(config: ModelConfig, vocab_size: int) -> Shape:
+def resolve_shape(config: ModelConfig, vocab_size: int, dropout: float = 0.0) -> Shape:
     """The preset, the config's overrides and the vocabulary as one `Shape`; `UserError` when impossible.
 
-    When num_heads is given and num_kv_heads is not, and the preset's does not divide it, every head gets its own.
+    dropout: of a config that leaves it open. When num_heads is given and num_kv_heads is not, and the preset's does not
+    divide it, every head gets its own.
     """
     if config.preset not in PRESETS:
         raise UserError(f"unknown model preset {config.preset!r}: choose one of {', '.join(PRESETS)}")
@@ -117,7 +119,7 @@ def resolve_shape(config: ModelConfig, vocab_size: int) -> Shape:
         intermediate_size=pick("intermediate_size"),
         seq_len=pick("seq_len"),
         tie_embeddings=config.tie_embeddings,
-        dropout=config.dropout,
+        dropout=dropout if config.dropout is None else config.dropout,
     )
 
 

@@ -19,7 +19,8 @@ class TrainConfig:
         embedding_lr: peak learning rate of embedding, head and norms; by default from the model's width
         min_lr: learning rate at the end of the cosine; by default a tenth of lr
         warmup_ratio: share of all steps over which the rate rises from 0
-        weight_decay: decay of the layers' matrices (embedding and norms have none); by default from the run's length
+        weight_decay: decay of the layers' matrices (embedding and norms have none); by default such that each epoch
+            shrinks them by 1/e
         momentum: Muon's momentum
         beta1: AdamW's first moment
         beta2: AdamW's second moment

@@ -27,7 +27,8 @@ from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 400
 MUON_LR = 0.02
-SHRINKING, MOST_DECAY = 2.5, 1.0
+SHRINKING, MOST_DECAY = 1.0, 1.0
+LONG, DROPOUT = 5, 0.1  # from so many epochs on
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
 COMPILE_FLOPS = 1e14  # about five minutes on two cores, of which compiling saves a fifth
@@ -45,6 +46,7 @@ class RunPlan:
     seq_len: int
     rows_per_step: int
     micro_batch: int
+    epoch_targets: int  # tokens that are predicted in an epoch
     steps_per_epoch: int
     total_steps: int
     lr: float  # of the layers' matrices, at its peak
@@ -82,6 +84,7 @@ def derive(
         seq_len=shape.seq_len,
         rows_per_step=rows_per_step,
         micro_batch=micro_batch,
+        epoch_targets=int(first.lengths.sum()),
         steps_per_epoch=steps,
         total_steps=steps * config.epochs,
         lr=lr,
@@ -120,7 +123,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
     )
     why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
-    why_decay = "as asked" if config.weight_decay is not None else "for the run's length"
+    why_decay = "as asked" if config.weight_decay is not None else "each epoch shrinks weights by 1/e"
     why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "2 / hidden_size"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
@@ -132,19 +135,24 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         f"{plan.rows_per_step} rows = {batch:,} positions each ({why_batch})",
         f"learning rate: {config.optimizer} {plan.lr:.3g} ({why_lr}), embedding and norms adamw "
         f"{plan.embedding_lr:.3g} ({why_rest}); warm-up {config.warmup_ratio:.0%}, then cosine to "
-        f"{plan.min_lr / plan.lr:.0%}; weight decay {plan.weight_decay:.3g} ({why_decay})",
+        f"{plan.min_lr / plan.lr:.0%}; weight decay {plan.weight_decay:.3g} ({why_decay}), dropout {shape.dropout:g}",
     ]
 
 
 def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: int) -> float:
-    """Muon: so that the run shrinks what the weights were by e^-2.5, whatever its length, at most 1; adamw: 0.1.
+    """Muon: so that each epoch shrinks what the weights were by e^-1, at most 1; adamw: 0.1.
 
-    Decay and rates multiply: over a run weights shrink by exp(-decay x sum of rates). Measured in docs/decisions.md.
+    Decay and rates multiply: an epoch shrinks weights by exp(-decay x sum of its rates). docs/decisions.md has figures.
     """
     if config.optimizer == "adamw":
         return 0.1
     rates = (learning_rate(step, total_steps, lr, min_lr, config.warmup_ratio) for step in range(total_steps))
-    return min(MOST_DECAY, SHRINKING / sum(rates))
+    return min(MOST_DECAY, SHRINKING * config.epochs / sum(rates))
+
+
+def default_dropout(epochs: int) -> float:
+    """None for few passes over a corpus, some for many, which would otherwise end in memorising it."""
+    return DROPOUT if epochs >= LONG else 0.0
 
 
 def run_flops(shape: Shape, first: Plan, epochs: int) -> float:
