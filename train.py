@@ -47,7 +47,7 @@ from training.distributed import World
 from training.measure import seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, make_optimizers, set_learning_rates
-from training.plan import RunPlan, default_dropout, derive, time_line
+from training.plan import RunPlan, derive, time_line
 from training.samples import first_documents, sample_lines
 from training.signals import StopRequest, stop_requests
 from training.step import autocast, loss_function, prefetched, train_step
@@ -129,7 +129,7 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
     folder = run_folder(config.run)
     tok = load_tokenizer(folder / "tokenizer")
     stores = {split: open_store(folder, split, world) for split in ("train", "val")}
-    shape = resolve_shape(config.model, tok.vocab_size, default_dropout(config.train.epochs))
+    shape = resolve_shape(config.model, tok.vocab_size)
     manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
     weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
     plan, lines = derive(config.train, shape, stores["train"], weights, world)

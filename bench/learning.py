@@ -45,7 +45,7 @@ from train import make_inputs
 from training.config import TrainConfig
 from training.distributed import World
 from training.optimizer import learning_rate, make_optimizers, set_learning_rates
-from training.plan import RunPlan, default_dropout, derive
+from training.plan import RunPlan, derive
 from training.step import LossFunction, autocast, loss_function, prefetched, train_step
 
 PLAIN = TrainConfig(optimizer="adamw", weight_decay=0.1, warmup_ratio=0.05, grad_clip=1.0)
@@ -143,7 +143,6 @@ def inputs(config: Config, options: Options) -> Setting:
 def default_recipe(setting: Setting, asked: TrainConfig, seed: int) -> list[dict[str, float]]:
     """The curve of what train.py would do: one point an epoch."""
     config = replace(asked, epochs=setting.epochs, seed=seed)
-    setting = replace(setting, shape=replace(setting.shape, dropout=default_dropout(setting.epochs)))
     plan, described = derive(config, setting.shape, setting.train, setting.weights, World(0, 1, setting.device))
     if seed == 0:
         print(f"{setting.epochs} epochs:", *described, sep="\n")

@@ -24,8 +24,7 @@ class ModelConfig:
         intermediate_size: Width of the feed-forward layer.
         seq_len: Context: the most tokens that a row, or a prompt with its answer, can hold.
         tie_embeddings: Use the embedding as output head too.
-        dropout: Share of each layer's output that is dropped in training, from 0 up to (not including) 1; by default
-            from the number of epochs.
+        dropout: Share of each layer's output that is dropped in training, from 0 up to (not including) 1.
     """
 
     preset: str = "tiny"
@@ -36,7 +35,7 @@ class ModelConfig:
     intermediate_size: int | None = None
     seq_len: int | None = None
     tie_embeddings: bool = True
-    dropout: float | None = None
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,10 @@ PRESETS = {
 }
 
 
-def resolve_shape(config: ModelConfig, vocab_size: int, dropout: float = 0.0) -> Shape:
+def resolve_shape(config: ModelConfig, vocab_size: int) -> Shape:
     """The preset, the config's overrides and the vocabulary as one `Shape`; `UserError` when impossible.
 
-    dropout: of a config that leaves it open. When num_heads is given and num_kv_heads is not, and the preset's does not
-    divide it, every head gets its own.
+    When num_heads is given and num_kv_heads is not, and the preset's does not divide it, every head gets its own.
     """
     if config.preset not in PRESETS:
         raise UserError(f"unknown model preset {config.preset!r}: choose one of {', '.join(PRESETS)}")
@@ -119,7 +117,7 @@ def resolve_shape(config: ModelConfig, vocab_size: int, dropout: float = 0.0) ->
         intermediate_size=pick("intermediate_size"),
         seq_len=pick("seq_len"),
         tie_embeddings=config.tie_embeddings,
-        dropout=dropout if config.dropout is None else config.dropout,
+        dropout=config.dropout,
     )
 
 

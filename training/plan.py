@@ -27,8 +27,7 @@ from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 400
 MUON_LR = 0.02
-SHRINKING, MOST_DECAY = 1.0, 1.0
-LONG, DROPOUT = 5, 0.1  # from so many epochs on
+SHRINKING, MOST_DECAY = 1.0, 1.0  # of an epoch, as a power of e; the largest decay
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
 COMPILE_FLOPS = 1e14  # about five minutes on two cores, of which compiling saves a fifth
@@ -123,7 +122,8 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
     )
     why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
-    why_decay = "as asked" if config.weight_decay is not None else "each epoch shrinks weights by 1/e"
+    usual = "as usual" if config.optimizer == "adamw" else "each epoch shrinks weights by 1/e"
+    why_decay = "as asked" if config.weight_decay is not None else usual
     why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "2 / hidden_size"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
@@ -135,7 +135,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         f"{plan.rows_per_step} rows = {batch:,} positions each ({why_batch})",
         f"learning rate: {config.optimizer} {plan.lr:.3g} ({why_lr}), embedding and norms adamw "
         f"{plan.embedding_lr:.3g} ({why_rest}); warm-up {config.warmup_ratio:.0%}, then cosine to "
-        f"{plan.min_lr / plan.lr:.0%}; weight decay {plan.weight_decay:.3g} ({why_decay}), dropout {shape.dropout:g}",
+        f"{plan.min_lr / plan.lr:.0%}; weight decay {plan.weight_decay:.3g} ({why_decay})",
     ]
 
 
@@ -148,11 +148,6 @@ def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: in
         return 0.1
     rates = (learning_rate(step, total_steps, lr, min_lr, config.warmup_ratio) for step in range(total_steps))
     return min(MOST_DECAY, SHRINKING * config.epochs / sum(rates))
-
-
-def default_dropout(epochs: int) -> float:
-    """None for few passes over a corpus, some for many, which would otherwise end in memorising it."""
-    return DROPOUT if epochs >= LONG else 0.0
 
 
 def run_flops(shape: Shape, first: Plan, epochs: int) -> float:

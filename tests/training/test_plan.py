@@ -6,11 +6,10 @@ import shutil
 import pytest
 import torch
 
-from model.config import ModelConfig, resolve_shape
 from training import plan
 from training.config import TrainConfig
 from training.optimizer import learning_rate
-from training.plan import choose_compile, default_decay, default_dropout
+from training.plan import choose_compile, default_decay
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 400), (3, 300), (10, 3000)])
@@ -26,12 +25,6 @@ def test_each_epoch_of_any_run_shrinks_weights_by_the_same_factor(epochs: int, s
 @pytest.mark.parametrize("total_steps", [1, 2, 20])
 def test_a_short_run_is_not_decayed_to_nothing(total_steps: int) -> None:
     assert default_decay(TrainConfig(epochs=1), 0.02, 0.002, total_steps) == plan.MOST_DECAY
-
-
-def test_many_epochs_are_dropped_out_few_are_not() -> None:
-    assert (default_dropout(1), default_dropout(3), default_dropout(10)) == (0.0, 0.0, plan.DROPOUT)
-    assert resolve_shape(ModelConfig(), 300, default_dropout(10)).dropout == plan.DROPOUT
-    assert resolve_shape(ModelConfig(dropout=0.0), 300, default_dropout(10)).dropout == 0.0  # asked for
 
 
 def test_adamw_has_its_usual_decay() -> None:
