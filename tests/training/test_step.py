@@ -1,11 +1,14 @@
 """One optimizer step: the loss is the weighted mean over the global batch, and a batch without targets is no step."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from data.loader import IGNORE, Batch, Step
+from bench.data_speed import VOCABULARY, synthetic_tokens
+from data.loader import IGNORE, Batch, Step, batches, epoch_plan
 from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
 from training.config import TrainConfig
@@ -68,6 +71,35 @@ def test_clipping_bounds_the_update_but_not_the_reported_norm() -> None:
     _, norm = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.01)
     assert float(norm) > 0.01
     assert seen == [pytest.approx(0.01, rel=1e-3)]
+
+
+def test_a_compiled_run_has_one_graph_without_breaks_for_all_steps_and_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other documents, short last steps, accumulation, validation in between: nothing is compiled twice."""
+    tokens = synthetic_tokens(60, mean_tokens=40, sigma=0.8, seed=0)
+    torch.manual_seed(0)
+    shape = ModelConfig(num_layers=2, hidden_size=32, num_heads=2, num_kv_heads=1, seq_len=64)
+    model = Decoder(resolve_shape(shape, VOCABULARY))
+    optimizers = make_optimizers(model, TrainConfig(), 1e-2, 1e-2, 0.1)
+    # aot_eager traces forward and backward as the default backend does, without a C++ compiler.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    loss_of, number = loss_function(model, True), 0
+    for epoch in range(2):
+        plan = epoch_plan(tokens, 64, 0, epoch)
+        model.train()
+        for step, _ in batches(plan, tokens, 5, 2, {"epoch": epoch, "step": 0}):
+            loss, _ = train_step(model, optimizers, loss_of, step, torch.device("cpu"), "bf16", 1.0)
+            assert torch.isfinite(loss)
+            number += 1
+        model.eval()
+        with torch.no_grad():
+            model(torch.zeros(3, 17, dtype=torch.int64))
+    assert number > 10
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
 
 
 def test_prefetching_changes_no_item_and_passes_errors_on() -> None:
