@@ -30,6 +30,7 @@ from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
 from data.tokens import Tokens
 from eval.losses import document_losses, summary
+from eval.ngrams import ngram_bits_per_byte
 from model.config import Shape, resolve_shape
 from model.decoder import Decoder
 from tokenizer.bpe import SMALLEST, Tokenizer, load_tokenizer
@@ -378,8 +379,10 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     """The diagnosis and the next command."""
     trained = f"{run.state['tokens']:,} target tokens in {run.state['seconds']:,.0f} s"
     run.say(f"done: {len(epochs)} epochs, {run.state['step']:,} steps, {trained}")
-    for line in diagnosis(epochs):
-        run.say(line)
+    if run.world.is_main:
+        ngram = ngram_bits_per_byte(run.train, run.val, run.tok.vocab_size)
+        for line in diagnosis(epochs, ngram):
+            run.say(line)
     names = [event["checkpoint"] for event in epochs]
     best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else "ckpt1"
     if best not in names[:1]:

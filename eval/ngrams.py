@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.tokens import Tokens
-from eval.losses import DocumentLosses, content_bytes, document_roles
+from eval.losses import DocumentLosses, content_bytes, document_roles, summary
 from tokenizer.template import ROLE_NAMES
 
 ORDER = 5
@@ -30,6 +30,11 @@ class Order(NamedTuple):
     shares: np.ndarray  # float64: (count - discount) / total of its context
     contexts: np.ndarray  # uint64, sorted
     left: np.ndarray  # float64: what the discounts of a context's n-grams left for shorter contexts
+
+
+def ngram_bits_per_byte(train: Tokens, held_out: Tokens, vocab_size: int) -> float:
+    """Bits per byte of all documents of `held_out`: `ngram_losses` in one figure."""
+    return float(summary(ngram_losses(train, held_out, vocab_size))["bits_per_byte"])
 
 
 def ngram_losses(train: Tokens, held_out: Tokens, vocab_size: int, order: int = ORDER) -> DocumentLosses:
