@@ -3,13 +3,14 @@
     python bench/learning.py --json bench/results/learning-embedded.json
     python bench/learning.py --config configs/quantum.toml --json bench/results/learning-quantum.json
 
-Both train the same shape on the same documents, and are judged alike: bits per byte of each held-out document, run
-alone. The *default recipe* is what train.py does: packed rows with a document mask, a new order each epoch, its
-optimizers, rates and schedule as `--plan` prints them. The *plain recipe* is what a short script does: all documents
-behind each other in one fixed order, cut into rows, no mask; AdamW with decay 0.1 on matrices, cosine to a tenth. Its
-learning rate is the best of a grid that is doubled or halved until the best stands inside it, for the first seed.
-The default recipe is also run with half the epochs, under a schedule of that length: whether the plain recipe's end is
-reached in half its time. Prints each run's figures and medians over seeds.
+Both train the same shape on the same documents in the same precision, compiled or not alike, and are judged on the test
+split, which no setting was chosen on: bits per byte of each document, run alone. The *default recipe* is what train.py
+does: packed rows with a document mask, a new order each epoch, its optimizers, rates and schedule as `--plan` prints
+them. The *plain recipe* is what a short script does: all documents behind each other in one fixed order, cut into rows,
+no mask; AdamW with decay 0.1 on matrices, cosine to a tenth. Its learning rate is the best of a grid that is doubled or
+halved until the best stands inside it, for the first seed. The default recipe is also run with half the epochs, under a
+schedule of that length: whether the plain recipe's end is reached in half its time. Prints each run's figures and
+medians over seeds.
 """
 
 import json
@@ -48,7 +49,6 @@ from training.optimizer import learning_rate, make_optimizers, set_learning_rate
 from training.plan import RunPlan, derive
 from training.step import LossFunction, autocast, loss_function, prefetched, train_step
 
-PLAIN = TrainConfig(optimizer="adamw", weight_decay=0.1, warmup_ratio=0.05, grad_clip=1.0)
 FIRST_RATES = (0.002, 0.004, 0.008)
 
 
@@ -78,7 +78,7 @@ class Setting:
     """What both recipes have in common."""
 
     train: Tokens
-    val: Tokens
+    held_out: Tokens
     shape: Shape
     epochs: int
     weights: dict[str, float]
@@ -97,8 +97,8 @@ def main() -> None:
         curves["default"] = [default_recipe(setting, config.train, seed) for seed in range(options.seeds)]
         curves["default, half"] = [default_recipe(half, config.train, seed) for seed in range(options.seeds)]
     if options.recipe != "default":
-        lr, first, searched = plain_rate(setting, options.plain_lr)
-        curves["plain"] = [first] + [plain_recipe(setting, lr, seed) for seed in range(1, options.seeds)]
+        lr, first, searched = plain_rate(setting, config.train, options.plain_lr)
+        curves["plain"] = [first] + [plain_recipe(setting, config.train, lr, seed) for seed in range(1, options.seeds)]
     result = {
         **facts(),
         "run": config.run,
@@ -108,7 +108,7 @@ def main() -> None:
         "epochs": options.epochs,
         "half_epochs": half_of(options.epochs),
         "train_tokens": setting.train.num_targets,
-        "val_documents": len(setting.val),
+        "held_out_documents": len(setting.held_out),
         "plain_rates": searched,
         "curves": curves,
         **conclusion(curves),
@@ -129,15 +129,15 @@ def inputs(config: Config, options: Options) -> Setting:
     folder = run_folder(config.run)
     if not (folder / "tokenizer" / "tokenizer.json").exists():  # a finished run is taken as it is
         make_inputs(config)
-    train, val = (
+    train, held_out = (
         build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens", quiet=True)
-        for split in ("train", "val")
+        for split in ("train", "test")
     )
     shape = resolve_shape(config.model, load_tokenizer(folder / "tokenizer").vocab_size)
     manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
     weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Setting(train, val, shape, options.epochs, weights, device)
+    return Setting(train, held_out, shape, options.epochs, weights, device)
 
 
 def default_recipe(setting: Setting, asked: TrainConfig, seed: int) -> list[dict[str, float]]:
@@ -165,13 +165,14 @@ def default_recipe(setting: Setting, asked: TrainConfig, seed: int) -> list[dict
     return curve(setting, config, plan, model, loss_function(model, plan.compile), epoch_of, f"default, seed {seed}")
 
 
-def plain_recipe(setting: Setting, lr: float, seed: int) -> list[dict[str, float]]:
-    """The curve of the plain recipe at one learning rate."""
-    config = replace(PLAIN, epochs=setting.epochs, seed=seed, lr=lr)
+def plain_recipe(setting: Setting, asked: TrainConfig, lr: float, seed: int) -> list[dict[str, float]]:
+    """The curve of the plain recipe at one learning rate; batch, precision and the like are as asked."""
+    own = {"optimizer": "adamw", "weight_decay": 0.1, "embedding_lr": None, "min_lr": None}
+    config = replace(asked, epochs=setting.epochs, seed=seed, lr=lr, **own)  # type: ignore[arg-type]
     plan, _ = derive(config, setting.shape, setting.train, setting.weights, World(0, 1, setting.device))
     ids, targets = concatenated(setting, seed)
     size, micro = plan.rows_per_step, plan.micro_batch
-    plan = replace(plan, total_steps=-(-len(ids) // size) * setting.epochs, compile=False)
+    plan = replace(plan, total_steps=-(-len(ids) // size) * setting.epochs)
 
     def epoch_of(_: int) -> Iterator[Step]:
         for start in range(0, len(ids), size):
@@ -187,7 +188,8 @@ def plain_recipe(setting: Setting, lr: float, seed: int) -> list[dict[str, float
     def loss_of(ids: Any, targets: Any, weights: Any, positions: Any, documents: Any) -> torch.Tensor:
         return weighted_nll(model(ids), model.head, targets, weights)
 
-    return curve(setting, config, plan, model, loss_of, epoch_of, f"plain, lr {lr:g}, seed {seed}")
+    compiled = torch.compile(loss_of, dynamic=False) if plan.compile else loss_of
+    return curve(setting, config, plan, model, compiled, epoch_of, f"plain, lr {lr:g}, seed {seed}")
 
 
 def concatenated(setting: Setting, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -208,18 +210,20 @@ def plain_batch(ids: np.ndarray, targets: np.ndarray) -> Batch:
     return Batch(ids, targets, weights, positions, documents, documents.astype(np.int64), int(weights.sum()))
 
 
-def plain_rate(setting: Setting, asked: float | None) -> tuple[float, list[dict[str, float]], dict[str, float]]:
+def plain_rate(
+    setting: Setting, asked: TrainConfig, rate: float | None
+) -> tuple[float, list[dict[str, float]], dict[str, float]]:
     """The plain recipe's best rate, its curve for seed 0, and the grid: rate -> final bits per byte."""
-    if asked is not None:
-        return asked, plain_recipe(setting, asked, 0), {}
-    found = {lr: plain_recipe(setting, lr, 0) for lr in FIRST_RATES}
+    if rate is not None:
+        return rate, plain_recipe(setting, asked, rate, 0), {}
+    found = {lr: plain_recipe(setting, asked, lr, 0) for lr in FIRST_RATES}
 
     def final(lr: float) -> float:
         return found[lr][-1]["bits_per_byte"]
 
     while (best := min(found, key=final)) in (min(found), max(found)):
         lr = best / 2 if best == min(found) else best * 2
-        found[lr] = plain_recipe(setting, lr, 0)
+        found[lr] = plain_recipe(setting, asked, lr, 0)
     return best, found[best], {f"{lr:g}": final(lr) for lr in sorted(found)}
 
 
@@ -249,7 +253,7 @@ def curve(
             seconds += time.perf_counter() - started
             model.eval()
             with autocast(setting.device, plan.precision):
-                held_out = summary(document_losses(model, setting.val, setting.shape.seq_len, setting.device))
+                held_out = summary(document_losses(model, setting.held_out, setting.shape.seq_len, setting.device))
             bits = held_out["bits_per_byte"]
             points.append({"epoch": epoch + 1, "tokens": tokens, "seconds": seconds, "bits_per_byte": bits})
     print(
@@ -284,7 +288,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     found = [
         f"{result['date']}, commit {result['commit']}, {result['device']}, {result['threads']} threads",
         f"{result['parameters']:,} parameters, {result['train_tokens']:,} target tokens an epoch, {result['epochs']} "
-        f"epochs, {result['val_documents']:,} held-out documents",
+        f"epochs, {result['held_out_documents']:,} held-out documents",
     ]
     for name, final in result["final"].items():
         found.append(f"{name}: {final['median']:.4f} bits per byte ({final['lowest']:.4f} to {final['highest']:.4f})")
