@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from common.errors import UserError, run_command
 from common.files import file_sha256
-from common.runs import checkpoints, run_folder
+from common.runs import averages, checkpoints, run_folder
 from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
 from data.tokens import Tokens
@@ -36,24 +36,27 @@ from model.decoder import Decoder
 from tokenizer.bpe import SMALLEST, Tokenizer, load_tokenizer
 from tokenizer.encode import build_store
 from training import distributed, sharding
+from training.average import best_mean, last_epochs, name_of
 from training.checkpoint import (
     git_revision,
     newest_resumable,
     prune,
     restore,
     save_checkpoint,
+    save_for_use,
     update_metrics,
 )
 from training.distributed import World
-from training.measure import seconds_per_step
+from training.measure import make_model, seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
-from training.optimizer import learning_rate, make_optimizers, set_learning_rates
+from training.optimizer import learning_rate, set_learning_rates
 from training.plan import RunPlan, derive, time_line
 from training.samples import first_documents, sample_lines
 from training.signals import StopRequest, stop_requests
 from training.step import autocast, loss_function, prefetched, train_step
 
 INTERRUPTED = 75  # "temporary failure, run it again", as sysexits.h numbers it
+STOPPED = "stopped"  # a file in the run's folder that says the same to a script behind torchrun, which exits with 1
 LOG_EVERY = {
     "cpu": 1,
     "mps": 10,
@@ -98,9 +101,14 @@ def train(config: Config, plan_only: bool = False, resume: bool = False) -> dict
             run = open_run(config, world, plan_only, resume)
             if run is None:
                 return {"folder": None, "epochs": [], "interrupted": False}
+            if world.is_main:
+                (run.folder / STOPPED).unlink(missing_ok=True)
             with stop_requests() as stop:
                 interrupted = train_epochs(run, stop)
             run.log.close()
+            if interrupted and world.is_main:
+                (run.folder / STOPPED).touch()
+            distributed.barrier()  # rank 0 has written the last epoch before the others read it
             epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
             if not interrupted:
                 conclude(run, epochs)
@@ -137,17 +145,12 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
     if world.is_main:
         print(*lines, sep="\n")
     if plan_only:
+        seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
         if world.is_main:
-            print(time_line(plan, seconds_per_step(config.train, plan, shape, stores["train"], world)))
+            print(time_line(plan, seconds))
         return None
 
-    torch.manual_seed(config.train.seed)
-    model = Decoder(shape)
-    if config.train.parallel == "fsdp" and world.size > 1:
-        sharding.shard(model, world.device.type, world.size, plan.precision)
-    model.to(world.device)
-    model.activation_checkpointing = config.train.activation_checkpointing
-    optimizers = make_optimizers(model, config.train, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
+    model, optimizers = make_model(config.train, plan, shape, world)
     inputs = {
         "corpus": manifest["fingerprint"],
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
@@ -181,7 +184,8 @@ def starting_state(
     optimizers: list[torch.optim.Optimizer],
 ) -> dict[str, Any]:
     """State of the newest sound checkpoint, put into model and optimizers; or the state before the first step."""
-    found = newest_resumable(folder)
+    # Rank 0 chooses for all: on a network's file system another rank may not see the newest one yet.
+    found = distributed.from_main(world, lambda: newest_resumable(folder))
     if found is None:
         if there := checkpoints(folder):
             raise UserError(
@@ -277,9 +281,9 @@ def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm, stop: StopRequest
         event = {"step": state["step"], "epoch": epoch + 1, "lr": lr, "tokens": state["tokens"]}
         pending.append(({**event, "weight": step.weight_sum, "targets": step.num_targets}, loss, norm))
         bar.update(1)
-        stopping = distributed.any_rank(stop.signal is not None)
         due = options.save_minutes > 0 and time.monotonic() - saved_at > 60 * options.save_minutes
-        saving = cursor["step"] < last_step and (stopping or distributed.any_rank(due))
+        stopping, due = distributed.any_of(stop.signal is not None, due)
+        saving = cursor["step"] < last_step and (stopping or due)
         if len(pending) >= LOG_EVERY[world.device.type] or saving or stopping or cursor["step"] == last_step:
             now = time.monotonic()
             write_steps(run, pending, now - read_at, bar)
@@ -340,33 +344,21 @@ def finish_epoch(run: Run, epoch: int) -> None:
 def judge(run: Run, epoch: int) -> None:
     """What `finish_epoch` does, on a model whose weights are whole on every rank."""
     world, started = run.world, time.monotonic()
-    with autocast(world.device, run.plan.precision):
-        losses = document_losses(run.model, run.val, run.shape.seq_len, world.device, batch_rows=run.plan.micro_batch,
-                                 rank=world.rank, world_size=world.size)  # fmt: skip
-    losses = losses.map(distributed.sum_array)
-    val = summary(losses)
     train_loss = run.state["nats"] / max(run.state["weight"], 1e-9)
     name = f"ckpt{epoch}"
-    metrics = {
-        "train_loss": train_loss,
-        "val_loss": val["loss"],
-        "val_bpb": val["bits_per_byte"],
-        "val_ppl": val["perplexity"],
-        "val_documents": val["num_documents"],
-        "val_tokens": val["num_tokens"],
-        "val_bytes": val["num_bytes"],
-    }
+    metrics = {"train_loss": train_loss, **validate(run)}
     seconds = round(run.state["seconds"], 3)
+    if world.is_main:
+        update_metrics(run.folder / name, metrics)  # before the log, whose line says that the epoch is judged
     run.log.write("epoch", epoch=epoch, step=run.state["step"], **metrics, checkpoint=name, seconds=seconds,
                   validation_seconds=round(time.monotonic() - started, 3))  # fmt: skip
     run.log.sync()
     run.say(
-        f"epoch {epoch}: train loss {train_loss:.4f}, validation loss {val['loss']:.4f} (perplexity "
-        f"{val['perplexity']:.2f}), {val['bits_per_byte']:.4f} bits per byte on {val['num_documents']:,} documents, "
-        f"{val['num_tokens']:,} tokens -> {run.folder / name}"
+        f"epoch {epoch}: train loss {train_loss:.4f}, validation loss {metrics['val_loss']:.4f} (perplexity "
+        f"{metrics['val_ppl']:.2f}), {metrics['val_bpb']:.4f} bits per byte on {metrics['val_documents']:,} documents, "
+        f"{metrics['val_tokens']:,} tokens -> {run.folder / name}"
     )
-    if run.world.is_main:
-        update_metrics(run.folder / name, metrics)
+    if world.is_main:
         documents = first_documents(run.folder / "corpus", run.config.train.samples)
         # Gathered layers are rounded already where training is in bf16; whole ones speak in fp32, as in chat.
         sharded = sharding.is_sharded(run.model)
@@ -375,16 +367,61 @@ def judge(run: Run, epoch: int) -> None:
                 run.say(line)
 
 
+def validate(run: Run) -> dict[str, Any]:
+    """Figures of the model, whose weights are whole on every rank, on the validation split."""
+    world = run.world
+    with autocast(world.device, run.plan.precision):
+        losses = document_losses(run.model, run.val, run.shape.seq_len, world.device, batch_rows=run.plan.micro_batch,
+                                 rank=world.rank, world_size=world.size)  # fmt: skip
+    val = summary(losses.map(distributed.sum_array))
+    return {
+        "val_loss": val["loss"],
+        "val_bpb": val["bits_per_byte"],
+        "val_ppl": val["perplexity"],
+        "val_documents": val["num_documents"],
+        "val_tokens": val["num_tokens"],
+        "val_bytes": val["num_bytes"],
+    }
+
+
+def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
+    """Keep the best mean of the last epochs' weights if it is better than each epoch; returns the checkpoint's name."""
+    world, last = run.world, run.config.train.epochs
+    if there := distributed.from_main(world, lambda: averages(run.folder)):  # the run was done before
+        return there[-1].name
+    model = run.model.eval()
+
+    def validated() -> dict[str, Any]:
+        with sharding.gathered(model):
+            return validate(run)
+
+    found = best_mean(distributed.from_main(world, lambda: last_epochs(run.folder, last)), model, validated)
+    if found is None or found[1]["val_loss"] >= min(event["val_loss"] for event in epochs):
+        return None
+    chosen, metrics = found
+    name = name_of(chosen)
+    where = {"epoch": last, "step": run.state["step"], "tokens": run.state["tokens"]}
+    provenance = {**run.provenance, **where, "average_of": [path.name for path in chosen], "metrics": metrics}
+    save_for_use(run.folder / name, model, run.folder / "tokenizer", provenance, world.is_main)
+    run.say(
+        f"the average of {len(chosen)} epochs' weights is better than each epoch: validation loss "
+        f"{metrics['val_loss']:.4f}, {metrics['val_bpb']:.4f} bits per byte -> {run.folder / name}"
+    )
+    return name
+
+
 def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
-    """The diagnosis and the next command."""
+    """The diagnosis, an average if it is better, and the next command."""
     trained = f"{run.state['tokens']:,} target tokens in {run.state['seconds']:,.0f} s"
     run.say(f"done: {len(epochs)} epochs, {run.state['step']:,} steps, {trained}")
-    if run.world.is_main:
-        ngram = ngram_bits_per_byte(run.train, run.val, run.tok.vocab_size)
-        for line in diagnosis(epochs, ngram):
-            run.say(line)
+    # A run that learns no prompts is not held against an n-gram model that counts them.
+    counts = run.world.is_main and run.config.train.prompt_loss_weight > 0
+    ngram = ngram_bits_per_byte(run.train, run.val, run.tok.vocab_size) if counts else None
+    for line in diagnosis(epochs, ngram):
+        run.say(line)
     names = [event["checkpoint"] for event in epochs]
     best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else "ckpt1"
+    best = (keep_average(run, epochs) if run.config.train.average else None) or best
     if best not in names[:1]:
         run.say(f"next: python eval/compare.py {names[0]} {best} --run {run.config.run}")
     else:

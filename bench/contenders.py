@@ -6,6 +6,7 @@ that contenders take turns and each has its own peak memory and start-up time. T
 
 import multiprocessing
 import os
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,11 +32,14 @@ class Task:
     optimizer: str  # of loam; the Trainer has AdamW
 
 
-def serve(pipe: Connection, name: str, task: Task) -> None:
-    """Be the contender `name`: "loam" or "trainer padded" or "trainer packed", " compiled" behind it or not."""
-    started = time.perf_counter()
+def serve(pipe: Connection, name: str, task: Task, started: float) -> None:
+    """Be the contender `name`: "loam" or "trainer padded" or "trainer packed", " compiled" behind it or not.
+
+    started: `time.time()` when the process was asked for, so that its imports count.
+    """
     compiled = name.endswith(" compiled")
-    with suppress(EOFError):  # whoever asked for steps is gone
+    with suppress(EOFError), tempfile.TemporaryDirectory() as cache:  # whoever asked for steps is gone
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # so that compiling costs what it costs the first time
         if name.startswith("loam"):
             _serve_loam(pipe, task, compiled, started)
         else:
@@ -85,7 +89,7 @@ def _serve_loam(pipe: Connection, task: Task, compiled: bool, started: float) ->
             epoch += 1
 
     steps = prefetched(forever())
-    ready = time.perf_counter() - started
+    pipe.send({"ready": time.time() - started})
     while (number := pipe.recv()) > 0:
         seconds, targets = [], 0
         for _ in range(number):
@@ -96,7 +100,7 @@ def _serve_loam(pipe: Connection, task: Task, compiled: bool, started: float) ->
             seconds.append(time.perf_counter() - start)
             targets += step.num_targets
         pipe.send({"seconds": seconds, "targets": targets, "loss": float(loss)})
-    pipe.send({"ready": ready, "peak_bytes": _peak_bytes(task.device)})
+    pipe.send({"peak_bytes": _peak_bytes(task.device)})
 
 
 def padded_rows(tokens: Tokens, seq_len: int, pad: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -119,8 +123,6 @@ def packed_rows(tokens: Tokens, seq_len: int) -> tuple[np.ndarray, np.ndarray]:
 def _serve_trainer(pipe: Connection, task: Task, compiled: bool, padded: bool, started: float) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     multiprocessing.set_start_method("fork", force=True)  # for its loader's worker; a spawned process spawns else
-    import tempfile
-
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
@@ -141,7 +143,7 @@ def _serve_trainer(pipe: Connection, task: Task, compiled: bool, padded: bool, s
         """Stops after the steps that were asked for, tells their seconds, and waits for the next turn."""
 
         def __init__(self) -> None:
-            self.left, self.start, self.ready = 0, 0.0, 0.0
+            self.left, self.start = 0, 0.0
             self.seconds: list[float] = []
 
         def wait(self, control: Any) -> None:
@@ -151,7 +153,7 @@ def _serve_trainer(pipe: Connection, task: Task, compiled: bool, padded: bool, s
             self.seconds, self.start = [], time.perf_counter()
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.ready = time.perf_counter() - started
+            pipe.send({"ready": time.time() - started})
             self.wait(control)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -188,7 +190,6 @@ def _serve_trainer(pipe: Connection, task: Task, compiled: bool, padded: bool, s
             use_cache=False,
         )
     )
-    turns = TakesTurns()
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
@@ -205,5 +206,5 @@ def _serve_trainer(pipe: Connection, task: Task, compiled: bool, padded: bool, s
             save_strategy="no",
             disable_tqdm=True,
         )
-        InOrder(model=model, args=arguments, train_dataset=Rows(), callbacks=[turns]).train()
-    pipe.send({"ready": turns.ready, "peak_bytes": _peak_bytes(task.device)})
+        InOrder(model=model, args=arguments, train_dataset=Rows(), callbacks=[TakesTurns()]).train()
+    pipe.send({"peak_bytes": _peak_bytes(task.device)})

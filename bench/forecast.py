@@ -146,7 +146,7 @@ def open_corpus(corpus: str, shape: str) -> tuple[Setting, float]:
     layers, width, heads, kv_heads, inner = SHAPES[shape]
     sizes = Shape(vocab_size, layers, width, heads, kv_heads, width // heads, inner, CONTEXT)
     ngram = summary(ngram_losses(train, val, vocab_size))["bits_per_byte"]
-    return Setting(train, val, sizes, 0, {}, torch.device("cpu")), ngram
+    return Setting(train, val, val, sizes, 0, {}, torch.device("cpu")), ngram
 
 
 def train_one(setting: Setting, ngram: float, corpus: str, shape: str, epochs: int) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def train_one(setting: Setting, ngram: float, corpus: str, shape: str, epochs: i
         "parameters": count_parameters(setting.shape),
         "vocab_size": setting.shape.vocab_size,
         "tokens": setting.train.num_targets,
-        "val_documents": len(setting.val),
+        "val_documents": len(setting.held_out),
         "ngram_bits_per_byte": round(ngram, 5),
         "bits_per_byte": round(end["bits_per_byte"], 5),
         "seconds": round(end["seconds"], 1),

@@ -6,11 +6,12 @@
 Both train the same shape on the same documents in the same precision, compiled or not alike, and are judged on the test
 split, which no setting was chosen on: bits per byte of each document, run alone. The *default recipe* is what train.py
 does: packed rows with a document mask, a new order each epoch, its optimizers, rates and schedule as `--plan` prints
-them. The *plain recipe* is what a short script does: all documents behind each other in one fixed order, cut into rows,
-no mask; AdamW with decay 0.1 on matrices, cosine to a tenth. Its learning rate is the best of a grid that is doubled or
-halved until the best stands inside it, for the first seed. The default recipe is also run with half the epochs, under a
-schedule of that length: whether the plain recipe's end is reached in half its time. Prints each run's figures and
-medians over seeds.
+them, and the mean of the last epochs' weights. The *plain recipe* is what a short script does: all documents behind
+each other in one fixed order, cut into rows, no mask; AdamW with decay 0.1 on matrices, cosine to a tenth. Its learning
+rate is the best of a grid that is doubled or halved until the best stands inside it, for the first seed. The default
+recipe is also run with half the epochs, under a schedule of that length: whether the plain recipe's end is reached in
+half its time. Prints each run's figures and medians over seeds; of each run's epochs (and means) the validation split
+chooses the one that counts.
 """
 
 import json
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -39,10 +41,13 @@ from data.tokens import Tokens
 from eval.losses import document_losses, summary
 from model.config import Shape, count_parameters, resolve_shape
 from model.decoder import Decoder
+from model.huggingface import save_model
 from model.loss import weighted_nll
 from tokenizer.bpe import load_tokenizer
 from tokenizer.encode import build_store
+from tokenizer.template import BOS, EOS, PAD
 from train import make_inputs
+from training.average import best_mean, last_epochs
 from training.config import TrainConfig
 from training.distributed import World
 from training.optimizer import learning_rate, make_optimizers, set_learning_rates
@@ -78,7 +83,8 @@ class Setting:
     """What both recipes have in common."""
 
     train: Tokens
-    held_out: Tokens
+    val: Tokens  # chooses among a run's epochs, and averages of them
+    held_out: Tokens  # what is reported
     shape: Shape
     epochs: int
     weights: dict[str, float]
@@ -129,15 +135,15 @@ def inputs(config: Config, options: Options) -> Setting:
     folder = run_folder(config.run)
     if not (folder / "tokenizer" / "tokenizer.json").exists():  # a finished run is taken as it is
         make_inputs(config)
-    train, held_out = (
+    train, val, held_out = (
         build_store(folder / "corpus", split, folder / "tokenizer", folder / "tokens", quiet=True)
-        for split in ("train", "test")
+        for split in ("train", "val", "test")
     )
     shape = resolve_shape(config.model, load_tokenizer(folder / "tokenizer").vocab_size)
     manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
     weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Setting(train, held_out, shape, options.epochs, weights, device)
+    return Setting(train, val, held_out, shape, options.epochs, weights, device)
 
 
 def default_recipe(setting: Setting, asked: TrainConfig, seed: int) -> list[dict[str, float]]:
@@ -162,7 +168,9 @@ def default_recipe(setting: Setting, asked: TrainConfig, seed: int) -> list[dict
 
     torch.manual_seed(seed)
     model = Decoder(setting.shape).to(setting.device)
-    return curve(setting, config, plan, model, loss_function(model, plan.compile), epoch_of, f"default, seed {seed}")
+    return curve(
+        setting, config, plan, model, loss_function(model, plan.compile), epoch_of, f"default, seed {seed}", True
+    )
 
 
 def plain_recipe(setting: Setting, asked: TrainConfig, lr: float, seed: int) -> list[dict[str, float]]:
@@ -235,15 +243,25 @@ def curve(
     loss_of: LossFunction,
     epoch_of: Any,
     name: str,
+    averages: bool = False,
 ) -> list[dict[str, float]]:
-    """Train; after each epoch its held-out bits per byte, target tokens and seconds of training so far."""
+    """Train; after each epoch its held-out bits per byte, target tokens and seconds of training so far.
+
+    The last point is the one that the validation split prefers: an epoch, or with `averages` a mean of the last ones.
+    """
     optimizers = make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
-    points, number, tokens, seconds = [], 0, 0, 0.0
-    with tqdm(total=plan.total_steps, desc=name, mininterval=10, leave=False) as bar:
-        for epoch in range(setting.epochs):
+    points, chosen_by, number, tokens, seconds = [], [], 0, 0, 0.0
+
+    def judged(documents: Tokens) -> dict[str, Any]:
+        with autocast(setting.device, plan.precision):
+            found = summary(document_losses(model, documents, setting.shape.seq_len, setting.device))
+        return {"val_loss": found["loss"], "bits_per_byte": found["bits_per_byte"]}
+
+    with tqdm(total=plan.total_steps, desc=name, mininterval=10, leave=False) as bar, TemporaryDirectory() as folder:
+        for epoch in range(1, setting.epochs + 1):
             model.train()
             started = time.perf_counter()
-            for step in prefetched(epoch_of(epoch)):
+            for step in prefetched(epoch_of(epoch - 1)):
                 lr = learning_rate(number, plan.total_steps, plan.lr, plan.min_lr, config.warmup_ratio)
                 set_learning_rates(optimizers, lr / plan.lr)
                 loss, _ = train_step(model, optimizers, loss_of, step, setting.device, plan.precision, config.grad_clip)
@@ -252,10 +270,17 @@ def curve(
             loss.item()  # waits for the device
             seconds += time.perf_counter() - started
             model.eval()
-            with autocast(setting.device, plan.precision):
-                held_out = summary(document_losses(model, setting.held_out, setting.shape.seq_len, setting.device))
-            bits = held_out["bits_per_byte"]
-            points.append({"epoch": epoch + 1, "tokens": tokens, "seconds": seconds, "bits_per_byte": bits})
+            bits = judged(setting.held_out)["bits_per_byte"]
+            points.append({"epoch": epoch, "tokens": tokens, "seconds": seconds, "bits_per_byte": bits})
+            chosen_by.append(judged(setting.val)["val_loss"])
+            (Path(folder) / f"ckpt{epoch}").mkdir()
+            save_model(model, Path(folder) / f"ckpt{epoch}", eos_id=EOS, bos_id=BOS, pad_id=PAD)
+        end = points[chosen_by.index(min(chosen_by))]
+        paths = last_epochs(Path(folder), setting.epochs) if averages else []
+        best = best_mean(paths, model, lambda: judged(setting.val))
+        if best is not None and best[1]["val_loss"] < min(chosen_by):
+            end = {"averaged": len(best[0]), "bits_per_byte": judged(setting.held_out)["bits_per_byte"]}
+    points.append({**points[-1], **end, "tokens": tokens, "seconds": seconds})
     print(
         f"{name}: " + ", ".join(f"{point['bits_per_byte']:.4f}" for point in points) + f" in {seconds:.0f} s",
         flush=True,

@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import statistics
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +37,7 @@ from model.config import PRESETS, Shape, count_parameters, flops_per_token
 from tokenizer.bpe import load_tokenizer
 from tokenizer.encode import build_store
 from train import make_inputs
-from training.plan import choose_precision
+from training.plan import attended, choose_precision
 
 VOCABULARY = 8192  # most tokens of the benchmark's own tokenizer: it is trained on 2.5 MB
 CPU_POSITIONS, CUDA_POSITIONS = 4096, 65536  # a step, by default
@@ -98,9 +99,8 @@ def measure(config: Config, options: Options) -> dict[str, Any]:
     names += [f"{name} compiled" for name in names] if options.compiled else []
 
     tokens = build_store(run / "corpus", "train", run / "tokenizer", run / "tokens", quiet=True)
-    lengths = epoch_plan(tokens, shape.seq_len, 0, 0).lengths.astype(float)
-    attended = float((lengths * (lengths + 1) / 2).sum() / lengths.sum())
-    flops = flops_per_token(shape, attended)
+    keys = attended(epoch_plan(tokens, shape.seq_len, 0, 0))
+    flops = flops_per_token(shape, keys)
     rates = {name: matrix_rates(device, getattr(torch, name)) for name in ("bfloat16", "float32")}
     rate = max(rates["bfloat16" if precision == "bf16" else "float32"].values())
 
@@ -109,7 +109,7 @@ def measure(config: Config, options: Options) -> dict[str, Any]:
     best = max(
         (name for name in names if name.startswith("loam")), key=lambda name: by_name(rows, name)["useful_tokens_per_s"]
     )
-    ratios = {name: ratio(measured, name, task) for name in names if name.startswith("trainer")}
+    ratios = {name: ratio(measured, name) for name in names if name.startswith("trainer")}
     peer = "trainer packed compiled" if best.endswith("compiled") else "trainer packed"
     return {
         **facts(),
@@ -118,7 +118,7 @@ def measure(config: Config, options: Options) -> dict[str, Any]:
         "precision": precision,
         "optimizer": options.optimizer,
         "positions_a_step": task.rows * shape.seq_len,
-        "documents": {"number": len(tokens), "mean_tokens": float(tokens.lengths.mean()), "attended": attended},
+        "documents": {"number": len(tokens), "mean_tokens": float(tokens.lengths.mean()), "attended": keys},
         "flops_per_token": flops,
         "matrix_rates": {name: {str(n): r for n, r in found.items()} for name, found in rates.items()},
         "contenders": rows,
@@ -145,18 +145,18 @@ def inputs(config: Config, options: Options) -> tuple[Shape, Path]:
 
 
 def take_turns(names: list[str], task: Task, options: Options) -> dict[str, list[dict[str, Any]]]:
-    """Each contender's turns, the warming one first, and what it said at the end last."""
+    """Of each contender: when it was ready, its turns (the first one warms up), and what it said at the end."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    for name in names:
-        pipes[name], theirs = context.Pipe()
-        processes.append(
-            context.Process(target=serve, args=(theirs, name, task), daemon=not name.startswith("trainer"))
-        )
-        processes[-1].start()
-        theirs.close()
-    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    measured: dict[str, list[dict[str, Any]]] = {}
     try:
+        for name in names:  # one after the other: each has the machine for itself while it gets ready
+            pipes[name], theirs = context.Pipe()
+            arguments = (theirs, name, task, time.time())
+            processes.append(context.Process(target=serve, args=arguments, daemon=not name.startswith("trainer")))
+            processes[-1].start()
+            theirs.close()
+            measured[name] = [_answer(pipes[name], name)]
         for turn in range(options.turns):
             for name in names:
                 pipes[name].send(options.steps)
@@ -184,7 +184,7 @@ def _answer(pipe: Any, name: str) -> dict[str, Any]:
 
 def summary(name: str, turns: list[dict[str, Any]], task: Task, flops: float, rate: float) -> dict[str, Any]:
     """Medians over the turns of one contender."""
-    warming, counted, end = turns[0], turns[1:-1], turns[-1]
+    (ready, warming), counted, end = turns[:2], turns[2:-1], turns[-1]
     positions = task.rows * task.shape.seq_len
     seconds = [sum(turn["seconds"]) / len(turn["seconds"]) for turn in counted]
     useful = [turn["targets"] / sum(turn["seconds"]) for turn in counted]
@@ -197,17 +197,17 @@ def summary(name: str, turns: list[dict[str, Any]], task: Task, flops: float, ra
         / sum(positions * len(turn["seconds"]) for turn in counted),
         "share_of_matrix_rate": statistics.median(useful) * flops / rate,
         "peak_bytes": end["peak_bytes"],
-        "seconds_to_ready": end["ready"],
+        "seconds_to_ready": ready["ready"],
         "seconds_to_compile": max(0.0, warming["seconds"][0] - statistics.median(seconds))
         if "compiled" in name
         else 0.0,
     }
 
 
-def ratio(measured: dict[str, list[dict[str, Any]]], name: str, task: Task) -> dict[str, float]:
+def ratio(measured: dict[str, list[dict[str, Any]]], name: str) -> dict[str, float]:
     """loam against the Trainer `name`, both compiled or both not: median over the turns of the quotient in one turn."""
     own = "loam compiled" if name.endswith("compiled") else "loam"
-    pairs = list(zip(measured[own][1:-1], measured[name][1:-1], strict=True))
+    pairs = list(zip(measured[own][2:-1], measured[name][2:-1], strict=True))
     return {
         "positions": statistics.median(sum(b["seconds"]) / sum(a["seconds"]) for a, b in pairs),
         "useful": statistics.median(

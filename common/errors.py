@@ -15,13 +15,20 @@ class UserError(ValueError):
     """What a user did wrong, in one line: what is wrong, where (file, row, flag), what to do."""
 
 
+class MachineError(UserError):
+    """A `UserError` of the machine that this process runs on, which rank 0 may not share: every rank says its own."""
+
+
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a `UserError` becomes one line on stderr (rank 0 only) and exit code 2."""
+    """Run a command's `main`; a `UserError` becomes one line on stderr (rank 0 speaks for all) and exit code 2."""
     try:
         main()
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
+        rank = os.environ.get("RANK", "0")
+        if rank == "0":
             print(f"error: {error}", file=sys.stderr)
+        elif isinstance(error, MachineError):
+            print(f"error on rank {rank}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -29,7 +29,9 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "train": (("model", "train"), ("metrics.jsonl", "ckpt*", "step-*")),
 }
 # Keys that change how fast a run is made, not what it becomes: they may differ when it is continued.
-FREE_KEYS = {"train": {"micro_batch", "compile", "device", "parallel", "activation_checkpointing", "save_minutes"}}
+FREE_KEYS = {
+    "train": {"micro_batch", "compile", "device", "parallel", "activation_checkpointing", "save_minutes", "average"}
+}
 
 
 def run_folder(name: str) -> Path:
@@ -163,6 +165,11 @@ def checkpoints(run: Path) -> list[Path]:
     )
 
 
+def averages(run: Path) -> list[Path]:
+    """The run's averages of epochs: ckpt7-10 of ckpt7 to ckpt10."""
+    return sorted(path for path in run.iterdir() if re.fullmatch(r"ckpt\d+-\d+", path.name))
+
+
 def find_checkpoint(name: str, run: str | None = None) -> Path:
     """`ckpt6` is a path if one exists, else that checkpoint of `run` (default: the newest run); RUN/ckpt6 works too."""
     path = Path(name)
@@ -174,7 +181,7 @@ def find_checkpoint(name: str, run: str | None = None) -> Path:
     folder = run_folder(run) if run else newest_run()
     if (folder / name).is_dir():
         return folder / name
-    there = ", ".join(path.name for path in checkpoints(folder)) if folder.is_dir() else ""
+    there = ", ".join(path.name for path in checkpoints(folder) + averages(folder)) if folder.is_dir() else ""
     raise UserError(
         f"{name}: no such checkpoint; {folder} holds {there or 'none'} (name another run with --run, or give a path)"
     )

@@ -20,6 +20,7 @@ from tokenizer.template import ROLE_NAMES
 
 ORDER = 5
 MOST_TOKENS = 2_000_000  # of the training split: 0.3 GB and 4 s on one thread
+PIECE = 4096
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 
 
@@ -39,30 +40,31 @@ def ngram_bits_per_byte(train: Tokens, held_out: Tokens, vocab_size: int) -> flo
 
 def ngram_losses(train: Tokens, held_out: Tokens, vocab_size: int, order: int = ORDER) -> DocumentLosses:
     """Losses of every document of `held_out` under an n-gram model of `train` (of MOST_TOKENS of it, evenly chosen)."""
-    orders = count(some_documents(train, MOST_TOKENS), order)
-    ids, depth = flat(held_out)
-    targets = depth > 0
-    p = np.full(int(targets.sum()), 1 / vocab_size)
-    for n, counted in enumerate(reversed(orders), 1):
-        contexts = context_keys(ids, depth, n - 1)[targets]
-        grams = _join(contexts, ids[targets])
-        p = _look_up(counted.grams, counted.shares, grams, 0.0) + p * _look_up(
-            counted.contexts, counted.left, contexts, 1.0
-        )
-    owner = np.repeat(np.arange(len(held_out)), held_out.lengths)[targets]
-    role = document_roles(held_out)[_positions(held_out)][targets]
-    nats, counts = (
-        np.zeros((len(held_out), len(ROLE_NAMES))),
-        np.zeros((len(held_out), len(ROLE_NAMES)), dtype=np.int64),
-    )
-    np.add.at(nats, (owner, role), -np.log(p))
-    np.add.at(counts, (owner, role), 1)
+    orders = count(*some_tokens(train, MOST_TOKENS), order)
+    nats = np.zeros((len(held_out), len(ROLE_NAMES)))
+    counts = np.zeros((len(held_out), len(ROLE_NAMES)), dtype=np.int64)
+    role_of = document_roles(held_out)
+    ends = np.cumsum(held_out.lengths)
+    first = 0
+    while first < len(held_out):  # some documents at a time, at least one
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] - held_out.lengths[first] + MOST_TOKENS)))
+        places = _places(held_out.offsets[first:last], held_out.lengths[first:last])
+        ids, depth = held_out.ids[places].astype(np.uint64), _depth(held_out.lengths[first:last])
+        targets = depth > 0
+        p = np.full(int(targets.sum()), 1 / vocab_size)
+        for n, counted in enumerate(reversed(orders), 1):
+            contexts = context_keys(ids, depth, n - 1)[targets]
+            seen = _look_up(counted.grams, counted.shares, _join(contexts, ids[targets]), 0.0)
+            p = seen + p * _look_up(counted.contexts, counted.left, contexts, 1.0)
+        owner = np.repeat(np.arange(first, last), held_out.lengths[first:last])[targets]
+        np.add.at(nats, (owner, role_of[places][targets]), -np.log(p))
+        np.add.at(counts, (owner, role_of[places][targets]), 1)
+        first = last
     return DocumentLosses(nats, counts, content_bytes(held_out))
 
 
-def count(documents: tuple[np.ndarray, np.ndarray], order: int) -> list[Order]:
-    """Counts of documents (`flat`), the longest order first."""
-    ids, depth = documents
+def count(ids: np.ndarray, depth: np.ndarray, order: int) -> list[Order]:
+    """Counts of documents in a row, the longest order first. depth: each token's place in its document, 0 is given."""
     places = np.flatnonzero(depth > 0)  # whose n-grams are counted: all targets, then one place of each longer n-gram
     orders = []
     for n in range(order, 0, -1):
@@ -76,25 +78,25 @@ def count(documents: tuple[np.ndarray, np.ndarray], order: int) -> list[Order]:
     return orders
 
 
-def flat(tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
-    """All ids in a row (uint64), and for each its place in its document (int64), 0 for bos."""
-    starts = np.cumsum(tokens.lengths) - tokens.lengths
-    depth = np.arange(int(tokens.lengths.sum())) - np.repeat(starts, tokens.lengths)
-    return tokens.ids[_positions(tokens)].astype(np.uint64), depth
+def some_tokens(tokens: Tokens, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` tokens (uint64), from documents all over the split, and each one's place in its document (int64).
 
-
-def some_documents(tokens: Tokens, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """`flat` of all documents, or of each k-th, so that about `most` tokens are kept."""
-    step = -(-int(tokens.lengths.sum()) // most)
-    ids, depth = flat(tokens)
-    if step == 1:
-        return ids, depth
-    kept = np.repeat(np.arange(len(tokens)) % step == 0, tokens.lengths)
-    return ids[kept], depth[kept]
+    Of a split that is larger, pieces of documents are drawn: a long one is in pieces of PIECE tokens, whose first token
+    is context only.
+    """
+    starts, lengths = tokens.offsets, tokens.lengths
+    if lengths.sum() > most:
+        pieces = -(-lengths // PIECE)
+        first = PIECE * _depth(pieces)
+        starts, lengths = np.repeat(starts, pieces) + first, np.minimum(np.repeat(lengths, pieces) - first, PIECE)
+        drawn = np.random.default_rng(0).permutation(len(lengths))
+        drawn = np.sort(drawn[np.cumsum(lengths[drawn]) <= most])
+        starts, lengths = starts[drawn], lengths[drawn]
+    return tokens.ids[_places(starts, lengths)].astype(np.uint64), _depth(lengths)
 
 
 def context_keys(ids: np.ndarray, depth: np.ndarray, length: int) -> np.ndarray:
-    """A hash of the `length` tokens in front of each, or of as many as its document has, uint64."""
+    """A hash of the `length` tokens in front of each, or of as many as its document has there, uint64."""
     keys = np.zeros(len(ids), dtype=np.uint64)
     for back in range(1, length + 1):
         before = np.concatenate([np.zeros(min(back, len(ids)), dtype=np.uint64), ids[:-back] + np.uint64(1)])
@@ -121,7 +123,11 @@ def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, otherwise
     return np.where(keys[place] == wanted, values[place], otherwise)
 
 
-def _positions(tokens: Tokens) -> np.ndarray:
-    """Where the documents' tokens stand in `tokens.ids`, document by document."""
-    starts = np.cumsum(tokens.lengths) - tokens.lengths
-    return np.arange(int(tokens.lengths.sum())) + np.repeat(tokens.offsets - starts, tokens.lengths)
+def _places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Where runs of tokens stand in the flat ids, run by run."""
+    return np.repeat(starts, lengths) + _depth(lengths)
+
+
+def _depth(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, 2, ... in each of several runs."""
+    return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -110,7 +110,7 @@ def _flex_available() -> bool:
     if missing:
         warnings.warn(
             f"attention: {missing[0]} is missing, so documents are kept apart by SDPA with a dense mask: "
-            "slower, and T x T bytes a row",
+            "slower, and T x T numbers a row",
             stacklevel=2,
         )
     return not missing

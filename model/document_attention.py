@@ -53,6 +53,7 @@ def document_attention(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, documents
 
     documents_BT: int32 on the CPU. Padding (-1) is a document of its own: finite, and of no use to anyone.
     """
+    assert documents_BT.dtype == torch.int32, "its bytes are read as int32"
     (B, T, H, _), K = q_BTHE.shape, k_BTKE.shape[2]
     if torch.compiler.is_compiling():  # one size for all layouts; what is not written takes no memory
         num_pairs = B * T * H * most_pairs(T)

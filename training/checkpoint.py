@@ -55,16 +55,23 @@ def save_checkpoint(
             whole(tensor)
         return
     with atomic_folder(path) as folder:
-        save_model(model, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(tokenizer_folder / name, folder / name)
-        _set_context_length(folder / "tokenizer_config.json", model.shape.seq_len)
+        _write_model(folder, model, tokenizer_folder)
         (folder / "trainer").mkdir()
         _write_tensors(folder / "trainer" / "optimizer.safetensors", tensors)
         save_file(_rng_tensors(), folder / "trainer" / "rng.safetensors")
         _write_plain(folder / "trainer" / "state.json", state)
-        hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
-        _write_plain(folder / "loam.json", {"format": 1, **provenance, "files": hashes})
+        _write_meta(folder, provenance)
+
+
+def save_for_use(
+    path: Path, model: Decoder, tokenizer_folder: Path, provenance: dict[str, Any], is_main: bool = True
+) -> None:
+    """`save_checkpoint` without what resume needs: a model that nobody trained in this state, such as an average."""
+    model = _whole_model(model, is_main)
+    if is_main:
+        with atomic_folder(path) as folder:
+            _write_model(folder, model, tokenizer_folder)
+            _write_meta(folder, provenance)
 
 
 def update_metrics(path: Path, metrics: dict[str, Any]) -> None:
@@ -171,6 +178,18 @@ def git_revision() -> str | None:
         return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _write_model(folder: Path, model: Decoder, tokenizer_folder: Path) -> None:
+    save_model(model, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tokenizer_folder / name, folder / name)
+    _set_context_length(folder / "tokenizer_config.json", model.shape.seq_len)
+
+
+def _write_meta(folder: Path, provenance: dict[str, Any]) -> None:
+    hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+    _write_plain(folder / "loam.json", {"format": 1, **provenance, "files": hashes})
 
 
 def _whole_model(model: Decoder, keep: bool) -> Decoder:

@@ -19,8 +19,8 @@ class TrainConfig:
         embedding_lr: peak learning rate of embedding, head and norms; by default from the model's width
         min_lr: learning rate at the end of the cosine; by default a tenth of lr
         warmup_ratio: share of all steps over which the rate rises from 0
-        weight_decay: decay of the layers' matrices (embedding and norms have none); by default such that each epoch
-            shrinks them by 1/e
+        weight_decay: decay of the layers' matrices (embedding and norms have none); by default 0.1 for adamw,
+            for muon such that each epoch shrinks them to 1/e, at most 1
         momentum: Muon's momentum
         beta1: AdamW's first moment
         beta2: AdamW's second moment
@@ -36,6 +36,7 @@ class TrainConfig:
         activation_checkpointing: recompute activations in the backward pass: less memory, one more forward pass
         deterministic: bit-equal results on CUDA too (slower)
         save_minutes: minutes between checkpoints for resume inside an epoch; 0 for none
+        average: after the last epoch, keep the mean of the last epochs' weights too if it validates better than each
         samples: answers (or continuations) printed after each epoch
         sample_tokens: longest sample, in tokens
     """
@@ -62,6 +63,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     deterministic: bool = False
     save_minutes: float = 10.0
+    average: bool = True
     samples: int = 2
     sample_tokens: int = 64
 

@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from common.errors import UserError
+from common.errors import MachineError, UserError
 from training import sharding
 
 # Rank 0 may prepare a corpus or write a large checkpoint while the others wait for it.
 TIMEOUT = timedelta(minutes=60)
 BUCKET_BYTES = 25 << 20
 
+T = TypeVar("T")
 GradientSync = Callable[[bool], AbstractContextManager[None]]
 
 
@@ -49,9 +50,9 @@ def start(device: str = "auto", deterministic: bool = False) -> World:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda: this machine has no CUDA device that torch can use; take --device cpu")
+        raise MachineError("device cuda: this machine has no CUDA device that torch can use; take --device cpu")
     if device == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device mps: this machine has none; take --device cpu")
+        raise MachineError("device mps: this machine has none; take --device cpu")
     if device == "mps" and size > 1:
         raise UserError(f"device mps: one process only, not {size}; run plain `python train.py`")
     found = torch.device(device, int(os.environ.get("LOCAL_RANK", 0))) if device == "cuda" else torch.device(device)
@@ -159,15 +160,6 @@ def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
     return norm
 
 
-def sum_number(value: float) -> float:
-    """Sum of a number over ranks, in float64, through the CPU."""
-    if not dist.is_initialized():
-        return value
-    tensor = torch.tensor([value], dtype=torch.float64)
-    dist.all_reduce(tensor)
-    return float(tensor)
-
-
 def smallest(value: float) -> float:
     """Smallest of a number over ranks."""
     if not dist.is_initialized():
@@ -189,9 +181,27 @@ def on_main(world: World, action: Callable[[], object]) -> None:
         raise error or UserError("rank 0 stopped")
 
 
+def from_main(world: World, make: Callable[[], T]) -> T:
+    """What `make` returns on rank 0, on all ranks."""
+    found: list[Any] = [None]
+
+    def keep() -> None:
+        found[0] = make()
+
+    on_main(world, keep)
+    if dist.is_initialized():
+        dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
+    return found[0]
+
+
 def any_rank(flag: bool) -> bool:
     """True on all ranks if it is true on one."""
-    return sum_number(float(flag)) > 0
+    return any_of(flag)[0]
+
+
+def any_of(*flags: bool) -> list[bool]:
+    """`any_rank` of several flags at once."""
+    return (sum_array(np.asarray(flags, dtype=np.float64)) > 0).tolist()
 
 
 def sum_array(array: np.ndarray) -> np.ndarray:

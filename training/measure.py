@@ -1,15 +1,19 @@
-"""The measured speed of this machine: a few real micro-batches and one update of the real model, timed.
+"""The model that a plan describes, and the measured speed of this machine: a few real micro-batches and one update.
 
-For `--plan`. The weights are thrown away; what the compiler made stays in its cache, where the run will find it.
+The latter is for `--plan`. Its weights are thrown away; what the compiler made stays in its cache, where the run will
+find it.
 """
 
 import time
 from collections.abc import Callable
 
+import torch
+
 from data.loader import batches, epoch_plan
 from data.tokens import Tokens
 from model.config import Shape
 from model.decoder import Decoder
+from training import sharding
 from training.config import TrainConfig
 from training.distributed import World
 from training.optimizer import make_optimizers
@@ -19,15 +23,26 @@ from training.step import autocast, loss_function, to_device
 TIMED = 3
 
 
-def seconds_per_step(config: TrainConfig, plan: RunPlan, shape: Shape, tokens: Tokens, world: World) -> float:
-    """Seconds of one optimizer step of one process, without what processes tell each other."""
-    model = Decoder(shape).to(world.device)
+def make_model(
+    config: TrainConfig, plan: RunPlan, shape: Shape, world: World
+) -> tuple[Decoder, list[torch.optim.Optimizer]]:
+    """A new model from the run's seed on its device, sharded where asked, and its optimizers."""
+    torch.manual_seed(config.seed)
+    model = Decoder(shape)
+    if config.parallel == "fsdp" and world.size > 1:
+        sharding.shard(model, world.device.type, world.size, plan.precision)
+    model.to(world.device)
     model.activation_checkpointing = config.activation_checkpointing
-    optimizers = make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
+    return model, make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
+
+
+def seconds_per_step(config: TrainConfig, plan: RunPlan, shape: Shape, tokens: Tokens, world: World) -> float:
+    """Seconds of one optimizer step; of several processes all must call it, and ddp's sum of gradients is left out."""
+    model, optimizers = make_model(config, plan, shape, world)
     loss_of = loss_function(model, plan.compile)
     rows = epoch_plan(tokens, shape.seq_len, config.seed, 0, plan.weights)
     state = {"epoch": 0, "step": 0}
-    step, _ = next(batches(rows, tokens, plan.rows_per_step, plan.micro_batch, state, 0, world.size))
+    step, _ = next(batches(rows, tokens, plan.rows_per_step, plan.micro_batch, state, world.rank, world.size))
     tensors = to_device(step.micro_batches[0], world.device)
 
     def micro_batch() -> None:

@@ -48,10 +48,10 @@ def read_metrics(path: Path, event: str | None = None) -> list[dict[str, Any]]:
     return [each for each in events if event is None or each["event"] == event]
 
 
-def diagnosis(epochs: Iterable[dict[str, Any]], ngram: float) -> list[str]:
+def diagnosis(epochs: Iterable[dict[str, Any]], ngram: float | None) -> list[str]:
     """What a run's epoch events say: still falling, flat or overfitting, the best epoch, what to change.
 
-    ngram: bits per byte of an n-gram model on the same documents, the least that a network should reach.
+    ngram: bits per byte of an n-gram model on the same documents, the least that a network should reach; None: unknown.
     """
     epochs = list(epochs)
     if not epochs:
@@ -62,11 +62,12 @@ def diagnosis(epochs: Iterable[dict[str, Any]], ngram: float) -> list[str]:
         f"best epoch: {best['epoch']} of {last['epoch']} (validation loss {best['val_loss']:.4f}, "
         f"{best['val_bpb']:.4f} bits per byte on {best['val_documents']:,} documents)"
     ]
-    better = 1 - best["val_bpb"] / ngram
-    lines.append(
-        f"an n-gram model counted on the training split has {ngram:.4f}: "
-        + (f"this one is {better:.1%} below" if better > 0 else "the network has learned less than counting does")
-    )
+    if ngram is not None:
+        better = 1 - best["val_bpb"] / ngram
+        lines.append(
+            f"an n-gram model counted on the training split has {ngram:.4f}: "
+            + (f"this one is {better:.1%} below" if better > 0 else "the network has learned less than counting does")
+        )
     if len(epochs) == 1:
         return [*lines, "one epoch alone shows no trend: train 3 or more (--epochs 3)"]
     change = (last["val_loss"] - epochs[-2]["val_loss"]) / epochs[-2]["val_loss"]

@@ -20,6 +20,7 @@ from data.packing import Plan, pack
 from data.tokens import Tokens
 from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate
 from training import distributed
+from training.cgroup import left_in_cgroup
 from training.config import TrainConfig
 from training.distributed import World
 from training.optimizer import learning_rate
@@ -98,7 +99,7 @@ def derive(
     )
     return plan, [
         *_describe_work(plan, config, shape, tokens, first),
-        f"precision {precision} ({why_precision}); device {world.device}, {_processes(config, world)}",
+        f"precision {precision} ({why_precision}); device {world.device}, {_processes(config, world, rows_per_step)}",
         f"micro-batch {micro_batch} rows ({why_micro}), "
         f"{-(-rows_per_step // (micro_batch * world.size))} a step and process",
         f"compile {'on' if compiled else 'off'} ({why_compiled})",
@@ -108,9 +109,10 @@ def derive(
     ]
 
 
-def _processes(config: TrainConfig, world: World) -> str:
+def _processes(config: TrainConfig, world: World, rows: int) -> str:
     if world.size > 1:
-        return f"{world.size} processes ({config.parallel})"
+        idle = f", of which {world.size - rows} have nothing to do: a step has {rows} rows" if rows < world.size else ""
+        return f"{world.size} processes ({config.parallel}){idle}"
     return "1 process (fsdp: nothing to shard)" if config.parallel == "fsdp" else "1 process"
 
 
@@ -122,7 +124,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
     )
     why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
-    usual = "as usual" if config.optimizer == "adamw" else "each epoch shrinks weights by 1/e"
+    usual = "as usual" if config.optimizer == "adamw" else "each epoch shrinks weights to 1/e, at most 1"
     why_decay = "as asked" if config.weight_decay is not None else usual
     why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "2 / hidden_size"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
@@ -152,18 +154,20 @@ def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: in
 
 def run_flops(shape: Shape, first: Plan, epochs: int) -> float:
     """Floating-point operations of a run whose epochs are like the first."""
+    return flops_per_token(shape, attended(first)) * float(first.lengths.sum()) * epochs
+
+
+def attended(first: Plan) -> float:
+    """Keys that a target token attends to, itself among them, on average."""
     lengths = first.lengths.astype(float)
-    attended = float((lengths * (lengths + 1) / 2).sum() / lengths.sum())
-    return flops_per_token(shape, attended) * float(lengths.sum()) * epochs
+    return float((lengths * (lengths + 1) / 2).sum() / lengths.sum())
 
 
 def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, flops: float, world: World) -> list[str]:
     rate = matrix_rate(world.device, plan.precision)
     share = ASSUMED_SHARE[world.device.type]
     seconds = flops / (rate * share * world.size)
-    needed = memory_estimate(
-        shape, plan.micro_batch, plan.precision, config.activation_checkpointing, world.device.type
-    )
+    needed = _memory(config, shape, plan.micro_batch, plan.rows_per_step, plan.precision, world)
     return [
         f"cost: {flops:.2e} FLOPs; memory about {needed / 2**30:.2f} GiB a process; about {_duration(seconds)} of "
         f"training if the step reaches {share:.0%} of the {rate / 1e9:,.0f} GFLOP/s measured now (an estimate)"
@@ -259,9 +263,7 @@ def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, w
     free = int(distributed.smallest(free_memory(world.device)))  # all ranks run the same micro-batches
 
     def need(micro: int) -> int:
-        whole = memory_estimate(shape, micro, precision, config.activation_checkpointing, world.device.type)
-        sharded = config.parallel == "fsdp" and world.size > 1
-        return whole - (saved_bytes(shape, world.size, accumulates=micro < rows) if sharded else 0)
+        return _memory(config, shape, micro, rows, precision, world)
 
     if need(1) > free:
         hint = "" if config.activation_checkpointing else " try --activation_checkpointing true,"
@@ -283,6 +285,14 @@ def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, w
     return micro, why
 
 
+def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, precision: str, world: World) -> int:
+    """Bytes that one process takes for a step of `rows` rows, `micro_batch` of them at a time."""
+    whole = memory_estimate(shape, micro_batch, precision, config.activation_checkpointing, world.device.type)
+    if config.parallel != "fsdp" or world.size == 1:
+        return whole
+    return whole - saved_bytes(shape, world.size, accumulates=micro_batch < rows)
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that this process may take: free on its GPU, or available in RAM shared by the processes of this node."""
     if device.type == "cuda":
@@ -291,9 +301,10 @@ def free_memory(device: torch.device) -> int:
     try:
         with open("/proc/meminfo") as file:
             fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024 // local
+        free = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // local
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min(free, left_in_cgroup()) // local
 
 
 def matrix_rate(device: torch.device, precision: str) -> float:

@@ -11,7 +11,7 @@ from tests.bench.test_train_speed import DOCUMENTS, tokens_of
 
 def test_concatenated_rows_hold_all_documents_in_one_order() -> None:
     tokens = tokens_of(DOCUMENTS * 100)
-    setting = Setting(tokens, tokens, PRESETS["tiny"], epochs=1, weights={}, device=torch.device("cpu"))
+    setting = Setting(tokens, tokens, tokens, PRESETS["tiny"], epochs=1, weights={}, device=torch.device("cpu"))
     ids, targets = concatenated(setting, seed=0)
     stream = ids.reshape(-1)
     total = sum(len(document) for document in DOCUMENTS) * 100

@@ -9,7 +9,7 @@ import pytest
 from data.tokens import Tokens, from_index
 from eval import ngrams
 from eval.losses import summary
-from eval.ngrams import count, flat, ngram_losses
+from eval.ngrams import count, ngram_losses, some_tokens
 from tokenizer.template import BOS, EOS
 
 VOCAB = 40
@@ -123,15 +123,39 @@ def test_markers_stand_apart_and_every_target_counts_once() -> None:
     assert own < summary(losses)["bits_per_byte"] < math.log2(VOCAB)
 
 
-def test_a_large_split_is_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    train = tokens_of(random_documents(6, number=90))
-    ids, _ = ngrams.some_documents(train, most=int(train.lengths.sum()) // 3 + 1)
-    wanted = np.concatenate([train.document(i) for i in range(0, 90, 3)])
-    assert ids.tolist() == wanted.tolist()
+def test_a_large_split_is_drawn_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngrams, "PIECE", 50)
+    random = np.random.default_rng(0)
+    documents = [random.integers(6, VOCAB, int(n)).tolist() for n in (5, 2000, 7, 3, 900, 12, 30, 30, 1)]
+    train = tokens_of(documents)
+    whole, depth = ngrams.some_tokens(train, most=10_000)
+    assert whole.tolist() == train.ids.tolist()
+    assert np.flatnonzero(depth == 0).tolist() == train.offsets.tolist()
+    most = 1000
+    some, depth = ngrams.some_tokens(train, most)
+    assert most - 50 < len(some) <= most  # whatever the lengths are
+    assert depth.max() < 50
+    # What was drawn stands in the split in the same order, and reaches into its first and last third.
+    pieces = np.split(some.astype(np.uint16), np.flatnonzero(depth == 0)[1:])
+    stream, at, found = train.ids.tobytes(), 0, []
+    for piece in pieces:
+        at = stream.index(piece.tobytes(), at)
+        found.append(at / len(stream))
+    assert found[0] < 1 / 3 < 2 / 3 < found[-1]
+
+
+def test_held_out_documents_in_several_passes_cost_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, held_out = tokens_of(random_documents(7)), tokens_of(random_documents(8))
+    at_once = ngram_losses(train, held_out, VOCAB)
+    monkeypatch.setattr(ngrams, "some_tokens", lambda tokens, most, all_of=ngrams.some_tokens: all_of(tokens, 10**9))
+    monkeypatch.setattr(ngrams, "MOST_TOKENS", 40)
+    again = ngram_losses(train, held_out, VOCAB)
+    np.testing.assert_allclose(again.nats, at_once.nats, rtol=1e-12)
+    assert (again.num_targets == at_once.num_targets).all()
 
 
 def test_counts_are_of_one_document_each() -> None:
-    orders = count(flat(tokens_of([[10, 11], [12]])), 2)
+    orders = count(*some_tokens(tokens_of([[10, 11], [12]]), 100), 2)
     # Targets 10 11 eos 12 eos: five bigrams, all different; unigrams 10, 11, 12 once, eos behind two tokens.
     assert len(orders[0].grams) == 5
     assert len(orders[1].grams) == 4

@@ -40,20 +40,33 @@ def test_result_and_gradients_equal_attention_over_all_pairs(T: int, mean_length
         torch.testing.assert_close(one, other)
 
 
-def test_bfloat16_is_as_near_to_the_truth_as_sdpa() -> None:
+def double(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().double().requires_grad_()
+
+
+@pytest.mark.parametrize(("mean_length", "scale", "bound"), [(100, 1.0, 0.005), (512, 1.0, 0.005), (512, 2.5, 0.008)])
+def test_bfloat16_rounds_little(mean_length: int, scale: float, bound: float) -> None:
+    """Relative errors of result and gradients. Scores are rounded too, so they grow with the queries' size.
+
+    Seen: 0.0039 at most in both cases of scale 1, 0.0066 at 2.5.
+    """
     torch.manual_seed(0)
-    documents = random_documents(3, 512, 100, seed=5)
+    B, T, H, K, E = 2, 512, 4, 2, 64
+    documents = random_documents(B, T, mean_length, seed=5)
     real = (documents >= 0)[..., None, None]
-    exact = random_inputs(512, 4, 2)
-    truth = over_all_pairs(*exact, documents) * real
-    rounded = exact[0].bfloat16(), exact[1].bfloat16(), exact[2].bfloat16()
-    q, k, v = (x.transpose(1, 2) for x in rounded)
-    sdpa = torch.nn.functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=document_mask(documents), enable_gqa=True
-    ).transpose(1, 2)
-    found = document_attention(*rounded, documents)
-    ours, theirs = ((y * real - truth).norm().item() for y in (found, sdpa))
-    assert ours < 1.5 * theirs  # scores are rounded to bfloat16 too: 1.25 times SDPA's error was measured
+    q, k, v, direction = (torch.randn(B, T, heads, E).bfloat16() for heads in (H, K, K, H))
+    inputs = (q * scale).requires_grad_(), k.requires_grad_(), v.requires_grad_()
+    exact = double(inputs[0]), double(k), double(v)
+    found, truth = document_attention(*inputs, documents), over_all_pairs(*exact, documents)
+    errors = [float((((found - truth) * real).norm() / (truth * real).norm()).detach())]
+    direction = direction * real
+    for one, other in zip(
+        torch.autograd.grad(found, inputs, direction),
+        torch.autograd.grad(truth, exact, direction.double()),
+        strict=True,
+    ):
+        errors.append(float((one - other).norm() / other.norm()))
+    assert max(errors) < bound, errors
 
 
 @pytest.mark.parametrize("seed", range(3))

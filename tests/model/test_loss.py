@@ -46,7 +46,7 @@ def test_chunked_loss_equals_plain_cross_entropy_in_value_and_gradients(tokens_i
 
 
 def test_gradients_pass_a_numerical_check(tokens_in_chunk: int) -> None:
-    """Against finite differences, in float64 inputs; the loss itself is float32, so steps and tolerance are coarse."""
+    """Along a random direction, against finite differences of the plain loss; all in float32, so steps are coarse."""
     hidden, head, targets, weights = make_case(1)
     direction_hidden, direction_head = torch.randn_like(hidden), torch.randn_like(head)
     grads = torch.autograd.grad(weighted_nll(hidden, head, targets, weights), (hidden, head))

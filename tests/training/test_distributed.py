@@ -12,6 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -39,6 +40,8 @@ from training.metrics import read_metrics
 LOSS_TOLERANCE = 1e-5
 NORM_TOLERANCE = 1e-4
 WEIGHT_TOLERANCE = 3e-5
+# bf16: weights by 3.9% of the way that training went, optimizer state by 1.8% of its norm. Twice that is allowed.
+BF16_ASTRAY = 0.08
 
 
 class Ranks:
@@ -81,9 +84,19 @@ class Ranks:
 
 
 def train_rank(
-    rank: int, size: int, port: int, folder: Path, config: Config, stop_at: int = 0, compiler: str = ""
+    rank: int,
+    size: int,
+    port: int,
+    folder: Path,
+    config: Config,
+    stop_at: int = 0,
+    compiler: str = "",
+    plan_only: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """One rank's part of a run, as torchrun would start it; a signal reaches the last rank after step `stop_at`."""
+    """One rank's part of a run, as torchrun would start it; a signal reaches the last rank after step `stop_at`.
+
+    What it prints is left in the file said-<rank>.
+    """
     torch.set_num_threads(1)
     os.chdir(folder)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(size),
@@ -105,8 +118,10 @@ def train_rank(
         patch.object(train_script, "conclude", conclude),
         patch.object(distributed, "BUCKET_BYTES", 16384),
         patch.object(torch, "compile", partial(torch.compile, backend=compiler) if compiler else torch.compile),
+        Path(f"said-{rank}").open("w") as said,
+        redirect_stdout(said),
     ):
-        train_script.train(config)
+        train_script.train(config, plan_only=plan_only)
     return weights
 
 
@@ -155,20 +170,17 @@ def curve(run: str) -> list[dict[str, Any]]:
     return read_metrics(Path("runs") / run / "metrics.jsonl", "step")
 
 
-def assert_same_training(run: str, other: str, times: float = 1.0) -> None:
-    """Equal steps, losses, gradient norms, validation and weights, and the same tensors in the folder.
-
-    `times`: how many times the tolerances of fp32 are allowed.
-    """
+def assert_same_training(run: str, other: str) -> None:
+    """Equal steps, losses, gradient norms, validation and weights, and the same tensors in the folder."""
     one, many = curve(run), curve(other)
     assert len(one) > 5
     assert [(s["step"], s["lr"], s["tokens"]) for s in one] == [(s["step"], s["lr"], s["tokens"]) for s in many]
     for key, tolerance in (("loss", LOSS_TOLERANCE), ("grad_norm", NORM_TOLERANCE)):
-        assert [s[key] for s in many] == pytest.approx([s[key] for s in one], abs=times * tolerance), key
+        assert [s[key] for s in many] == pytest.approx([s[key] for s in one], abs=tolerance), key
     ends = [read_metrics(Path("runs") / name / "metrics.jsonl", "epoch")[-1] for name in (run, other)]
-    assert ends[1]["val_loss"] == pytest.approx(ends[0]["val_loss"], abs=times * LOSS_TOLERANCE)
+    assert ends[1]["val_loss"] == pytest.approx(ends[0]["val_loss"], abs=LOSS_TOLERANCE)
     assert ends[1]["val_tokens"] == ends[0]["val_tokens"]
-    assert_same_folder(Path("runs") / run / "ckpt1", Path("runs") / other / "ckpt1", times * WEIGHT_TOLERANCE)
+    assert_same_folder(Path("runs") / run / "ckpt1", Path("runs") / other / "ckpt1", WEIGHT_TOLERANCE)
 
 
 def assert_same_folder(one: Path, many: Path, tolerance: float) -> None:
@@ -225,9 +237,29 @@ def test_bf16_shards_agree_with_one_process_to_the_rounding_of_bf16(ranks: Ranks
     awkward = replace(awkward, train=replace(awkward.train, precision="bf16", embedding_lr=0.01))
     train_script.train(awkward)
     ranks.train(again(awkward, "many", parallel="fsdp"), 2)
-    # Seen with AdamW: losses by 0.0023, norms by 0.014, weights by 0.0052; with ddp, which rounds no norm, by 0.0004,
-    # 0.009 and 0.0013.
-    assert_same_training("t", "many", times=1000)
+    one, many = curve("t"), curve("many")
+    assert [s["loss"] for s in many] == pytest.approx([s["loss"] for s in one], abs=0.005)
+    assert [s["grad_norm"] for s in many] == pytest.approx([s["grad_norm"] for s in one], rel=0.02)
+    folders = [Path("runs") / run / "ckpt1" for run in ("t", "many")]
+    torch.manual_seed(awkward.train.seed)
+    start = Decoder(load_for_inference(folders[0])[0].shape).state_dict()
+    expected, found = (load_for_inference(folder)[0].state_dict() for folder in folders)
+    for name, value in expected.items():  # how far rounding led astray, of the way that training went
+        astray = float((found[name] - value).norm() / (value - start[name]).norm())
+        assert astray < BF16_ASTRAY, f"{name}: {astray}"
+    expected, found = (load_file(folder / "trainer" / "optimizer.safetensors") for folder in folders)
+    for name, value in expected.items():
+        assert float((found[name] - value).norm()) <= BF16_ASTRAY / 2 * float(value.norm()), name
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_the_plan_of_many_processes_is_timed_by_all_and_told_by_one(ranks: Ranks, one: Config, parallel: Any) -> None:
+    ranks.train(again(one, "many", parallel=parallel), 2, plan_only=True)
+    assert [path for path in Path("runs/many").iterdir() if path.name.startswith(("ckpt", "step"))] == []
+    plan = Path("said-0").read_text()
+    assert f"2 processes ({parallel})" in plan
+    assert "measured here and now:" in plan
+    assert Path("said-1").read_text() == ""
 
 
 def test_a_run_goes_on_with_any_number_of_processes_and_either_way(ranks: Ranks, one: Config) -> None:

@@ -2,12 +2,16 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
+from common.errors import UserError
+from model.config import PRESETS, count_parameters, memory_estimate
 from training import plan
 from training.config import TrainConfig
+from training.distributed import World
 from training.optimizer import learning_rate
 from training.plan import choose_compile, default_decay
 
@@ -43,3 +47,38 @@ def test_only_long_runs_are_compiled_on_the_cpu(monkeypatch: pytest.MonkeyPatch)
     compiled, why = choose_compile(None, cpu, 1e20)
     assert not compiled
     assert "compiler" in why
+
+
+def test_a_micro_batch_is_the_largest_that_fits_into_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, config, world = PRESETS["small"], TrainConfig(), World(0, 1, torch.device("cpu"))
+
+    def chosen(free: float, config: TrainConfig = config) -> int:
+        monkeypatch.setattr(plan, "free_memory", lambda device: int(free))
+        return plan._micro_batch(config, shape, 8, "fp32", world)[0]
+
+    need = [memory_estimate(shape, rows) for rows in range(9)]
+    assert chosen(1e12) == 8
+    assert chosen(1.01 * need[8] / plan.MEMORY_SHARE) == 8
+    assert chosen(0.99 * need[8] / plan.MEMORY_SHARE) == 4  # two of one size, not seven and one
+    assert chosen(1.01 * need[1]) == 1
+    assert chosen(1e9, replace(config, micro_batch=3)) == 3
+    with pytest.raises(UserError, match=r"a step of one row needs about .* try --activation_checkpointing true"):
+        chosen(0.99 * need[1])
+
+
+def test_shards_take_less_memory_and_the_plan_says_so() -> None:
+    shape, config = PRESETS["seed-126m"], TrainConfig(parallel="fsdp")
+    cpu = torch.device("cpu")
+    whole = memory_estimate(shape, 2)
+    assert plan._memory(config, shape, 2, 2, "fp32", World(0, 1, cpu)) == whole
+    assert plan._memory(replace(config, parallel="ddp"), shape, 2, 2, "fp32", World(0, 8, cpu)) == whole
+    sharded = [plan._memory(config, shape, 2, 2, "fp32", World(0, size, cpu)) for size in (2, 8, 64)]
+    assert whole > sharded[0] > sharded[1] > sharded[2] > whole - 16 * count_parameters(shape)
+    # Several micro-batches keep gradients and weights whole until the last one.
+    assert plan._memory(config, shape, 2, 4, "fp32", World(0, 8, cpu)) > sharded[1]
+
+
+def test_processes_without_rows_are_named() -> None:
+    world = World(0, 8, torch.device("cpu"))
+    assert "6 have nothing to do" in plan._processes(TrainConfig(), world, 2)
+    assert "nothing to do" not in plan._processes(TrainConfig(), world, 8)

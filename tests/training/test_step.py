@@ -73,6 +73,7 @@ def test_clipping_bounds_the_update_but_not_the_reported_norm() -> None:
     assert seen == [pytest.approx(0.01, rel=1e-3)]
 
 
+@torch._dynamo.config.patch(error_on_recompile=True)
 def test_a_compiled_run_has_one_graph_without_breaks_for_all_steps_and_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other documents, short last steps, accumulation, validation in between: nothing is compiled twice."""
     tokens = synthetic_tokens(60, mean_tokens=40, sigma=0.8, seed=0)
@@ -82,7 +83,6 @@ def test_a_compiled_run_has_one_graph_without_breaks_for_all_steps_and_epochs(mo
     optimizers = make_optimizers(model, TrainConfig(), 1e-2, 1e-2, 0.1)
     # aot_eager traces forward and backward as the default backend does, without a C++ compiler.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
     torch._dynamo.reset()
     counters = torch._dynamo.utils.counters
     counters.clear()
