@@ -142,12 +142,12 @@ def _layout_of(q_BTHE: Tensor, k_BTKE: Tensor, documents_BT: Tensor) -> tuple[La
     return layout(documents_BT.numpy().tobytes(), T, K, H // K), K, H // K
 
 
-def _rows(x: Tensor, K: int) -> Tensor:
+def _as_rows(x: Tensor, K: int) -> Tensor:
     """(B,T,heads,E) as (B x T x K, heads / K x E)."""
     return x.reshape(x.shape[0] * x.shape[1] * K, -1)
 
 
-def _of(x_rows: Tensor, batch: Batch, K: int, E: int) -> Tensor:
+def _of_batch(x_rows: Tensor, batch: Batch, K: int, E: int) -> Tensor:
     """A batch's part of rows in batches, (N x K, W x heads a key, E)."""
     last = batch.first_row + batch.number * K * batch.width
     return x_rows[batch.first_row : last].view(batch.number * K, -1, E)
@@ -170,10 +170,10 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, documents: Tensor, num_pairs: int)
     (batches, sources, _, places, _), K, G = _layout_of(q, k, documents)
     E = q.shape[3]
     pairs = q.new_empty(num_pairs)
-    q_rows, k_rows, v_rows = (_rows(x, K).index_select(0, sources) for x in (q, k, v))
+    q_rows, k_rows, v_rows = (_as_rows(x, K).index_select(0, sources) for x in (q, k, v))
     out = torch.empty_like(q_rows)
     for batch in batches:
-        q_n, k_n, v_n, out_n = (_of(x, batch, K, E) for x in (q_rows, k_rows, v_rows, out))
+        q_n, k_n, v_n, out_n = (_of_batch(x, batch, K, E) for x in (q_rows, k_rows, v_rows, out))
         for queries, keys, p in _pairs_of(pairs, batch, K, G):
             torch.baddbmm(p, q_n[:, queries], k_n[:, keys].mT, beta=0, alpha=E**-0.5, out=p)
             length = p.shape[1] // G
@@ -190,12 +190,12 @@ def _backward(
     (batches, sources, padding, places, _), K, G = _layout_of(q, k, documents)
     E = q.shape[3]
     scale = E**-0.5
-    q_rows, k_rows, v_rows, grad_rows = (_rows(x, K).index_select(0, sources) for x in (q, k, v, grad))
+    q_rows, k_rows, v_rows, grad_rows = (_as_rows(x, K).index_select(0, sources) for x in (q, k, v, grad))
     grad_rows.index_fill_(0, padding, 0)
     grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (q_rows, k_rows, v_rows))
     for batch in batches:
-        q_n, k_n, v_n, grad_n = (_of(x, batch, K, E) for x in (q_rows, k_rows, v_rows, grad_rows))
-        grad_q_n, grad_k_n, grad_v_n = (_of(x, batch, K, E) for x in (grad_q, grad_k, grad_v))
+        q_n, k_n, v_n, grad_n = (_of_batch(x, batch, K, E) for x in (q_rows, k_rows, v_rows, grad_rows))
+        grad_q_n, grad_k_n, grad_v_n = (_of_batch(x, batch, K, E) for x in (grad_q, grad_k, grad_v))
         for queries, keys, p in reversed(_pairs_of(pairs, batch, K, G)):
             add = float(keys.stop < batch.width)  # the last run sees all keys, so it sets what the others add to
             grad_s = torch._softmax_backward_data(grad_n[:, queries] @ v_n[:, keys].mT, p, -1, p.dtype)

@@ -204,9 +204,9 @@ def _whole_model(model: Decoder, keep: bool) -> Decoder:
     if not keep:
         return model
     with torch.device("meta"):
-        together = Decoder(model.shape)
-    together.load_state_dict(weights, assign=True)
-    return together
+        complete = Decoder(model.shape)
+    complete.load_state_dict(weights, assign=True)
+    return complete
 
 
 def _owners(optimizers: Sequence[torch.optim.Optimizer]) -> dict[torch.Tensor, torch.optim.Optimizer]:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from training.sharding import local, own_rows, together
+from training.sharding import all_rows, local, own_rows
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, steepest at 0; singular values end between 0.7 and 1.2
 ITERATIONS = 5
@@ -56,7 +56,7 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_mul_(
                     [local(parameter) for parameter in matrices], 1 - group["lr"] * group["weight_decay"]
                 )
-            whole = [together(rows.to(self.dtype), like) for rows, like in zip(updates, matrices, strict=True)]
+            whole = [all_rows(rows.to(self.dtype), like) for rows, like in zip(updates, matrices, strict=True)]
             for parameter, update in zip(matrices, divided(whole, self.dtype), strict=True):
                 rows, columns = parameter.shape
                 local(parameter).add_(

@@ -71,6 +71,8 @@ def derive(
     batch_tokens = config.batch_tokens or _default_batch_tokens(positions, shape.seq_len)
     rows_per_step = max(1, round(batch_tokens / shape.seq_len))
     precision, why_precision = choose_precision(config.precision, world.device)
+    if distributed.any_rank(precision == "fp32") and precision == "bf16":  # machines differ, the arithmetic must not
+        precision, why_precision = "fp32", "another rank's machine is not fast at bf16"
     micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world)
     lr = config.lr or (MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size)
     embedding_lr = config.embedding_lr or (lr if config.optimizer == "adamw" else 2.0 / shape.hidden_size)
@@ -80,6 +82,8 @@ def derive(
     steps = num_steps(first, rows_per_step)
     flops = run_flops(shape, first, config.epochs)
     compiled, why_compiled = choose_compile(config.compile, world.device, flops)
+    if distributed.any_rank(not compiled) and compiled:
+        compiled, why_compiled = False, "another rank's machine cannot compile"
     plan = RunPlan(
         seq_len=shape.seq_len,
         rows_per_step=rows_per_step,

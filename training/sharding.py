@@ -5,7 +5,7 @@
     gathered(model)           whole weights on every rank, for evaluation and samples
     whole(tensor)             a parameter or state as one process has it; a call that all ranks make
     own_rows(value, like)     the other way: what this rank keeps of it, without a call to the others
-    local, together           this rank's rows as a plain tensor, and all ranks' rows of one as the full tensor
+    local, all_rows           this rank's rows as a plain tensor, and all ranks' rows of one as the full tensor
 
 A layer's weights are gathered when its forward or backward needs them and given back after it. What lies outside the
 layers (embedding, final norm, head) is gathered by the decoder's forward and kept until its backward is over, so that
@@ -118,7 +118,7 @@ def own_rows(value: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def together(rows: Tensor, like: Tensor) -> Tensor:
+def all_rows(rows: Tensor, like: Tensor) -> Tensor:
     """Every rank's rows of a tensor that is sharded as `like` is, put together; every rank must ask for it."""
     if not isinstance(like, DTensor):
         return rows
