@@ -12,7 +12,6 @@ epoch, its memory, the wait for the first step, and the positions a second of on
 The corpus is the embedded one, or that of --run or --config.
 """
 
-import json
 import multiprocessing
 import statistics
 import sys
@@ -32,7 +31,7 @@ import pyarrow as pa
 import tokenizers
 import torch
 
-from bench.machine import facts
+from bench.machine import facts, tell
 from common.errors import UserError, run_command
 from common.runs import run_folder
 from config import Config, load_command
@@ -74,11 +73,7 @@ def main() -> None:
     if options.turns < 1 or options.documents < 1 or options.mean_tokens < 3:
         raise UserError("--turns and --documents must be 1 or more, --mean_tokens 3 or more")
     result = measure(config, options)
-    print(*table(result), sep="\n")
-    if options.json:
-        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written: {options.json}")
+    tell(result, table(result), options.json)
 
 
 def measure(config: Config, options: Options) -> dict[str, Any]:

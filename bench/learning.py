@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench.machine import facts
+from bench.machine import facts, tell
 from common.errors import run_command
 from common.runs import run_folder
 from config import Config, load_command
@@ -119,12 +119,7 @@ def main() -> None:
         "curves": curves,
         **conclusion(curves),
     }
-    for line in lines(result):
-        print(line)
-    if options.json:
-        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written: {options.json}")
+    tell(result, lines(result), options.json)
 
 
 def inputs(config: Config, options: Options) -> Setting:

@@ -1,9 +1,11 @@
 """What the figures of a benchmark rest on: machine, versions, commit, and the machine's own matrix rate."""
 
+import json
 import math
 import platform
 import time
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,15 @@ def facts() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def tell(result: dict[str, Any], lines: list[str], file: str | None) -> None:
+    """Print a result's lines, and write it to a JSON file if one is named."""
+    print(*lines, sep="\n")
+    if file:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"written: {file}")
 
 
 def _cpu() -> str:

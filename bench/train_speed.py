@@ -11,7 +11,6 @@ context; "trainer packed" rows cut from all documents in a line. Needs `pip inst
 """
 
 import importlib.util
-import json
 import multiprocessing
 import os
 import statistics
@@ -28,7 +27,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 
 from bench.contenders import Task, serve
-from bench.machine import facts, matrix_rates
+from bench.machine import facts, matrix_rates, tell
 from common.errors import UserError, run_command
 from common.runs import run_folder
 from config import Config, load_command
@@ -81,11 +80,7 @@ def main() -> None:
     if options.trainer and not all(importlib.util.find_spec(name) for name in ("transformers", "accelerate")):
         raise UserError("the Trainer needs: pip install -e '.[bench]'; without it: --trainer false")
     result = measure(config, options)
-    print(*table(result), sep="\n")
-    if options.json:
-        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written: {options.json}")
+    tell(result, table(result), options.json)
 
 
 def measure(config: Config, options: Options) -> dict[str, Any]:
