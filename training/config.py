@@ -15,8 +15,8 @@ class TrainConfig:
         batch_tokens: positions per optimizer step over all processes and micro-batches; by default about 400 steps an
             epoch
         optimizer: muon (for the layers' matrices, AdamW for the rest) or adamw
-        lr: peak learning rate of the layers' matrices; by default from the optimizer and the model's width
-        embedding_lr: peak learning rate of embedding, head and norms; by default from the model's width
+        lr: peak learning rate of the layers' matrices; by default 0.02 for muon, 0.5 / hidden_size for adamw
+        embedding_lr: peak learning rate of embedding, head and norms; by default lr
         min_lr: learning rate at the end of the cosine; by default a tenth of lr
         warmup_ratio: share of all steps over which the rate rises from 0
         weight_decay: decay of the layers' matrices (embedding and norms have none); by default 0.1 for adamw,

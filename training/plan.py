@@ -27,7 +27,7 @@ from training.optimizer import learning_rate
 from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 400
-MUON_LR = 0.02
+MUON_LR = 0.02  # for every width, and for what AdamW moves beside it
 SHRINKING, MOST_DECAY = 1.0, 1.0  # of an epoch, as a power of e; the largest decay
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
@@ -75,7 +75,7 @@ def derive(
         precision, why_precision = "fp32", "another rank's machine is not fast at bf16"
     micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world)
     lr = config.lr or (MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size)
-    embedding_lr = config.embedding_lr or (lr if config.optimizer == "adamw" else 2.0 / shape.hidden_size)
+    embedding_lr = config.embedding_lr or lr
     min_lr = lr / 10 if config.min_lr is None else config.min_lr
     if min_lr > lr:
         raise UserError(f"min_lr {min_lr}: is more than lr {lr:.2g}")
@@ -130,7 +130,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
     why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
     usual = "as usual" if config.optimizer == "adamw" else "each epoch shrinks weights to 1/e, at most 1"
     why_decay = "as asked" if config.weight_decay is not None else usual
-    why_rest = "as asked" if config.embedding_lr else "as lr" if config.optimizer == "adamw" else "2 / hidden_size"
+    why_rest = "as asked" if config.embedding_lr else "the same"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
         f"model: {count_parameters(shape):,} parameters ({shape.num_layers} layers, {shape.hidden_size} wide, "

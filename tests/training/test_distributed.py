@@ -233,7 +233,7 @@ def test_compiled_steps_give_the_same_curve(ranks: Ranks, one: Config, parallel:
 
 
 def test_bf16_shards_agree_with_one_process_to_the_rounding_of_bf16(ranks: Ranks, awkward: Config) -> None:
-    # At the default rate of a model this narrow, 0.06, a gradient whose sign was rounded moves a weight by that much.
+    # A gradient whose sign was rounded moves a weight by twice the rate.
     awkward = replace(awkward, train=replace(awkward.train, precision="bf16", embedding_lr=0.01))
     train_script.train(awkward)
     ranks.train(again(awkward, "many", parallel="fsdp"), 2)
