@@ -37,6 +37,7 @@ from tokenizer.bpe import SMALLEST, Tokenizer, load_tokenizer
 from tokenizer.encode import build_store
 from training import distributed, sharding
 from training.average import best_mean, last_epochs, name_of
+from training.build import make_model
 from training.checkpoint import (
     git_revision,
     newest_resumable,
@@ -47,7 +48,7 @@ from training.checkpoint import (
     update_metrics,
 )
 from training.distributed import World
-from training.measure import make_model, seconds_per_step
+from training.measure import seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
 from training.plan import RunPlan, derive, time_line

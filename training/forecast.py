@@ -1,8 +1,8 @@
 """How good a run will be: expected bits per byte, from a law that was fitted to many small runs.
 
 In: what an n-gram model of the same split reaches, the model's size, tokens and epochs. Out: the expected bits per byte
-of held-out documents. The form is that of
-Hoffmann et al. (2022), with a repeated epoch worth less than a new one (Muennighoff et al. 2023):
+of held-out documents. The form is that of Hoffmann et al. (2022), with a repeated epoch worth less than a new one
+(Muennighoff et al. 2023):
 
     bits per byte = ngram^k x (floor + a / parameters^alpha + b / worth^beta)
     worth = tokens x (1 + s + s^2 + ... ), a term an epoch

@@ -1,39 +1,21 @@
-"""The model that a plan describes, and the measured speed of this machine: a few real micro-batches and one update.
+"""The measured speed of this machine: a few real micro-batches and one update of the real model, timed.
 
-The latter is for `--plan`. Its weights are thrown away; what the compiler made stays in its cache, where the run will
-find it.
+For `--plan`. The weights are thrown away; what the compiler made stays in its cache, where the run will find it.
 """
 
 import time
 from collections.abc import Callable
 
-import torch
-
 from data.loader import batches, epoch_plan
 from data.tokens import Tokens
 from model.config import Shape
-from model.decoder import Decoder
-from training import sharding
+from training.build import make_model
 from training.config import TrainConfig
 from training.distributed import World
-from training.optimizer import make_optimizers
 from training.plan import RunPlan
 from training.step import autocast, loss_function, to_device
 
 TIMED = 3
-
-
-def make_model(
-    config: TrainConfig, plan: RunPlan, shape: Shape, world: World
-) -> tuple[Decoder, list[torch.optim.Optimizer]]:
-    """A new model from the run's seed on its device, sharded where asked, and its optimizers."""
-    torch.manual_seed(config.seed)
-    model = Decoder(shape)
-    if config.parallel == "fsdp" and world.size > 1:
-        sharding.shard(model, world.device.type, world.size, plan.precision)
-    model.to(world.device)
-    model.activation_checkpointing = config.activation_checkpointing
-    return model, make_optimizers(model, config, plan.lr, plan.embedding_lr, plan.weight_decay, plan.precision)
 
 
 def seconds_per_step(config: TrainConfig, plan: RunPlan, shape: Shape, tokens: Tokens, world: World) -> float:

@@ -46,7 +46,6 @@ class RunPlan:
     seq_len: int
     rows_per_step: int
     micro_batch: int
-    epoch_targets: int  # tokens that are predicted in an epoch
     steps_per_epoch: int
     total_steps: int
     lr: float  # of the layers' matrices, at its peak
@@ -88,7 +87,6 @@ def derive(
         seq_len=shape.seq_len,
         rows_per_step=rows_per_step,
         micro_batch=micro_batch,
-        epoch_targets=int(first.lengths.sum()),
         steps_per_epoch=steps,
         total_steps=steps * config.epochs,
         lr=lr,
@@ -171,7 +169,7 @@ def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, flops: floa
     rate = matrix_rate(world.device, plan.precision)
     share = ASSUMED_SHARE[world.device.type]
     seconds = flops / (rate * share * world.size)
-    needed = _memory(config, shape, plan.micro_batch, plan.rows_per_step, plan.precision, world)
+    needed = _memory(config, shape, plan.micro_batch, -(-plan.rows_per_step // world.size), plan.precision, world)
     return [
         f"cost: {flops:.2e} FLOPs; memory about {needed / 2**30:.2f} GiB a process; about {_duration(seconds)} of "
         f"training if the step reaches {share:.0%} of the {rate / 1e9:,.0f} GFLOP/s measured now (an estimate)"
@@ -290,7 +288,7 @@ def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, w
 
 
 def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, precision: str, world: World) -> int:
-    """Bytes that one process takes for a step of `rows` rows, `micro_batch` of them at a time."""
+    """Bytes that one process takes for its `rows` rows of a step, `micro_batch` of them at a time."""
     whole = memory_estimate(shape, micro_batch, precision, config.activation_checkpointing, world.device.type)
     if config.parallel != "fsdp" or world.size == 1:
         return whole
