@@ -9,6 +9,7 @@ Unknown sections, unknown keys and wrong types are one line that names the file 
 import re
 import sys
 import typing
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -47,13 +48,13 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     args: SimpleNamespace = field(default_factory=SimpleNamespace)  # positional arguments and a command's own flags
 
-    def claimed(self, stage: str, write: bool = True) -> AbstractContextManager[Path]:
+    def claimed(self, stage: str, write: bool = True, accepted: Collection[str] = ()) -> AbstractContextManager[Path]:
         """Hold runs/<run>/ for a stage and write config.toml, or refuse; see `common.runs.claimed`."""
-        return claimed(self.run, self._recorded(), stage, write)
+        return claimed(self.run, self._recorded(), stage, write, accepted)
 
-    def check(self) -> None:
+    def check(self, accepted: Collection[str] = ()) -> None:
         """Refuse what `claimed("train")` would refuse, before work is done for it."""
-        claim(self.run, self._recorded(), write=False)
+        claim(self.run, self._recorded(), write=False, accepted=accepted)
 
     def _recorded(self) -> dict[str, Any]:
         """The sections as config.toml holds them."""

@@ -12,49 +12,46 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import json
-import math
 import sys
 import time
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
 
 from common.errors import UserError, run_command
 from common.files import file_sha256
-from common.runs import averages, checkpoints, run_folder
+from common.runs import averages, run_folder
 from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
 from data.tokens import Tokens
-from eval.losses import document_losses, summary
 from eval.ngrams import ngram_bits_per_byte
-from model.config import Shape, resolve_shape
-from model.decoder import Decoder
-from tokenizer.bpe import SMALLEST, Tokenizer, load_tokenizer
+from eval.validation import validate
+from model.config import resolve_shape
+from tokenizer.bpe import SMALLEST, load_tokenizer
 from tokenizer.encode import build_store
 from training import distributed, sharding
 from training.average import best_mean, last_epochs, name_of
 from training.build import make_model
-from training.checkpoint import (
-    git_revision,
-    newest_resumable,
-    prune,
-    restore,
-    save_checkpoint,
-    save_for_use,
-    update_metrics,
-)
+from training.checkpoint import git_revision, newest_resumable, update_metrics
+from training.config import TrainConfig
 from training.distributed import World
 from training.measure import seconds_per_step
+from training.memory import out_of_memory
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
-from training.plan import RunPlan, derive, time_line
+from training.plan import derive, time_line
+from training.resume import cut_back, starting_state
+from training.run import Run, go_back, save, settle, write_steps
 from training.samples import first_documents, sample_lines
-from training.signals import StopRequest, stop_requests
+from training.save import snapshot, write_checkpoint
+from training.signals import Stopped, stop_requests
 from training.step import autocast, loss_function, prefetched, train_step
+from training.trouble import SLOWER, Recent
 
 INTERRUPTED = 75  # "temporary failure, run it again", as sysexits.h numbers it
 STOPPED = "stopped"  # a file in the run's folder that says the same to a script behind torchrun, which exits with 1
@@ -65,51 +62,25 @@ LOG_EVERY = {
 }  # steps between reads of the loss: reading it waits for the device
 
 
-@dataclass
-class Run:
-    """What every part of a run's story needs."""
+def train(
+    config: Config, plan_only: bool = False, resume: bool = False, accepted: Collection[str] = ()
+) -> dict[str, Any]:
+    """Train a run; returns {"folder", "epochs": [epoch events], "interrupted"}. Raises UserError.
 
-    config: Config
-    world: World
-    folder: Path
-    tok: Tokenizer
-    shape: Shape
-    plan: RunPlan
-    train: Tokens
-    val: Tokens
-    model: Decoder
-    optimizers: list[torch.optim.Optimizer]
-    log: MetricsLog
-    provenance: dict[str, Any]
-    state: dict[str, Any]
-    validated: bool  # the epoch that the state ends with is in the log already
-    sync: distributed.GradientSync
-
-    def say(self, line: str) -> None:
-        """Print once, above the progress bar."""
-        if self.world.is_main:
-            tqdm.write(line)
-
-
-def train(config: Config, plan_only: bool = False, resume: bool = False) -> dict[str, Any]:
-    """Train a run; returns {"folder", "epochs": [epoch events], "interrupted"}. Raises UserError."""
+    accepted: what may differ from the run that is continued: keys of [train], "corpus".
+    """
     resolve_shape(config.model, SMALLEST)  # an impossible model is refused before a corpus is made for it
     world = distributed.start(config.train.device, config.train.deterministic)
     try:
-        distributed.on_main(world, lambda: make_inputs(config))
+        distributed.on_main(world, lambda: make_inputs(config, accepted))
         with ExitStack() as held:
-            distributed.on_main(world, lambda: held.enter_context(config.claimed("train", write=not plan_only)))
-            run = open_run(config, world, plan_only, resume)
+            distributed.on_main(world, lambda: held.enter_context(config.claimed("train", not plan_only, accepted)))
+            run = open_run(config, world, plan_only, resume, accepted)
             if run is None:
                 return {"folder": None, "epochs": [], "interrupted": False}
             if world.is_main:
                 (run.folder / STOPPED).unlink(missing_ok=True)
-            with stop_requests() as stop:
-                interrupted = train_epochs(run, stop)
-            run.log.close()
-            if interrupted and world.is_main:
-                (run.folder / STOPPED).touch()
-            distributed.barrier()  # rank 0 has written the last epoch before the others read it
+            interrupted = train_until_stopped(run)
             epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
             if not interrupted:
                 conclude(run, epochs)
@@ -118,9 +89,9 @@ def train(config: Config, plan_only: bool = False, resume: bool = False) -> dict
         distributed.stop()
 
 
-def make_inputs(config: Config) -> None:
+def make_inputs(config: Config, accepted: Collection[str] = ()) -> None:
     """Make corpus and tokenizer where they are missing, with a line that says so."""
-    config.check()
+    config.check(accepted)
     folder = run_folder(config.run)
     if not (folder / "corpus" / "manifest.json").exists():
         from data.prepare import prepare_run  # the data engine is needed only here
@@ -134,7 +105,7 @@ def make_inputs(config: Config) -> None:
         train_tokenizer(config)
 
 
-def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run | None:
+def open_run(config: Config, world: World, plan_only: bool, resume: bool, accepted: Collection[str] = ()) -> Run | None:
     """Tokens, plan, model, optimizers and the state to start from; None after `--plan`."""
     folder = run_folder(config.run)
     tok = load_tokenizer(folder / "tokenizer")
@@ -142,7 +113,9 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
     shape = resolve_shape(config.model, tok.vocab_size)
     manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
     weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
-    plan, lines = derive(config.train, shape, stores["train"], weights, world)
+    # Rank 0 chooses for all: on a network's file system another rank may not see the newest one yet.
+    found = distributed.from_main(world, lambda: newest_resumable(folder, config.train.verify and not plan_only))
+    plan, lines = derive(config.train, shape, stores["train"], weights, world, found[1]["machine"] if found else {})
     if world.is_main:
         print(*lines, sep="\n")
     if plan_only:
@@ -159,14 +132,16 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
     machine = {"torch": torch.__version__, "device": world.device.type, "threads": torch.get_num_threads(),
                "processes": world.size, "micro_batch": plan.micro_batch, "precision": plan.precision,
                "compile": plan.compile, **({"parallel": config.train.parallel} if world.size > 1 else {})}  # fmt: skip
-    state = starting_state(folder, {"inputs": inputs, "machine": machine}, world, resume, model, optimizers)
+    made_with = {"inputs": inputs, "machine": machine}
+    state = starting_state(folder, found, made_with, world, model, optimizers, resume, accepted)
     validated = cut_back(folder / "metrics.jsonl", state, world)
     distributed.barrier()  # rank 0 cuts the log only when all have read it
     log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
     settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
     provenance = {**inputs, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
     return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
-               model, optimizers, log, provenance, state, validated, distributed.gradient_sync(model))  # fmt: skip
+               model, optimizers, log, provenance, state, validated, distributed.gradient_sync(model),
+               Recent(world.device, state["recent"]), saved_step=state["step"])  # fmt: skip
 
 
 def open_store(folder: Path, split: str, world: World) -> Tokens:
@@ -176,170 +151,126 @@ def open_store(folder: Path, split: str, world: World) -> Tokens:
     return build_store(*where, quiet=True)
 
 
-def starting_state(
-    folder: Path,
-    made_with: dict[str, Any],
-    world: World,
-    resume: bool,
-    model: Decoder,
-    optimizers: list[torch.optim.Optimizer],
-) -> dict[str, Any]:
-    """State of the newest sound checkpoint, put into model and optimizers; or the state before the first step."""
-    # Rank 0 chooses for all: on a network's file system another rank may not see the newest one yet.
-    found = distributed.from_main(world, lambda: newest_resumable(folder))
-    if found is None:
-        if there := checkpoints(folder):
-            raise UserError(
-                f"{folder} holds {', '.join(path.name for path in there)}, and none of them can be continued from "
-                "(damaged, or without trainer/): nothing is overwritten, start another run with --run"
-            )
-        if resume:
-            raise UserError(f"--resume: {folder} holds no checkpoint to continue from; leave the flag out to start")
-        return {"step": 0, "cursor": {"epoch": 0, "step": 0}, "nats": 0.0, "weight": 0.0, "tokens": 0,
-                "seconds": 0.0, "metrics_bytes": 0, **made_with}  # fmt: skip
-    path, state = found
-    for name, value in made_with["inputs"].items():
-        if state["inputs"][name] != value:
-            raise UserError(
-                f"{path} was trained on another {name} ({state['inputs'][name][:12]}, now {value[:12]}): "
-                "its run cannot go on; start another with --run"
-            )
-    restore(path, model, optimizers)
-    if world.is_main:
-        print(f"continuing from {path}: {state['step']:,} steps and {state['cursor']['epoch']} whole epochs are done")
-        changes = [f"{k} {state['machine'].get(k)} -> {v}" for k, v in made_with["machine"].items()
-                   if state["machine"].get(k) != v]  # fmt: skip
-        if changes:
-            print(f"warning: {', '.join(changes)}: the result will agree to rounding, not bit for bit")
-    state["machine"] = made_with["machine"]
-    return state
+def train_until_stopped(run: Run) -> bool:
+    """All that is left of the run. True if a signal ended it early; everything done until then is saved."""
+    try:
+        with stop_requests(run.stop):
+            interrupted = train_epochs(run)
+    except Stopped:  # alone, perhaps: no rank waits for another here
+        run.say(f"stopped by {run.stop.signal} before there was a new step to save")
+        interrupted = True
+    finally:
+        settle(run)
+        run.log.close()
+    if interrupted and run.world.is_main:
+        (run.folder / STOPPED).touch()
+    if not interrupted:
+        distributed.barrier()  # rank 0 has written the last epoch before the others read it
+    return interrupted
 
 
-def cut_back(metrics: Path, state: dict[str, Any], world: World) -> bool:
-    """Set where the log is cut: at what the checkpoint had seen, and the validation of the epoch that it closes.
-
-    Returns whether that validation is in the log; if not, it is to be done again.
-    """
-    content = metrics.read_bytes() if metrics.exists() else b""
-    if len(content) < state["metrics_bytes"]:
-        if world.is_main:
-            print(
-                f"warning: {metrics} is shorter than when the checkpoint was saved: earlier steps are missing from it"
-            )
-        state["metrics_bytes"] = len(content)
-    line = content[state["metrics_bytes"] :].split(b"\n", 1)
-    if state["cursor"]["step"] > 0 or len(line) < 2 or json.loads(line[0])["event"] != "epoch":
-        return False
-    state["metrics_bytes"] += len(line[0]) + 1
-    return True
-
-
-def train_epochs(run: Run, stop: StopRequest) -> bool:
+def train_epochs(run: Run) -> bool:
     """All epochs that are left. True if a signal ended them early; everything done until then is saved."""
     loss_of = loss_function(run.model, run.plan.compile)
     epochs = run.config.train.epochs
-    total = run.plan.total_steps
     seconds = 0.2 if sys.stderr.isatty() else 30  # between updates of the bar: a scheduler's log wants few lines
-    done = min(total, run.state["step"])
-    with tqdm(total=total, initial=done, unit="step", mininterval=seconds, disable=not run.world.is_main) as bar:
-        if run.state["cursor"]["step"] == 0 and run.state["step"] > 0:
-            if not run.validated:
-                finish_epoch(run, run.state["cursor"]["epoch"])
-            run.state.update(nats=0.0, weight=0.0)
-        for epoch in range(run.state["cursor"]["epoch"], epochs):
-            if train_epoch(run, epoch, loss_of, bar, stop):
+    with tqdm(total=run.plan.total_steps, unit="step", mininterval=seconds, disable=not run.world.is_main) as bar:
+        while True:
+            bar.n = min(bar.total, run.state["step"])
+            epoch = run.state["cursor"]["epoch"]
+            if run.state["cursor"]["step"] == 0 and epoch > 0:  # begun with, or gone back to, the end of an epoch
+                if not run.validated and finish_epoch(run, epoch):
+                    return True
+                run.state.update(nats=0.0, weight=0.0)
+            if epoch >= epochs:
+                return False
+            outcome = train_epoch(run, epoch, loss_of, bar)
+            if outcome == "stopped":
                 return True
+            if outcome == "trouble":
+                go_back(run, epoch)
+                continue
             run.state["cursor"] = {"epoch": epoch + 1, "step": 0}
             save(run, f"ckpt{epoch + 1}")  # before anything that can fail is tried
-            finish_epoch(run, epoch + 1)
-            run.state.update(nats=0.0, weight=0.0)
-            if epoch + 1 < epochs and distributed.any_rank(stop.signal is not None):
+            if finish_epoch(run, epoch + 1):
+                return True
+            run.validated = True
+            if epoch + 1 < epochs and distributed.any_rank(run.stop.wanted()):
                 run.say(f"stopped after epoch {epoch + 1}, saved as ckpt{epoch + 1}")
                 return True
-    return False
 
 
-def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm, stop: StopRequest) -> bool:
-    """The steps of one epoch from the cursor on. True if a signal ended it; then a step-* checkpoint is there."""
-    options, plan, world, state = run.config.train, run.plan, run.world, run.state
+def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm) -> Literal["done", "stopped", "trouble"]:
+    """The steps of one epoch from the cursor on. Stopped by a signal: what was done until then is saved. In trouble:
+    too many steps in a row were left out."""
+    options, plan, world, state, stop = run.config.train, run.plan, run.world, run.state, run.stop
     rows = epoch_plan(run.train, run.shape.seq_len, options.seed, epoch, plan.weights)
     steps = batches(rows, run.train, plan.rows_per_step, plan.micro_batch, state["cursor"], world.rank, world.size,
                     options.prompt_loss_weight)  # fmt: skip
     last_step = num_steps(rows, plan.rows_per_step)
-    pending: list[tuple[dict[str, Any], torch.Tensor, torch.Tensor]] = []
+    pending: list[tuple[dict[str, Any], tuple[torch.Tensor, ...]]] = []
     started = read_at = saved_at = time.monotonic()
     seconds_before = state["seconds"]
     run.model.train()
     for step, cursor in prefetched(steps):
-        lr = learning_rate(state["step"], plan.total_steps, plan.lr, plan.min_lr, options.warmup_ratio)
-        set_learning_rates(run.optimizers, lr / plan.lr)
+        if [epoch, cursor["step"]] in state["passed_over"]:
+            step.weight_sum = 0.0  # it takes its place, and changes nothing
+        share = learning_rate(state["step"], plan.total_steps, plan.lr, plan.min_lr, options.warmup_ratio) / plan.lr
+        share *= SLOWER ** state["went_back"]
+        set_learning_rates(run.optimizers, share)
         if run.shape.dropout > 0:  # other masks on each rank and step, the same ones after a resume
             torch.manual_seed(hash((options.seed, world.rank, state["step"])) % 2**63)
-        loss, norm = train_step(
-            run.model, run.optimizers, loss_of, step, world.device, plan.precision, options.grad_clip, run.sync
-        )
-        state.update(step=state["step"] + 1, cursor=cursor, tokens=state["tokens"] + step.num_targets)
-        event = {"step": state["step"], "epoch": epoch + 1, "lr": lr, "tokens": state["tokens"]}
-        pending.append(({**event, "weight": step.weight_sum, "targets": step.num_targets}, loss, norm))
-        bar.update(1)
-        due = options.save_minutes > 0 and time.monotonic() - saved_at > 60 * options.save_minutes
-        stopping, due = distributed.any_of(stop.signal is not None, due)
-        saving = cursor["step"] < last_step and (stopping or due)
-        if len(pending) >= LOG_EVERY[world.device.type] or saving or stopping or cursor["step"] == last_step:
+        taken = None
+        fresh = state["step"] == run.saved_step
+        try:
+            # Nothing to save yet, and the step may have to be compiled first: a signal need not wait for that.
+            with stop.at_once(world.size == 1) if fresh else nullcontext():
+                taken = train_step(run.model, run.optimizers, loss_of, step, world.device, plan.precision,
+                                   options.grad_clip, run.sync, run.leave_if_stopped, run.recent)  # fmt: skip
+        except Stopped:
+            if fresh:
+                raise
+        if taken is not None:
+            state.update(step=state["step"] + 1, cursor=cursor, tokens=state["tokens"] + step.num_targets)
+            event = {"step": state["step"], "epoch": epoch + 1, "lr": share * plan.lr, "tokens": state["tokens"]}
+            pending.append(({**event, "weight": step.weight_sum, "targets": step.num_targets, "cursor": cursor}, taken))
+            bar.update(1)
+        due = world.is_main and not run.saver.busy() and (
+            0 < 60 * options.save_minutes < time.monotonic() - saved_at
+            or (options.save_steps > 0 and state["step"] % options.save_steps == 0)
+        )  # fmt: skip
+        stopping, due = distributed.any_of(taken is None or stop.wanted(), due)
+        at_end = state["cursor"]["step"] == last_step
+        saving = not at_end and (stopping or due)
+        if len(pending) >= LOG_EVERY[world.device.type] or saving or stopping or at_end:
             now = time.monotonic()
-            write_steps(run, pending, now - read_at, bar)
+            in_trouble = write_steps(run, pending, now - read_at, bar)
             pending, read_at = [], now
             state["seconds"] = seconds_before + now - started
+            if in_trouble:
+                return "trouble"
         if saving:
-            save(run, f"step-{state['step']:06d}")
+            save(run, f"step-{state['step']:06d}", in_background=not stopping)
             saved_at = time.monotonic()
-        if stopping and cursor["step"] < last_step:
+        if stopping and not at_end:
             run.say(f"stopped by {stop.signal or 'another rank'} at step {state['step']:,}, saved")
-            return True
-    return False
+            return "stopped"
+    return "done"
 
 
-def write_steps(
-    run: Run, pending: list[tuple[dict[str, Any], torch.Tensor, torch.Tensor]], seconds: float, bar: tqdm
-) -> None:
-    """Read the waiting losses from the device, sum them over ranks, log them."""
-    losses = distributed.sum_array(torch.stack([loss for _, loss, _ in pending]).cpu().double().numpy())
-    norms = torch.stack([norm for _, _, norm in pending]).tolist()
-    for (event, _, _), loss, norm in zip(pending, losses.tolist(), norms, strict=True):
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise UserError(
-                f"training diverged at step {event['step']:,}: loss {loss:.3g}, gradient norm {norm:.3g}; what was "
-                f"saved in {run.folder} before is sound: start another run with a lower --lr (now {run.plan.lr:.3g})"
-            )
-    rate = sum(event["targets"] for event, _, _ in pending) / max(seconds, 1e-9)
-    for (event, _, _), loss, norm in zip(pending, losses.tolist(), norms, strict=True):
-        weight = event.pop("weight")
-        run.state["nats"] += loss * weight
-        run.state["weight"] += weight
-        run.log.write("step", **event, loss=loss, grad_norm=norm, tokens_per_s=round(rate, 1))
-    bar.set_postfix_str(f"epoch {event['epoch']} loss {loss:.3f} {rate:,.0f} tok/s", refresh=False)
-
-
-def save(run: Run, name: str) -> None:
-    """Write a checkpoint (rank 0); the others hand in their shards and wait until it is there."""
-    run.state["metrics_bytes"] = run.log.sync()
-    where = {
-        "epoch": run.state["cursor"]["epoch"],
-        "step": run.state["step"],
-        "tokens": run.state["tokens"],
-    }
-    save_checkpoint(run.folder / name, run.model, run.optimizers, run.folder / "tokenizer", run.state,
-                    {**run.provenance, **where}, run.world.is_main)  # fmt: skip
-    if run.world.is_main:
-        prune(run.folder)
-    distributed.barrier()
-
-
-def finish_epoch(run: Run, epoch: int) -> None:
-    """Validate, log the epoch, add the figures to its checkpoint, print samples."""
+def finish_epoch(run: Run, epoch: int) -> bool:
+    """Validate, log the epoch, add the figures to its checkpoint, print samples. True if a signal ended the validation:
+    the epoch is saved, and validated when the run goes on."""
     run.model.eval()
-    with sharding.gathered(run.model):
-        judge(run, epoch)
+    try:
+        with sharding.gathered(run.model):
+            judge(run, epoch)
+    except Stopped:
+        run.say(
+            f"stopped by {run.stop.signal or 'another rank'} in the validation of epoch {epoch}, saved as ckpt{epoch}"
+        )
+        return True
+    return False
 
 
 def judge(run: Run, epoch: int) -> None:
@@ -347,7 +278,12 @@ def judge(run: Run, epoch: int) -> None:
     world, started = run.world, time.monotonic()
     train_loss = run.state["nats"] / max(run.state["weight"], 1e-9)
     name = f"ckpt{epoch}"
-    metrics = {"train_loss": train_loss, **validate(run)}
+    found = validated(run)
+    if found is None:
+        run.log.write("unvalidated", epoch=epoch, step=run.state["step"], checkpoint=name)
+        run.say(f"epoch {epoch}: train loss {train_loss:.4f}; no memory to validate it -> {run.folder / name}")
+        return
+    metrics = {"train_loss": train_loss, **found}
     seconds = round(run.state["seconds"], 3)
     if world.is_main:
         update_metrics(run.folder / name, metrics)  # before the log, whose line says that the epoch is judged
@@ -360,29 +296,35 @@ def judge(run: Run, epoch: int) -> None:
         f"{metrics['val_tokens']:,} tokens -> {run.folder / name}"
     )
     if world.is_main:
-        documents = first_documents(run.folder / "corpus", run.config.train.samples)
-        # Gathered layers are rounded already where training is in bf16; whole ones speak in fp32, as in chat.
-        sharded = sharding.is_sharded(run.model)
-        with autocast(world.device, run.plan.precision if sharded else "fp32"):
-            for line in sample_lines(run.model, run.tok, documents, run.config.train.sample_tokens):
+        say_samples(run)
+
+
+def say_samples(run: Run) -> None:
+    """A few answers, on rank 0; cut short by a signal, left out where memory does not suffice."""
+    documents = first_documents(run.folder / "corpus", run.config.train.samples)
+    # Gathered layers are rounded already where training is in bf16; whole ones speak in fp32, as in chat.
+    sharded = sharding.is_sharded(run.model)
+
+    def leave(row: int, token: int) -> None:
+        if run.stop.wanted():
+            raise Stopped
+
+    try:
+        with autocast(run.world.device, run.plan.precision if sharded else "fp32"):
+            for line in sample_lines(run.model, run.tok, documents, run.config.train.sample_tokens, leave):
                 run.say(line)
+    except Stopped:
+        return
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        run.say("  no memory for samples")
 
 
-def validate(run: Run) -> dict[str, Any]:
-    """Figures of the model, whose weights are whole on every rank, on the validation split."""
-    world = run.world
-    with autocast(world.device, run.plan.precision):
-        losses = document_losses(run.model, run.val, run.shape.seq_len, world.device, batch_rows=run.plan.micro_batch,
-                                 rank=world.rank, world_size=world.size)  # fmt: skip
-    val = summary(losses.map(distributed.sum_array))
-    return {
-        "val_loss": val["loss"],
-        "val_bpb": val["bits_per_byte"],
-        "val_ppl": val["perplexity"],
-        "val_documents": val["num_documents"],
-        "val_tokens": val["num_tokens"],
-        "val_bytes": val["num_bytes"],
-    }
+def validated(run: Run) -> dict[str, Any] | None:
+    """Figures of the model, its weights whole on every rank, on the validation split; None: no memory for them."""
+    with autocast(run.world.device, run.plan.precision):
+        return validate(run.model, run.val, run.world, run.plan.micro_batch, run.stop.wanted)
 
 
 def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
@@ -392,18 +334,20 @@ def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
         return there[-1].name
     model = run.model.eval()
 
-    def validated() -> dict[str, Any]:
+    def judged() -> dict[str, Any] | None:
         with sharding.gathered(model):
-            return validate(run)
+            return validated(run)
 
-    found = best_mean(distributed.from_main(world, lambda: last_epochs(run.folder, last)), model, validated)
+    found = best_mean(distributed.from_main(world, lambda: last_epochs(run.folder, last)), model, judged)
     if found is None or found[1]["val_loss"] >= min(event["val_loss"] for event in epochs):
         return None
     chosen, metrics = found
     name = name_of(chosen)
     where = {"epoch": last, "step": run.state["step"], "tokens": run.state["tokens"]}
     provenance = {**run.provenance, **where, "average_of": [path.name for path in chosen], "metrics": metrics}
-    save_for_use(run.folder / name, model, run.folder / "tokenizer", provenance, world.is_main)
+    taken = snapshot(model, [], world.is_main, copy=False)
+    if taken is not None:
+        write_checkpoint(run.folder / name, taken, run.folder / "tokenizer", None, provenance)
     run.say(
         f"the average of {len(chosen)} epochs' weights is better than each epoch: validation loss "
         f"{metrics['val_loss']:.4f}, {metrics['val_bpb']:.4f} bits per byte -> {run.folder / name}"
@@ -434,9 +378,13 @@ def main() -> None:
     flags = {
         "plan": (False, "print what would happen and what it costs, and stop"),
         "resume": (False, "continue from the newest sound checkpoint; an error if there is none"),
+        "change": (None, "what may differ from the run that goes on: keys of [train], corpus; separated by commas"),
     }
     config = load_command("train", __doc__, flags=flags)
-    result = train(config, plan_only=config.args.plan, resume=config.args.resume)
+    accepted = {name.strip().replace("-", "_") for name in (config.args.change or "").split(",") if name.strip()}
+    if unknown := accepted - {"corpus", *(each.name for each in fields(TrainConfig))}:
+        raise UserError(f"--change {min(unknown)}: not a key of [train], and not corpus")
+    result = train(config, config.args.plan, config.args.resume, accepted)
     if result["interrupted"]:
         print("run the same command again to go on")
         sys.exit(INTERRUPTED)

@@ -95,7 +95,7 @@ def _serve_loam(pipe: Connection, task: Task, compiled: bool, started: float) ->
         for _ in range(number):
             start = time.perf_counter()
             step = next(steps)
-            loss, _ = train_step(model, optimizers, loss_of, step, device, task.precision, 1.0)
+            loss, _, _ = train_step(model, optimizers, loss_of, step, device, task.precision, 1.0)
             loss.item()
             seconds.append(time.perf_counter() - start)
             targets += step.num_targets

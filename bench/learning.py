@@ -259,7 +259,9 @@ def curve(
             for step in prefetched(epoch_of(epoch - 1)):
                 lr = learning_rate(number, plan.total_steps, plan.lr, plan.min_lr, config.warmup_ratio)
                 set_learning_rates(optimizers, lr / plan.lr)
-                loss, _ = train_step(model, optimizers, loss_of, step, setting.device, plan.precision, config.grad_clip)
+                loss, _, _ = train_step(
+                    model, optimizers, loss_of, step, setting.device, plan.precision, config.grad_clip
+                )
                 number, tokens = number + 1, tokens + step.num_targets
                 bar.update(1)
             loss.item()  # waits for the device

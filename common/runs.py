@@ -10,7 +10,7 @@ import re
 import shutil
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,17 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 # Keys that change how fast a run is made, not what it becomes: they may differ when it is continued.
 FREE_KEYS = {
-    "train": {"micro_batch", "compile", "device", "parallel", "activation_checkpointing", "save_minutes", "average"}
+    "train": {
+        "micro_batch",
+        "compile",
+        "device",
+        "parallel",
+        "activation_checkpointing",
+        "save_minutes",
+        "save_steps",
+        "verify",
+        "average",
+    }
 }
 
 
@@ -41,9 +51,12 @@ def run_folder(name: str) -> Path:
     return RUNS / name
 
 
-def claim(name: str, sections: Mapping[str, Any], stage: str = "train", write: bool = True) -> Path:
+def claim(
+    name: str, sections: Mapping[str, Any], stage: str = "train", write: bool = True, accepted: Collection[str] = ()
+) -> Path:
     """Make the run's folder and write config.toml, or refuse if a finished stage was made with other settings.
 
+    `accepted`: keys of [train] that may differ from those settings, because the user named them.
     Stages after `stage` are none of the caller's business: if they have output, what is recorded for them stays.
     `write` False: only refuse.
     """
@@ -58,11 +71,13 @@ def claim(name: str, sections: Mapping[str, Any], stage: str = "train", write: b
             sections = {**sections, **{section: recorded.get(section, {}) for section in names}}
             continue
         for section in names:
-            difference = _difference(recorded.get(section), _plain(sections[section]), FREE_KEYS.get(section, set()))
+            free = FREE_KEYS.get(section, set()) | (set(accepted) if section == "train" else set())
+            difference = _difference(recorded.get(section), _plain(sections[section]), free)
             if difference:
                 raise UserError(
                     f"{folder} already holds the output of another configuration ([{section}] {difference}): "
                     f"nothing is overwritten; take another name with --run"
+                    + (f", or go on with --change {difference.partition(':')[0]}" if section == "train" else "")
                 )
     if write:
         write_config(folder / "config.toml", sections)
@@ -75,13 +90,15 @@ def has_output(folder: Path, stage: str) -> bool:
 
 
 @contextmanager
-def claimed(name: str, sections: Mapping[str, Any], stage: str, write: bool = True) -> Iterator[Path]:
+def claimed(
+    name: str, sections: Mapping[str, Any], stage: str, write: bool = True, accepted: Collection[str] = ()
+) -> Iterator[Path]:
     """The run's folder, locked and claimed for a stage. A user's mistake in the stage leaves config.toml as it was."""
     folder = run_folder(name)
     with locked(folder):
         file = folder / "config.toml"
         before = file.read_bytes() if file.exists() else None
-        claim(name, sections, stage, write)
+        claim(name, sections, stage, write, accepted)
         try:
             yield folder
         except UserError:

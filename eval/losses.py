@@ -76,10 +76,12 @@ def document_losses(
     rank: int = 0,
     world_size: int = 1,
     progress: str | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> DocumentLosses:
     """Losses of every document; a rank of several gets its share of the rows, to be summed over ranks with `map`.
 
     Runs under the caller's autocast. The model's mode (train or eval) is put back as it was. `progress`: a bar's label.
+    `between`: called before each pass, as often on every rank.
     """
     plan = pack(tokens.lengths, seq_len)
     batch_rows = batch_rows or max(1, PASS_TOKENS[torch.device(device).type] // seq_len)
@@ -87,11 +89,15 @@ def document_losses(
     role_of = document_roles(tokens)
     nats = np.zeros((len(tokens), len(ROLE_NAMES)))
     counts = np.zeros((len(tokens), len(ROLE_NAMES)), dtype=np.int64)
-    first_rows = range(rank * batch_rows, len(plan), world_size * batch_rows)
+    first_rows = range(0, len(plan), world_size * batch_rows)  # of all ranks
     was_training = model.training
     model.eval()
     try:
         for first in tqdm(first_rows, desc=progress, unit=" batches", disable=progress is None, leave=False):
+            between()
+            first += rank * batch_rows
+            if first >= len(plan):
+                continue
             rows = np.arange(first, min(first + batch_rows, len(plan)))
             batch = assemble(plan, rows, tokens, num_rows=batch_rows)  # one shape: compiled masks are made once
             ids, targets, positions, documents = (

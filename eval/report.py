@@ -40,7 +40,8 @@ def curves_of(paths: Sequence[Path]) -> list[Curve]:
     """Curves of the runs that the checkpoints lie in; a run without metrics.jsonl has none."""
     curves = []
     for run in dict.fromkeys(path.parent for path in paths):
-        steps = read_metrics(run / "metrics.jsonl", "step")
+        # A step that was left out may have no loss.
+        steps = [event for event in read_metrics(run / "metrics.jsonl", "step") if event["loss"] is not None]
         epochs = read_metrics(run / "metrics.jsonl", "epoch")
         if not steps:
             continue

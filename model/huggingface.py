@@ -6,6 +6,7 @@ compared, so a damaged or foreign folder costs one line, not memory. Nothing is 
 stored twice."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,26 @@ def save_model(
     model: Decoder, folder: Path, eos_id: int, bos_id: int, pad_id: int, dtype: torch.dtype | None = None
 ) -> None:
     """Write the three files into `folder` (made if missing), the weights as `dtype` or as they are."""
+    save_weights(model.state_dict(), model.shape, folder, eos_id, bos_id, pad_id, dtype)
+
+
+def save_weights(
+    weights: Mapping[str, Tensor],
+    shape: Shape,
+    folder: Path,
+    eos_id: int,
+    bos_id: int,
+    pad_id: int,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """`save_model` of the weights themselves, by the decoder's names."""
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = dtype or model.head.dtype
-    weights = {_saved_name(name): weight.to("cpu", dtype).contiguous() for name, weight in model.state_dict().items()}
+    dtype = dtype or weights["embed_tokens.weight"].dtype
+    stored = {_saved_name(name): weight.to("cpu", dtype).contiguous() for name, weight in weights.items()}
     with atomic_file(folder / "model.safetensors") as file:
-        save_file(weights, file, metadata={"format": "pt"})
+        save_file(stored, file, metadata={"format": "pt"})
     ids = {"bos_token_id": bos_id, "eos_token_id": eos_id, "pad_token_id": pad_id}
-    write_json(folder / "config.json", _to_config(model.shape, dtype) | ids)
+    write_json(folder / "config.json", _to_config(shape, dtype) | ids)
     write_json(folder / "generation_config.json", {"do_sample": False, **ids})
 
 

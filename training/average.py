@@ -47,14 +47,16 @@ def put(weights: dict[str, Tensor], model: Decoder) -> None:
 
 
 def best_mean(
-    paths: list[Path], model: Decoder, validated: Callable[[], dict[str, Any]]
+    paths: list[Path], model: Decoder, validated: Callable[[], dict[str, Any] | None]
 ) -> tuple[list[Path], dict[str, Any]] | None:
     """Of the means of the first 2, 3, ... checkpoints the one with the lowest val_loss: what it is the mean of, and its
-    figures. The model ends with its weights. `validated` gives the figures of the model; None: fewer than two paths."""
+    figures. The model ends with its weights. `validated` gives the figures of the model, None where it cannot. Returns
+    None for fewer than two paths, or where no mean was validated."""
     found = []
     for number in range(2, len(paths) + 1):
         put(mean(paths[:number]), model)
-        found.append((paths[:number], validated()))
+        if (figures := validated()) is not None:
+            found.append((paths[:number], figures))
     if not found:
         return None
     best = min(found, key=lambda each: each[1]["val_loss"])

@@ -5,12 +5,14 @@
   loam.json                                                 provenance, metrics, sha256 of each file
   trainer/ optimizer.safetensors rng.safetensors state.json what resume needs  (kept for the newest two)
 
-A checkpoint is written into a temporary folder, flushed to disk and renamed, before anything that can fail is tried.
-It is the same whatever the number of processes and the way they share the work, so any other number can go on from it.
-Of a sharded model each rank hands in its rows, tensor by tensor, and rank 0 writes; each rank reads its rows again.
+training/save.py writes them; here they are checked, chosen from, read and pruned. A file that differs by one bit from
+what was written is found by its hash, loam.json by a hash of its own. A checkpoint is the same whatever the number of
+processes and the way they share the work, so any other number can go on from it: each rank reads its own rows.
 """
 
 import json
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -19,65 +21,28 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from common.errors import UserError
-from common.files import atomic_folder, file_sha256, write_json
+from common.files import file_sha256, json_sha256, write_json
 from common.runs import checkpoints
 from model.decoder import Decoder
-from model.huggingface import load_model, save_model
+from model.huggingface import load_model
 from tokenizer.bpe import Tokenizer, load_tokenizer
-from tokenizer.template import BOS, EOS, PAD
-from training.sharding import is_sharded, local, own_rows, whole
+from training.sharding import local, own_rows
 
 KEEP_TRAINER = 2
-STORED_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 
 
-def save_checkpoint(
-    path: Path,
-    model: Decoder,
-    optimizers: Sequence[torch.optim.Optimizer],
-    tokenizer_folder: Path,
-    state: dict[str, Any],
-    provenance: dict[str, Any],
-    is_main: bool = True,
-) -> None:
-    """Write a complete checkpoint folder at `path`, atomically. Every rank calls this, the main one writes.
-
-    Of a sharded model the main rank holds the whole weights in RAM for a moment, and of the optimizers' state one
-    tensor at a time.
-    """
-    tensors = _optimizer_tensors(model, optimizers)
-    model = _whole_model(model, is_main)
-    if not is_main:
-        for tensor in tensors.values():
-            whole(tensor)
-        return
-    with atomic_folder(path) as folder:
-        _write_model(folder, model, tokenizer_folder)
-        (folder / "trainer").mkdir()
-        _write_tensors(folder / "trainer" / "optimizer.safetensors", tensors)
-        save_file(_rng_tensors(), folder / "trainer" / "rng.safetensors")
-        _write_plain(folder / "trainer" / "state.json", state)
-        _write_meta(folder, provenance)
-
-
-def save_for_use(
-    path: Path, model: Decoder, tokenizer_folder: Path, provenance: dict[str, Any], is_main: bool = True
-) -> None:
-    """`save_checkpoint` without what resume needs: a model that nobody trained in this state, such as an average."""
-    model = _whole_model(model, is_main)
-    if is_main:
-        with atomic_folder(path) as folder:
-            _write_model(folder, model, tokenizer_folder)
-            _write_meta(folder, provenance)
+def sealed(meta: dict[str, Any]) -> dict[str, Any]:
+    """A loam.json with the hash of everything else in it."""
+    return {**meta, "seal": json_sha256({key: value for key, value in meta.items() if key != "seal"})}
 
 
 def update_metrics(path: Path, metrics: dict[str, Any]) -> None:
     """Add an epoch's metrics to a checkpoint's loam.json."""
     meta = read_meta(path)
-    write_json(path / "loam.json", {**meta, "metrics": {**meta.get("metrics", {}), **metrics}})
+    write_json(path / "loam.json", sealed({**meta, "metrics": {**meta.get("metrics", {}), **metrics}}))
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -90,6 +55,8 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}/loam.json is damaged: {error}") from None
     if not isinstance(meta, dict) or not isinstance(meta.get("files"), dict) or not isinstance(meta.get("step"), int):
         raise UserError(f"{path}/loam.json is damaged: it does not say what a checkpoint's does")
+    if sealed(meta).get("seal") != meta.get("seal", sealed(meta)["seal"]):  # none: written before there were seals
+        raise UserError(f"{path}/loam.json is not what was written (its own hash differs): take another checkpoint")
     return meta
 
 
@@ -126,21 +93,35 @@ def resumable(run: Path) -> list[Path]:
         if not (path / "trainer").exists():
             continue
         try:
-            found.append((read_meta(path)["step"], path.name.startswith("ckpt"), path))
+            meta = read_meta(path)
+            if (named := number_of(path)) != meta.get("epoch" if path.name.startswith("ckpt") else "step", named):
+                raise UserError(f"{path} holds another checkpoint than number {named}: it was moved here")
+            found.append((meta["step"], path.name.startswith("ckpt"), path))
         except UserError as error:
             print(f"warning: {error}; it is passed over")
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
-def newest_resumable(run: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The sound checkpoint of the run with the most steps that has its trainer state, and that state."""
+def newest_resumable(run: Path, hashes: bool = True) -> tuple[Path, dict[str, Any]] | None:
+    """The sound checkpoint of the run with the most steps that has its trainer state, and that state.
+
+    hashes False: believe that files are what was written if they can be read.
+    """
     for path in resumable(run):
         try:
-            verify(path, to_resume=True)
+            if hashes:
+                verify(path, to_resume=True)
             return path, json.loads((path / "trainer" / "state.json").read_text(encoding="utf-8"))
         except UserError as error:
             print(f"warning: {error}")
+        except (OSError, ValueError) as error:
+            print(f"warning: {path}/trainer/state.json is damaged: {error}")
     return None
+
+
+def number_of(path: Path) -> int:
+    """The epoch of ckpt6, the step of step-000123."""
+    return int(re.sub(r"\D", "", path.name))
 
 
 @torch.no_grad()
@@ -164,10 +145,28 @@ def restore(path: Path, model: Decoder, optimizers: Sequence[torch.optim.Optimiz
         torch.cuda.set_rng_state(rng["cuda"])
 
 
-def prune(run: Path) -> None:
-    """Drop the `trainer/` folders of all but the newest two checkpoints that have one, and `step-*` folders whole."""
-    for path in resumable(run)[KEEP_TRAINER:]:
-        shutil.rmtree(path if path.name.startswith("step-") else path / "trainer")
+def prune(run: Path, sound: set[Path]) -> None:
+    """Drop what resume needs of all but the newest two sound checkpoints: `trainer/`, of `step-*` the folder whole.
+
+    sound: checkpoints whose hashes were found right by this process; it is added to. Those newer than the second sound
+    one are left as they are, damaged or not, and nothing goes before two sound ones are there.
+    """
+    kept = 0
+    for path in resumable(run):
+        if kept == KEEP_TRAINER:
+            doomed = path if path.name.startswith("step-") else path / "trainer"
+            # Under a name of what a kill leaves behind first: half a folder would look like a damaged checkpoint.
+            gone = doomed.with_name(f".{doomed.name}.{os.getpid()}.tmp")
+            os.replace(doomed, gone)
+            shutil.rmtree(gone)
+            continue
+        try:
+            if path not in sound:
+                verify(path, to_resume=True)
+                sound.add(path)
+            kept += 1
+        except UserError as error:
+            print(f"warning: {error}; it is left as it is")
 
 
 def git_revision() -> str | None:
@@ -180,47 +179,8 @@ def git_revision() -> str | None:
         return None
 
 
-def _write_model(folder: Path, model: Decoder, tokenizer_folder: Path) -> None:
-    save_model(model, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(tokenizer_folder / name, folder / name)
-    _set_context_length(folder / "tokenizer_config.json", model.shape.seq_len)
-
-
-def _write_meta(folder: Path, provenance: dict[str, Any]) -> None:
-    hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
-    _write_plain(folder / "loam.json", {"format": 1, **provenance, "files": hashes})
-
-
-def _whole_model(model: Decoder, keep: bool) -> Decoder:
-    """A sharded model put together on the CPU of the rank that keeps it; any other model is returned as it is."""
-    if not is_sharded(model):
-        return model
-    weights = {}
-    for name, parameter in model.named_parameters():
-        full = whole(parameter)
-        if keep:
-            weights[name] = full.cpu()
-    if not keep:
-        return model
-    with torch.device("meta"):
-        complete = Decoder(model.shape)
-    complete.load_state_dict(weights, assign=True)
-    return complete
-
-
 def _owners(optimizers: Sequence[torch.optim.Optimizer]) -> dict[torch.Tensor, torch.optim.Optimizer]:
     return {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-
-
-def _optimizer_tensors(model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
-    """All state of all optimizers as "<parameter>.<key>", in the order of the model's parameters."""
-    owner = _owners(optimizers)
-    return {
-        f"{name}.{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in sorted(owner[parameter].state[parameter].items())
-    }
 
 
 def _restore_optimizers(file: Any, model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> None:
@@ -238,37 +198,3 @@ def _restore_optimizers(file: Any, model: Decoder, optimizers: Sequence[torch.op
         found.add(name)
     if found and len(found) < len(parameters):
         raise KeyError(f"no optimizer state of {min(parameters.keys() - found)}")
-
-
-def _write_tensors(file: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """A safetensors file of tensors that may be sharded, put together and written one by one.
-
-    The format: the header's length as 8 bytes, the header (JSON, padded), then the numbers.
-    """
-    header, end = {}, 0
-    for name, tensor in tensors.items():
-        start, end = end, end + tensor.numel() * tensor.element_size()
-        shape, dtype = list(tensor.shape), STORED_DTYPES[tensor.dtype]
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with file.open("wb") as out:
-        out.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors.values():
-            out.write(whole(tensor).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-
-
-def _rng_tensors() -> dict[str, torch.Tensor]:
-    tensors = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["cuda"] = torch.cuda.get_rng_state()
-    return tensors
-
-
-def _set_context_length(file: Path, seq_len: int) -> None:
-    _write_plain(file, {**json.loads(file.read_text(encoding="utf-8")), "model_max_length": seq_len})
-
-
-def _write_plain(file: Path, value: Any) -> None:
-    """JSON inside a folder that is itself written atomically."""
-    file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -36,6 +36,8 @@ class TrainConfig:
         activation_checkpointing: recompute activations in the backward pass: less memory, one more forward pass
         deterministic: bit-equal results on CUDA too (slower)
         save_minutes: minutes between checkpoints for resume inside an epoch; 0 for none
+        save_steps: steps between them, besides; 0 for none
+        verify: before resuming, compare every file with its hash (a second a gigabyte)
         average: after the last epoch, keep the mean of the last epochs' weights too if it validates better than each
         samples: answers (or continuations) printed after each epoch
         sample_tokens: longest sample, in tokens
@@ -63,6 +65,8 @@ class TrainConfig:
     activation_checkpointing: bool = False
     deterministic: bool = False
     save_minutes: float = 10.0
+    save_steps: int = 0
+    verify: bool = True
     average: bool = True
     samples: int = 2
     sample_tokens: int = 64
@@ -77,6 +81,7 @@ class TrainConfig:
             "weight_decay",
             "grad_clip",
             "save_minutes",
+            "save_steps",
             "samples",
             "sample_tokens",
             "min_lr",

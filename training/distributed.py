@@ -160,6 +160,13 @@ def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
     return norm
 
 
+def sum_scalars(values: Tensor) -> Tensor:
+    """Elementwise sum over ranks of a few numbers on the device, without waiting for it."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
 def smallest(value: float) -> float:
     """Smallest of a number over ranks."""
     if not dist.is_initialized():

@@ -32,6 +32,13 @@ class MetricsLog:
         os.fsync(self._file.fileno())
         return self._file.tell()
 
+    def cut(self, num_bytes: int) -> None:
+        """Forget what was written behind the first `num_bytes`."""
+        if self._file is not None:
+            self._file.flush()
+            self._file.truncate(num_bytes)
+            self._file.seek(0, os.SEEK_END)
+
     def close(self) -> None:
         """Flush and close."""
         if self._file is not None:

@@ -44,24 +44,32 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient."""
+        """One update of every matrix that has a gradient; where `found_inf` is set and 1, none, without waiting for it.
+
+        The name is the one by which torch's fused optimizers are told the same.
+        """
+        skip: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             matrices = [parameter for parameter in group["params"] if parameter.grad is not None]
             # Of a sharded matrix a rank holds some rows; only the iteration needs the others'.
             momenta = [local(self._momentum(parameter)) for parameter in matrices]
             grads = [local(parameter.grad) for parameter in matrices if parameter.grad is not None]
+            if skip is not None:  # then a momentum is its own gradient, and stays as it is
+                grads = [torch.where(skip > 0, m, grad) for m, grad in zip(momenta, grads, strict=True)]
             torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
             updates = torch._foreach_lerp(grads, momenta, group["momentum"])
             if group["weight_decay"] > 0:
-                torch._foreach_mul_(
-                    [local(parameter) for parameter in matrices], 1 - group["lr"] * group["weight_decay"]
-                )
+                left: float | Tensor = 1 - group["lr"] * group["weight_decay"]
+                if skip is not None:
+                    left = torch.where(skip > 0, 1.0, left)
+                torch._foreach_mul_([local(parameter) for parameter in matrices], left)
             whole = [all_rows(rows.to(self.dtype), like) for rows, like in zip(updates, matrices, strict=True)]
             for parameter, update in zip(matrices, divided(whole, self.dtype), strict=True):
                 rows, columns = parameter.shape
-                local(parameter).add_(
-                    local(own_rows(update, parameter)), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5
-                )
+                mine = local(own_rows(update, parameter))
+                if skip is not None:
+                    mine = torch.where(skip > 0, 0.0, mine)
+                local(parameter).add_(mine, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

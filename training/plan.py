@@ -9,8 +9,10 @@ import os
 import shutil
 import sysconfig
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +29,7 @@ from training.optimizer import learning_rate
 from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 400
+AS_BEGUN = "as the run began"
 MUON_LR = 0.02  # for every width, and for what AdamW moves beside it
 SHRINKING, MOST_DECAY = 1.0, 1.0  # of an epoch, as a power of e; the largest decay
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
@@ -58,9 +61,19 @@ class RunPlan:
 
 
 def derive(
-    config: TrainConfig, shape: Shape, tokens: Tokens, weights: dict[str, float], world: World
+    config: TrainConfig,
+    shape: Shape,
+    tokens: Tokens,
+    weights: dict[str, float],
+    world: World,
+    began: Mapping[str, Any] | None = None,
 ) -> tuple[RunPlan, list[str]]:
-    """The plan, and its explanation in lines. The same on all ranks but for memory that only this one sees."""
+    """The plan, and its explanation in lines. The same on all ranks but for memory that only this one sees.
+
+    began: what the machine decided when a run that goes on was started ("precision", "compile", "micro_batch",
+    "processes"). It decides again only what was asked for or is not possible here, so that the result is the same.
+    """
+    began = began or {}
     if len(tokens) == 0:
         raise UserError("the training split holds no documents: look at the quarantine that data/prepare.py wrote")
     first = epoch_plan(tokens, shape.seq_len, config.seed, 0, weights)
@@ -70,9 +83,12 @@ def derive(
     batch_tokens = config.batch_tokens or _default_batch_tokens(positions, shape.seq_len)
     rows_per_step = max(1, round(batch_tokens / shape.seq_len))
     precision, why_precision = choose_precision(config.precision, world.device)
+    if config.precision == "auto" and "precision" in began and world.device.type != "mps":
+        precision, why_precision = began["precision"], AS_BEGUN
     if distributed.any_rank(precision == "fp32") and precision == "bf16":  # machines differ, the arithmetic must not
         precision, why_precision = "fp32", "another rank's machine is not fast at bf16"
-    micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world)
+    before = began.get("micro_batch") if began.get("processes") == world.size else None
+    micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world, before)
     lr = config.lr or (MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size)
     embedding_lr = config.embedding_lr or lr
     min_lr = lr / 10 if config.min_lr is None else config.min_lr
@@ -81,6 +97,8 @@ def derive(
     steps = num_steps(first, rows_per_step)
     flops = run_flops(shape, first, config.epochs)
     compiled, why_compiled = choose_compile(config.compile, world.device, flops)
+    if config.compile is None and began.get("compile") is False:
+        compiled, why_compiled = False, AS_BEGUN
     if distributed.any_rank(not compiled) and compiled:
         compiled, why_compiled = False, "another rank's machine cannot compile"
     plan = RunPlan(
@@ -258,8 +276,10 @@ def choose_compile(asked: bool | None, device: torch.device, flops: float) -> tu
     return True, "half a minute once, then from torch's cache; --compile false leaves it out"
 
 
-def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, world: World) -> tuple[int, str]:
-    """Rows per forward pass: as few micro-batches as memory allows, all of one size."""
+def _micro_batch(
+    config: TrainConfig, shape: Shape, rows: int, precision: str, world: World, before: int | None = None
+) -> tuple[int, str]:
+    """Rows per forward pass: as few micro-batches as memory allows, all of one size; `before` if that still fits."""
     if config.micro_batch:
         return min(config.micro_batch, rows), "as asked"
     free = int(distributed.smallest(free_memory(world.device)))  # all ranks run the same micro-batches
@@ -274,6 +294,8 @@ def _micro_batch(config: TrainConfig, shape: Shape, rows: int, precision: str, w
             f"a step of one row needs about {need(1) / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free:{hint} "
             "a smaller --model.preset or a shorter --model.seq_len"
         )
+    if before is not None and need(before) <= free:
+        return before, AS_BEGUN
     number = 1
     while need(-(-rows // number)) > free * MEMORY_SHARE and number < rows:
         number += 1

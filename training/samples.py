@@ -1,5 +1,6 @@
 """What the model says after an epoch: greedy answers to validation questions, or continuations of validation texts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,16 @@ def first_documents(corpus: Path, number: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["question"] is None)[:number]
 
 
-def sample_lines(model: Decoder, tok: Tokenizer, documents: list[dict[str, Any]], max_new_tokens: int) -> list[str]:
+def sample_lines(
+    model: Decoder,
+    tok: Tokenizer,
+    documents: list[dict[str, Any]],
+    max_new_tokens: int,
+    on_token: Callable[[int, int], None] | None = None,
+) -> list[str]:
     """One line a document: what was asked, and the answer; "..." where the model did not stop by itself.
 
-    A prompt that fills the context is left out: there is no room for an answer.
+    A prompt that fills the context is left out: there is no room for an answer. on_token: as in `generate`; may raise.
     """
     prompts, shown = [], []
     for row in documents:
@@ -39,7 +46,7 @@ def sample_lines(model: Decoder, tok: Tokenizer, documents: list[dict[str, Any]]
             prompts.append([BOS, *tok.encode(row["text"][:TEXT_START])][: model.shape.seq_len // 2])
             shown.append(tok.decode(prompts[-1][1:]))
     fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < model.shape.seq_len]
-    answers = generate(model, [prompts[i] for i in fitting], max_new_tokens, EOS)
+    answers = generate(model, [prompts[i] for i in fitting], max_new_tokens, EOS, on_token=on_token)
     return [
         f"  sample: {one_line(shown[i], 100)} -> {one_line(tok.decode(said.ids), 160)}{'' if said.stopped else ' ...'}"
         for i, said in zip(fitting, answers, strict=True)

@@ -76,6 +76,14 @@ def no_sync(model: nn.Module, last: bool) -> Iterator[None]:
     yield
 
 
+def give_up(model: nn.Module) -> None:
+    """Give back what a step that is not finished has gathered: whole weights and whole gradients."""
+    for module in sharded_modules(model):
+        module.reshard()
+        module.set_requires_gradient_sync(True)
+        module.set_reshard_after_backward(True)
+
+
 @contextmanager
 def gathered(model: Decoder) -> Iterator[None]:
     """Keep whole weights on every rank while the block runs, so that ranks may run forward as often as each likes.

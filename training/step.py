@@ -17,7 +17,9 @@ from data.loader import Batch, Step
 from model.decoder import Decoder
 from model.loss import weighted_nll
 from training import sharding
-from training.distributed import GradientSync, alone, clip_gradients
+from training.distributed import GradientSync, alone, clip_gradients, sum_scalars
+from training.signals import Stopped
+from training.trouble import Recent
 
 LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 T = TypeVar("T")
@@ -62,22 +64,53 @@ def train_step(
     precision: str,
     grad_clip: float,
     sync: GradientSync = alone,
-) -> tuple[Tensor, Tensor]:
-    """One update. Returns this rank's share of the loss and the norm of the whole gradient, both on the device."""
+    between: Callable[[], None] = lambda: None,
+    recent: Recent | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One update. Returns the global batch's loss, the norm of its gradient, and whether the update was left out, as
+    `recent` judged: scalars on the device, the same on all ranks.
+
+    between: called between micro-batches, as often on every rank. Where it raises `Stopped` nothing has changed.
+    """
     loss = torch.zeros((), device=device)
     if step.weight_sum == 0:  # no target counts: 0/0 would be NaN, and weight decay alone is no step
-        return loss, torch.zeros((), device=device)
-    for number, batch in enumerate(step.micro_batches, 1):
-        with autocast(device, precision):
-            share = loss_of(*to_device(batch, device)) / step.weight_sum
-        with sync(number == len(step.micro_batches)):
-            share.backward()
-        loss += share.detach()
+        return loss, torch.zeros_like(loss), torch.zeros_like(loss, dtype=torch.bool)
+    try:
+        for number, batch in enumerate(step.micro_batches, 1):
+            if number > 1:
+                between()
+            with autocast(device, precision):
+                share = loss_of(*to_device(batch, device)) / step.weight_sum
+            with sync(number == len(step.micro_batches)):
+                share.backward()
+            loss += share.detach()
+    except Stopped:
+        sharding.give_up(model)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        raise
     norm = clip_gradients(model, grad_clip)
+    # Summed, so that ranks whose arithmetic differs in a last bit judge alike.
+    loss, norms = sum_scalars(torch.stack((loss, norm)))
+    left_out = recent.harmful(loss, norms) if recent else torch.zeros_like(loss, dtype=torch.bool)
+    # Asking the GPU would stop it between two steps. Of sharded models steps are long, and torch's fused optimizer
+    # takes no flag beside shards.
+    waits = device.type != "cuda" or sharding.is_sharded(model)
+    update(optimizers, left_out if recent else None, waits)
+    return loss, norm, left_out
+
+
+def update(optimizers: list[torch.optim.Optimizer], left_out: Tensor | None, waits: bool) -> None:
+    """Every optimizer's step, unless it is to be left out; and the end of the gradients.
+
+    left_out: a boolean scalar on the device; waits: read it. Else the optimizers look at it themselves, on the device.
+    """
+    flag = left_out.float() if left_out is not None and not waits else None
     for optimizer in optimizers:
-        optimizer.step()
+        if left_out is None or not waits or not bool(left_out):
+            optimizer.found_inf = flag  # type: ignore[attr-defined]  # the name under which torch's fused ones look
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return loss, norm
 
 
 def prefetched(items: Iterable[T]) -> Iterator[T]:

@@ -22,7 +22,7 @@ from model.decoder import Decoder
 from model.loss import weighted_nll
 from tokenizer.bpe import Tokenizer, TokenizerConfig, load_tokenizer, train_tokenizer
 from tokenizer.encode import encode_table
-from training.checkpoint import save_checkpoint
+from training.save import save_checkpoint
 
 COLUMNS = ("id", "source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group", "origin")
 THINGS = ("sky", "stone", "river", "lamp", "door", "cat", "book", "ship", "tree", "wall", "road", "cup")

@@ -19,7 +19,8 @@ from eval.config import EvalConfig
 from eval.losses import RESPONSES, document_losses, summary
 from eval.verdict import print_result, table_rows
 from tokenizer.encode import encode_table
-from training.checkpoint import load_for_inference, save_checkpoint
+from training.checkpoint import load_for_inference
+from training.save import save_checkpoint
 
 from .conftest import SEQ_LEN, make_model, make_rows, make_run, make_table
 

@@ -40,7 +40,7 @@ def test_a_batch_without_weighted_targets_changes_nothing_and_is_finite() -> Non
     model, optimizers, batch = make([0.0, 0.0, 0.0, 0.0])
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     step = Step([batch], weight_sum=0.0, num_targets=batch.num_targets)
-    loss, norm = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 1.0)
+    loss, norm, _ = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 1.0)
     assert (float(loss), float(norm)) == (0.0, 0.0)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
@@ -55,7 +55,7 @@ def test_the_loss_is_the_weighted_mean_and_micro_batches_add_up_to_its_gradient(
     expected.backward()
     plain_norm = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
     model.zero_grad()
-    loss, norm = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.0)
+    loss, norm, _ = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.0)
     assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert float(norm) == pytest.approx(float(plain_norm), rel=1e-5)
 
@@ -68,7 +68,7 @@ def test_clipping_bounds_the_update_but_not_the_reported_norm() -> None:
         lambda *_: seen.append(float(torch.cat([p.grad.flatten() for p in model.parameters()]).norm()))  # type: ignore[union-attr]
     )
     step = Step([batch], weight_sum=8.0, num_targets=6)
-    _, norm = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.01)
+    _, norm, _ = train_step(model, optimizers, loss_function(model, False), step, torch.device("cpu"), "fp32", 0.01)
     assert float(norm) > 0.01
     assert seen == [pytest.approx(0.01, rel=1e-3)]
 
@@ -91,7 +91,7 @@ def test_a_compiled_run_has_one_graph_without_breaks_for_all_steps_and_epochs(mo
         plan = epoch_plan(tokens, 64, 0, epoch)
         model.train()
         for step, _ in batches(plan, tokens, 5, 2, {"epoch": epoch, "step": 0}):
-            loss, _ = train_step(model, optimizers, loss_of, step, torch.device("cpu"), "bf16", 1.0)
+            loss, _, _ = train_step(model, optimizers, loss_of, step, torch.device("cpu"), "bf16", 1.0)
             assert torch.isfinite(loss)
             number += 1
         model.eval()

@@ -107,7 +107,7 @@ def test_a_users_mistake_is_said_once_and_ends_all_ranks(config: Config) -> None
     done = torchrun(["--run-name", "t", "--epochs", "7"], processes=2, expected=1)  # torchrun makes 1 of our 2
     assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
         "error: runs/t already holds the output of another configuration ([train] epochs: 2 -> 7): nothing is "
-        "overwritten; take another name with --run"
+        "overwritten; take another name with --run, or go on with --change epochs"
     ]
     assert "Connection" not in done.stderr  # no rank was left waiting for another
 
@@ -168,7 +168,7 @@ def test_a_crash_in_validation_keeps_the_epochs_checkpoint_and_resumes(
         raise MemoryError("validation does not fit")
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_script, "document_losses", crash)
+        patched.setattr(train_script, "validate", crash)
         with pytest.raises(MemoryError):
             train_script.train(config)
     load_for_inference(Path("runs/t/ckpt1"))

@@ -1,0 +1,174 @@
+"""Writing checkpoints: a copy of what the run is at one moment is taken, and written while the run goes on.
+
+In: model and optimizers between two steps, the run's state and provenance. Out: a checkpoint folder as
+training/checkpoint.py describes it, complete or absent: written under another name, flushed to disk, renamed. Of a
+sharded model every rank hands in its rows and rank 0 puts them together, so a folder is the same however many
+processes made it.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from common.errors import UserError
+from common.files import atomic_folder, file_sha256
+from model.config import Shape
+from model.decoder import Decoder
+from model.huggingface import save_weights
+from tokenizer.template import BOS, EOS, PAD
+from training.checkpoint import sealed
+from training.sharding import is_sharded, whole
+
+SPARE_BYTES = 16 << 20  # beside the tensors: tokenizer, JSON, the file system's own
+
+
+@dataclass
+class Snapshot:
+    """What a run is between two steps, on the CPU."""
+
+    shape: Shape
+    weights: dict[str, Tensor]  # by the decoder's names
+    optimizer: dict[str, Tensor]  # "<parameter>.<key>", in the order of the model's parameters; empty: a model alone
+    rng: dict[str, Tensor]
+
+    def num_bytes(self) -> int:
+        """What its tensors take."""
+        groups = (self.weights, self.optimizer, self.rng)
+        return sum(tensor.numel() * tensor.element_size() for group in groups for tensor in group.values())
+
+
+class Saver:
+    """Writes one checkpoint at a time in a thread. What goes wrong there is raised by the next `wait`.
+
+    Attributes:
+        taken: the copy that is, or was, written: memory for the next one
+        sound: checkpoints whose hashes this process has found right
+    """
+
+    def __init__(self) -> None:
+        self.taken: Snapshot | None = None
+        self.sound: set[Path] = set()
+        self._pool = ThreadPoolExecutor(1, "saver")
+        self._coming: Future[None] | None = None
+
+    def start(self, write: Callable[[], None], taken: Snapshot) -> None:
+        """Begin to write what was taken; `wait` must have been called since the last time."""
+        assert self._coming is None
+        self.taken = taken
+        self._coming = self._pool.submit(write)
+
+    def busy(self) -> bool:
+        """Whether something is being written."""
+        return self._coming is not None and not self._coming.done()
+
+    def wait(self) -> None:
+        """Return when nothing is being written any more."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.result()
+
+
+def snapshot(
+    model: Decoder,
+    optimizers: Sequence[torch.optim.Optimizer],
+    is_main: bool = True,
+    copy: bool = True,
+    into: Snapshot | None = None,
+) -> Snapshot | None:
+    """The state of model and optimizers; every rank calls this, the main one gets it.
+
+    copy: tensors of its own, in the memory of `into` where that is given; else the model's, where they are on the CPU.
+    """
+    found: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}}
+    weights: dict[str, Tensor] = dict(model.named_parameters())
+    sources = {"weights": weights, "optimizer": optimizer_tensors(model, optimizers)}
+    for kind, tensors in sources.items():
+        there: dict[str, Tensor] = getattr(into, kind) if into else {}
+        for name, tensor in tensors.items():
+            full = whole(tensor)  # of a sharded one all ranks ask
+            if not is_main:
+                continue
+            if name in there:
+                found[kind][name] = there[name].copy_(full)
+            else:
+                found[kind][name] = full.to("cpu", copy=copy and not is_sharded(model))
+    return Snapshot(model.shape, **found, rng=_rng_tensors()) if is_main else None
+
+
+def write_checkpoint(
+    path: Path, taken: Snapshot, tokenizer_folder: Path, state: str | None, provenance: dict[str, Any]
+) -> None:
+    """A complete checkpoint folder at `path`, atomically. state: the trainer's, JSON; None: a model for use alone."""
+    check_space(path.parent, taken.num_bytes() + SPARE_BYTES)
+    with atomic_folder(path) as folder:
+        save_weights(taken.weights, taken.shape, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(tokenizer_folder / name, folder / name)
+        _set_context_length(folder / "tokenizer_config.json", taken.shape.seq_len)
+        if state is not None:
+            trainer = folder / "trainer"
+            trainer.mkdir()
+            save_file(taken.optimizer, trainer / "optimizer.safetensors")
+            save_file(taken.rng, trainer / "rng.safetensors")
+            (trainer / "state.json").write_text(state + "\n", encoding="utf-8")
+        hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+        _write_plain(folder / "loam.json", sealed({"format": 1, **provenance, "files": hashes}))
+
+
+def save_checkpoint(
+    path: Path,
+    model: Decoder,
+    optimizers: Sequence[torch.optim.Optimizer],
+    tokenizer_folder: Path,
+    state: dict[str, Any],
+    provenance: dict[str, Any],
+) -> None:
+    """`snapshot` and `write_checkpoint` of a model that is not sharded, one behind the other."""
+    taken = snapshot(model, optimizers, copy=False)
+    assert taken is not None
+    write_checkpoint(path, taken, tokenizer_folder, json.dumps(state), provenance)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """UserError where the disk of `folder` has not that many bytes left."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {needed - free:,} bytes are missing on its disk to save a checkpoint ({needed:,} needed, "
+            f"{free:,} free): make room, then run the same command again; what was saved before is sound"
+        )
+
+
+def optimizer_tensors(model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """All state of all optimizers as "<parameter>.<key>", in the order of the model's parameters."""
+    owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    return {
+        f"{name}.{key}": value
+        for name, parameter in model.named_parameters()
+        if parameter in owner
+        for key, value in sorted(owner[parameter].state[parameter].items())
+    }
+
+
+def _rng_tensors() -> dict[str, Tensor]:
+    tensors = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def _set_context_length(file: Path, seq_len: int) -> None:
+    _write_plain(file, {**json.loads(file.read_text(encoding="utf-8")), "model_max_length": seq_len})
+
+
+def _write_plain(file: Path, value: Any) -> None:
+    """JSON inside a folder that is itself written atomically."""
+    file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
