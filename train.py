@@ -46,7 +46,7 @@ from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
 from training.plan import derive, time_line
 from training.resume import cut_back, starting_state
-from training.run import Run, go_back, save, settle, write_steps
+from training.run import Run, finite, go_back, save, settle, write_steps
 from training.samples import first_documents, sample_lines
 from training.save import snapshot, write_checkpoint
 from training.signals import Stopped, stop_requests
@@ -187,7 +187,7 @@ def train_epochs(run: Run) -> bool:
             outcome = train_epoch(run, epoch, loss_of, bar)
             if outcome == "stopped":
                 return True
-            if outcome == "trouble":
+            if outcome == "trouble" or (run.state["left_out"] and not finite(run)):
                 go_back(run, epoch)
                 continue
             run.state["cursor"] = {"epoch": epoch + 1, "step": 0}
@@ -235,7 +235,7 @@ def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm) -> Literal["done"
             event = {"step": state["step"], "epoch": epoch + 1, "lr": share * plan.lr, "tokens": state["tokens"]}
             pending.append(({**event, "weight": step.weight_sum, "targets": step.num_targets, "cursor": cursor}, taken))
             bar.update(1)
-        due = world.is_main and not run.saver.busy() and (
+        due = world.is_main and not run.saver.busy() and not state["left_out"] and (
             0 < 60 * options.save_minutes < time.monotonic() - saved_at
             or (options.save_steps > 0 and state["step"] % options.save_steps == 0)
         )  # fmt: skip

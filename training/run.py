@@ -29,6 +29,7 @@ from training.metrics import MetricsLog
 from training.plan import RunPlan
 from training.resume import beginning, cut_back
 from training.save import Saver, snapshot, write_checkpoint
+from training.sharding import local
 from training.signals import Stopped, StopRequest
 from training.trouble import GO_BACKS, IN_A_ROW, SLOWER, Recent, documents_of, gave_up
 
@@ -108,6 +109,9 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
         run.saved_step = -1
     if run.state["step"] == run.saved_step:
         return
+    if run.state["left_out"] and not finite(run):
+        run.say(f"step {run.state['step']:,} is not saved: its weights are not finite")
+        return
     run.state.update(metrics_bytes=run.log.sync(), recent=run.recent.state())
     where = {"epoch": run.state["cursor"]["epoch"], "step": run.state["step"], "tokens": run.state["tokens"]}
     path, state = run.folder / name, json.dumps(run.state)
@@ -126,6 +130,11 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
     else:
         distributed.on_main(run.world, write)
     run.saved_step = run.state["step"]
+
+
+def finite(run: Run) -> bool:
+    """Whether all weights are, on all ranks; they may not be once an update was left out."""
+    return not distributed.any_rank(not all(bool(local(p).isfinite().all()) for p in run.model.parameters()))
 
 
 def settle(run: Run) -> bool:
