@@ -45,6 +45,7 @@ from training.memory import out_of_memory
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
 from training.plan import derive, time_line
+from training.rehearsal import rehearse
 from training.resume import cut_back, starting_state
 from training.run import Run, finite, go_back, save, settle, write_steps
 from training.samples import first_documents, sample_lines
@@ -172,6 +173,9 @@ def train_until_stopped(run: Run) -> bool:
 def train_epochs(run: Run) -> bool:
     """All epochs that are left. True if a signal ended them early; everything done until then is saved."""
     loss_of = loss_function(run.model, run.plan.compile)
+    if run.state["cursor"]["epoch"] < run.config.train.epochs:
+        with run.stop.at_once(run.world.size == 1):
+            rehearse(run.config.train, run.plan, run.model, run.optimizers, loss_of, run.sync)
     epochs = run.config.train.epochs
     seconds = 0.2 if sys.stderr.isatty() else 30  # between updates of the bar: a scheduler's log wants few lines
     with tqdm(total=run.plan.total_steps, unit="step", mininterval=seconds, disable=not run.world.is_main) as bar:

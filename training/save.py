@@ -107,6 +107,7 @@ def write_checkpoint(
     path: Path, taken: Snapshot, tokenizer_folder: Path, state: str | None, provenance: dict[str, Any]
 ) -> None:
     """A complete checkpoint folder at `path`, atomically. state: the trainer's, JSON; None: a model for use alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     check_space(path.parent, taken.num_bytes() + SPARE_BYTES)
     with atomic_folder(path) as folder:
         save_weights(taken.weights, taken.shape, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)

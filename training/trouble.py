@@ -1,10 +1,10 @@
 """Steps that would do harm: which updates are left out, when a run goes back, and when it gives up.
 
 An update is left out, on all ranks alike, when its loss or its gradient is not finite, or when both are spikes: more
-than SIGMAS standard deviations above the mean of the last WINDOW steps. Left out means that weights and optimizer are as
-if the step had not been; its place in the order of the data and in the schedule is taken. IN_A_ROW of them in a row are
-more than bad luck with a batch: the run goes back to its newest sound checkpoint, passes over the data of those steps,
-and goes on at SLOWER times the rate. After GO_BACKS times of that it stops and names the documents.
+than SIGMAS standard deviations above the mean of the last WINDOW steps. Left out means that weights and optimizer are
+as if the step had not been; its place in the order of the data and in the schedule is taken. IN_A_ROW of them in a row
+are more than bad luck with a batch: the run goes back to its newest sound checkpoint, passes over the data of those
+steps, and goes on at SLOWER times the rate. After GO_BACKS times of that it stops and names the documents.
 """
 
 from collections.abc import Sequence

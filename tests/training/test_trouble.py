@@ -1,6 +1,7 @@
-"""Updates that would do harm are left out on all ranks alike; a run that only does harm goes back, and then gives up."""
+"""Updates that would do harm are left out on all ranks; a run that only does harm goes back, and then gives up."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,8 +217,6 @@ def test_a_run_that_went_back_and_was_killed_ends_with_the_same_weights(
     train_script.train(config)
     whole = (Path("runs/t/ckpt2/model.safetensors")).read_bytes()
     losses = [s["loss"] for s in events("step")]
-    import shutil
-
     for path in [*Path("runs/t").glob("ckpt*"), *Path("runs/t").glob("step-*")]:
         shutil.rmtree(path)
     Path("runs/t/metrics.jsonl").unlink()
