@@ -134,8 +134,9 @@ def remove_litter(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.rename(target)
-    for path in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for pattern in (".*.tmp", "*/.*.tmp"):  # one after the other: the first may hold some of the second
+        for path in list(folder.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def frozen_sections(name: str) -> dict[str, Any]:
