@@ -22,12 +22,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from common.errors import UserError
+from data.bounded import RECORD, Expanded, TooLong, lines_of, read_whole
 from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
 from data.sources import InputFile, SourceConfig
 
+PIECE = 1 << 10  # compressed bytes at a time: zstd may make 32,696 of each, 33 MB
 RAW_BYTES = 1000  # of a file that is no text at all, quarantine shows this much
 
 
@@ -107,16 +109,17 @@ def _records(file: InputFile, source: SourceConfig) -> Iterator[Record]:
 def _open(file: InputFile) -> IO[bytes]:
     """The file's bytes, decompressed, as a buffered stream."""
     raw: IO[bytes]
+    packed = file.path.stat().st_size
     if file.member is not None:
         archive = zipfile.ZipFile(file.path)
-        raw, name = archive.open(file.member), file.member
+        raw, name, packed = archive.open(file.member), file.member, archive.getinfo(file.member).compress_size
     else:
         raw, name = file.path.open("rb"), file.path.name
     if name.lower().endswith(".gz"):
         raw = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
     elif name.lower().endswith(".zst"):
         raw = _Zstd(raw)  # type: ignore[assignment]
-    return io.BufferedReader(raw, 1 << 20)  # type: ignore[type-var, arg-type, return-value]
+    return io.BufferedReader(Expanded(raw, packed), 1 << 20)
 
 
 class _Zstd(io.RawIOBase):
@@ -134,7 +137,7 @@ class _Zstd(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self.content:
-            self.compressed = self.compressed or self.raw.read(1 << 14)
+            self.compressed = self.compressed or self.raw.read(PIECE)
             if not self.compressed:
                 if self.frame is not None:
                     raise EOFError("the file is cut short: its last zstd frame has no end")
@@ -158,10 +161,17 @@ def _codec(source: SourceConfig) -> str:
 
 
 class _Lines:
-    """Iterates lines for csv.reader, remembers those of the present row, and that the file has ended."""
+    """Iterates lines for csv.reader, remembers those of the present row, and that the file has ended.
 
-    def __init__(self, lines: Iterator[str]) -> None:
-        self.lines, self.row, self.ended = lines, list[str](), False
+    A row longer than RECORD characters is not remembered, and ends the file: a quote that opened in it may be open.
+    """
+
+    def __init__(self, lines: Iterator[str | TooLong]) -> None:
+        self.lines, self.ended, self.too_long = lines, False, False
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        self.row, self.length = list[str](), 0
 
     def __iter__(self) -> "_Lines":
         return self
@@ -171,21 +181,30 @@ class _Lines:
         if line is None:
             self.ended = True
             raise StopIteration
+        self.length += line.length if isinstance(line, TooLong) else len(line)
+        if isinstance(line, TooLong) or self.length > RECORD:
+            self.too_long = True
+            self.row = self.row or [line.start if isinstance(line, TooLong) else line]
+            raise csv.Error(f"a row that starts here is longer than {RECORD:,} characters: the rest is not read")
         self.row.append(line)
         return line
 
 
-def _csv(lines: io.TextIOWrapper, source: SourceConfig, delimiter: str) -> Iterator[Record]:
+def _csv(lines: TextIO, source: SourceConfig, delimiter: str) -> Iterator[Record]:
     """Exactly what Python's csv module reads; a row whose number of fields is not the header's is ragged."""
     csv.field_size_limit(sys.maxsize)  # the default of 131,072 characters would refuse a long answer
-    feed = _Lines(iter(lines))
+    feed = _Lines(lines_of(lines))
     reader = csv.reader(feed, delimiter=source.delimiter or delimiter)
     header: list[str] | None = None
     while True:
-        where, feed.row = f":{reader.line_num + 1}", []
+        where = f":{reader.line_num + 1}"
+        feed.begin_row()
         try:
             row = next(reader, None)
         except csv.Error as error:
+            if feed.too_long:
+                yield Record(where, None, "too_long", str(error), printable("".join(feed.row)[:RAW_BYTES]))
+                return
             yield Record(where, None, "broken_row", str(error), printable("".join(feed.row)))
             continue
         if row is None:
@@ -208,11 +227,14 @@ def _csv(lines: io.TextIOWrapper, source: SourceConfig, delimiter: str) -> Itera
             yield Record(where, dict(zip(reversed(header), reversed(row), strict=True)))  # of two names, the first
 
 
-def _jsonl(lines: io.TextIOWrapper, source: SourceConfig, _: str) -> Iterator[Record]:
-    for number, line in enumerate(lines, 1):
+def _jsonl(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
+    for number, line in enumerate(lines_of(lines), 1):
+        where = f":{number}"
+        if isinstance(line, TooLong):
+            yield _too_long(where, line)
+            continue
         if line.isspace():
             continue
-        where = f":{number}"
         if not is_unicode(line):
             yield _encoding(where, line, source)
             continue
@@ -224,7 +246,7 @@ def _jsonl(lines: io.TextIOWrapper, source: SourceConfig, _: str) -> Iterator[Re
 
 def _json(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     """An array, or an object that holds one list; a file named .json that holds JSON lines is read as such."""
-    text = stream.read().decode(_codec(source), "surrogateescape")
+    text = read_whole(stream).decode(_codec(source), "surrogateescape")
     if not is_unicode(text):
         yield _encoding("", text, source)
         return
@@ -237,7 +259,7 @@ def _json(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
         except (ValueError, RecursionError):
             is_lines = False
         if is_lines:
-            yield from _jsonl(io.StringIO(text, newline="\n"), source, "")  # type: ignore[arg-type]
+            yield from _jsonl(io.StringIO(text, newline="\n"), source, "")
         else:
             yield Record("", None, "broken_json", str(error), text[:RAW_BYTES])
         return
@@ -272,7 +294,7 @@ def _parquet(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(stream.read()))
+    file = pq.ParquetFile(pa.BufferReader(read_whole(stream)))
     yield Record("", Header(file.schema_arrow.names))
     columns = [name for name in Columns.needed(source) if name in file.schema_arrow.names]
     number = 0
@@ -287,7 +309,7 @@ def _parquet(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
 
 def _text(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     """The whole file, or a document from each match of the pattern to the next; what precedes the first is one too."""
-    text = stream.read().decode(_codec(source), "surrogateescape")
+    text = read_whole(stream).decode(_codec(source), "surrogateescape")
     starts = [0, len(text)]
     if source.split != "file":
         matches = {match.start() for match in re.finditer(source.split, text, re.MULTILINE)}
@@ -302,14 +324,21 @@ def _text(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
         yield Record(where, document) if is_unicode(document) else _encoding(where, document, source)
 
 
-def _lines(lines: io.TextIOWrapper, source: SourceConfig, _: str) -> Iterator[Record]:
-    for number, line in enumerate(lines, 1):
-        if not line.isspace():
+def _lines(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
+    for number, line in enumerate(lines_of(lines), 1):
+        if isinstance(line, TooLong):
+            yield _too_long(f":{number}", line)
+        elif not line.isspace():
             text = line.removesuffix("\n").removesuffix("\r")
             yield Record(f":{number}", text) if is_unicode(text) else _encoding(f":{number}", text, source)
 
 
-# -- text that is not Unicode
+# -- text that is no record
+
+
+def _too_long(where: str, line: TooLong) -> Record:
+    detail = f"a line of {line.length:,} characters; {RECORD:,} at most"
+    return Record(where, None, "too_long", detail, printable(line.start))
 
 
 def _encoding(where: str, text: str, source: SourceConfig) -> Record:
