@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import atomic_folder, fingerprint, write_json
+from common.files import atomic_folder, file_sha256, fingerprint, write_json
 from common.text import one_line
 from data.clean import FITTED_STEPS, ROW_STEPS, FittedStep, clean_row, drop_equal_to_train, finish, run_fitted_steps
 from data.columns import ROW_COLUMNS, USER_ERROR, Row
@@ -163,6 +163,7 @@ def prepare(
         for name, rows in splits.items():
             _write(temporary / f"{name}-00000.parquet", rows, DOCUMENT_SCHEMA)
         _write(temporary / "quarantine-00000.parquet", quarantine, QUARANTINE_SCHEMA)
+        manifest["sha256"] = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
         write_json(temporary / "manifest.json", manifest)
     return manifest
 

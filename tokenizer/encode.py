@@ -2,11 +2,13 @@
 
   1. read a split's Parquet files in slices of bounded size (pyarrow alone, no data engine)
   2. encode a slice's fields on all cores, join each document, append its ids to <stem>.bin
-  3. write the index; both files appear under their names only when complete
+  3. write the index, then the hashes of both; the store is there when those are
 
-The files are named by a fingerprint of corpus, tokenizer, template and format, and are made again only when it changes.
+The files are named by a fingerprint of corpus, tokenizer, template and format, and are made again when it changes, or
+when they are not what was written. A corpus that is not what was prepared is refused.
 """
 
+import json
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -21,7 +23,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import atomic_file, file_sha256, fingerprint
+from common.files import atomic_file, file_sha256, fingerprint, write_json
 from data.tokens import INDEX_SCHEMA, Tokens, from_index, id_dtype, open_tokens
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.template import ASSISTANT, CHAT_TEMPLATE, join_document
@@ -67,29 +69,70 @@ def build_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path, qui
     """Tokens of a split, memory-mapped from `out`; encoded first if this corpus and tokenizer have no store yet."""
     tok = load_tokenizer(tokenizer_folder)
     stem = out / f"{split}-{store_fingerprint(corpus, split, tokenizer_folder)}"
-    if not stem.with_name(stem.name + ".index.parquet").exists():
+    damage = _damage(stem)
+    if damage is not None:
+        if damage:
+            print(f"warning: {damage}: encoding it anew")
         _write_store(corpus, split, tok, stem, quiet)
     return open_tokens(stem, tok.vocab_size)
 
 
 def store_fingerprint(corpus: Path, split: str, tokenizer_folder: Path) -> str:
-    """Names a store by all that decides its content."""
-    hashes = [file_sha256(file) for file in corpus_files(corpus, split)]
-    return fingerprint(FORMAT, CHAT_TEMPLATE, hashes, file_sha256(tokenizer_folder / "tokenizer.json"))
+    """Names a store by all that decides its content. UserError for a corpus file that is not what was prepared."""
+    hashes = {file.name: file_sha256(file) for file in corpus_files(corpus, split)}
+    written = _hashes_in(corpus / "manifest.json", "sha256")
+    for name, digest in hashes.items():
+        if written and written.get(name) != digest:
+            raise UserError(f"{corpus / name} is not what data/prepare.py wrote: prepare it anew, under another --run")
+    if missing := [name for name in written if name.startswith(f"{split}-") and name not in hashes]:
+        raise UserError(f"{corpus / missing[0]} is missing: prepare the corpus anew, under another --run")
+    tokenizer = file_sha256(tokenizer_folder / "tokenizer.json")
+    return fingerprint(FORMAT, CHAT_TEMPLATE, list(hashes.values()), tokenizer)
+
+
+def _damage(stem: Path) -> str | None:
+    """What is wrong with a store; empty where there is none, None where it is sound."""
+    noted = _part(stem, ".json")
+    if not noted.exists():
+        return ""
+    hashes = _hashes_in(noted, "files")
+    for file in (_part(stem, ".bin"), _part(stem, ".index.parquet")):
+        if file.name not in hashes:
+            return f"{noted} is damaged"
+        if not file.exists():
+            return f"{file} is missing"
+        if file_sha256(file) != hashes[file.name]:
+            return f"{file} is not what was written (sha256 differs)"
+    return None
+
+
+def _part(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)
+
+
+def _hashes_in(file: Path, key: str) -> dict[str, str]:
+    """File name -> SHA-256, as a JSON file notes them; empty where it does not, or cannot be read."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get(key)
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write_store(corpus: Path, split: str, tok: Tokenizer, stem: Path, quiet: bool) -> None:
     tables = []
     total = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, split))
     bar = tqdm(total=total, desc=f"encoding {split}", unit=" documents", disable=quiet)
-    # The index is written last: while it is missing, so is the store.
-    with atomic_file(stem.with_name(stem.name + ".bin")) as temporary, temporary.open("wb") as file, bar:
+    files = [_part(stem, suffix) for suffix in (".bin", ".index.parquet")]
+    with atomic_file(files[0]) as temporary, temporary.open("wb") as file, bar:
         for ids, index in _encode_slices(read_corpus(corpus, split, [*FIELDS, *ABOUT]), tok):
             ids.tofile(file)
             tables.append(index)
             bar.update(len(index))
-    with atomic_file(stem.with_name(stem.name + ".index.parquet")) as temporary:
+    with atomic_file(files[1]) as temporary:
         pq.write_table(_with_offsets(pa.concat_tables(tables)), temporary)
+    # Written last: while the hashes are missing, so is the store.
+    write_json(_part(stem, ".json"), {"files": {file.name: file_sha256(file) for file in files}})
 
 
 def _encode_slices(tables: Iterable[pa.Table], tok: Tokenizer) -> Iterator[tuple[np.ndarray, pa.Table]]:

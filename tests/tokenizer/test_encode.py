@@ -1,5 +1,6 @@
 """The token store: on disk equals in memory, cached by what it was made from, absent until complete."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,47 @@ def test_the_store_is_reused_until_the_corpus_changes(corpus: Path, tokenizer_fo
     assert {file.name: file.stat().st_mtime_ns for file in out.iterdir()} == first
     pq.write_table(corpus_table(ROWS[:2]), corpus / "train-00000.parquet")
     assert len(build_store(corpus, "train", tokenizer_folder, out, quiet=True)) == 2
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".index.parquet", ".json"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "flipped", "swapped"])
+def test_a_damaged_store_is_named_and_encoded_anew(
+    corpus: Path, tokenizer_folder: Path, suffix: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = corpus.parent / "tokens"
+    for split in ("val", "train"):
+        pq.write_table(corpus_table(ROWS[: 3 if split == "val" else None]), corpus / f"{split}-00000.parquet")
+        build_store(corpus, split, tokenizer_folder, out, quiet=True)
+    sound = {file.name: file.read_bytes() for file in out.iterdir()}
+    (file,) = out.glob(f"train-*{suffix}")
+    (other,) = out.glob(f"val-*{suffix}")
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        half = len(content) // 2
+        flipped = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+        file.write_bytes(
+            {"empty": b"", "truncated": content[:half], "flipped": flipped, "swapped": other.read_bytes()}[damage]
+        )
+    build_store(corpus, "train", tokenizer_folder, out, quiet=True)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == sound
+    if (suffix, damage) != (".json", "missing"):  # that is how a store looks that was never finished
+        assert "train-" in capsys.readouterr().out
+
+
+def test_a_corpus_that_changed_after_it_was_prepared_is_refused(corpus: Path, tokenizer_folder: Path) -> None:
+    file = corpus / "train-00000.parquet"
+    hashes = {"sha256": {file.name: encode.file_sha256(file), "train-00001.parquet": "0"}}
+    (corpus / "manifest.json").write_text(json.dumps(hashes))
+    with pytest.raises(UserError, match=r"train-00001\.parquet is missing"):
+        build_store(corpus, "train", tokenizer_folder, corpus.parent / "tokens", quiet=True)
+    del hashes["sha256"]["train-00001.parquet"]
+    (corpus / "manifest.json").write_text(json.dumps(hashes))
+    assert len(build_store(corpus, "train", tokenizer_folder, corpus.parent / "tokens", quiet=True)) == len(ROWS)
+    pq.write_table(corpus_table(ROWS[:2]), file)
+    with pytest.raises(UserError, match=r"train-00000\.parquet is not what data/prepare\.py wrote"):
+        build_store(corpus, "train", tokenizer_folder, corpus.parent / "tokens", quiet=True)
 
 
 def test_an_interrupted_build_leaves_no_store(
