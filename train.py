@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from common.errors import UserError, run_command
+from common.errors import MachineError, UserError, run_command
 from common.files import file_sha256
 from common.runs import averages, run_folder
 from config import Config, load_command
@@ -86,6 +86,13 @@ def train(
             if not interrupted:
                 conclude(run, epochs)
             return {"folder": run.folder, "epochs": epochs, "interrupted": interrupted}
+    except RuntimeError as error:  # what gloo and nccl raise where the other end is gone
+        if lost := distributed.lost_ranks(world):
+            raise MachineError(
+                f"{' and '.join(lost)} has ended, so this rank stops too; what was saved is sound, and the same "
+                f"command goes on from it ({' '.join(str(error).split())[:80]})"
+            ) from None
+        raise
     finally:
         distributed.stop()
 

@@ -5,10 +5,12 @@ weights before it goes backward, the sum over ranks is the gradient of the globa
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -34,6 +36,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    processes: tuple[tuple[str, int], ...] = ()  # host and process of each rank, where there are several
 
     @property
     def is_main(self) -> bool:
@@ -61,7 +64,34 @@ def start(device: str = "auto", deterministic: bool = False) -> World:
     if size > 1 and not dist.is_initialized():
         # gloo beside nccl: ranks agree on flags through the CPU, so that no step waits for the GPU
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
-    return World(rank, size, found)
+    return World(rank, size, found, _processes(size))
+
+
+def _processes(size: int) -> tuple[tuple[str, int], ...]:
+    if size == 1:
+        return ()
+    everybody: list[Any] = [None] * size
+    dist.all_gather_object(everybody, (socket.gethostname(), os.getpid()))
+    return tuple(everybody)
+
+
+def lost_ranks(world: World) -> list[str]:
+    """Ranks on this host whose process has ended, in words. On other hosts nobody here can know."""
+    here = socket.gethostname()
+    return [
+        f"rank {rank} (process {process} on {host})"
+        for rank, (host, process) in enumerate(world.processes)
+        if host == here and not _lives(process)
+    ]
+
+
+def _lives(process: int) -> bool:
+    """A process that has ended is a zombie until who started it has looked."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
 
 
 def stop() -> None:
