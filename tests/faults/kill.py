@@ -43,6 +43,13 @@ class Campaign:
     bytes_compared: int = 0
     failures: list[str] = field(default_factory=list)
 
+    def add(self, other: "Campaign") -> None:
+        """Count another one's with these."""
+        self.runs, self.kills = self.runs + other.runs, self.kills + other.kills
+        self.bytes_compared += other.bytes_compared
+        self.phases.update(other.phases)
+        self.failures += other.failures
+
     def lines(self) -> list[str]:
         """The report."""
         shares = ", ".join(f"{self.phases[name]} {name}" for name in PHASES)

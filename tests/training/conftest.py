@@ -48,14 +48,19 @@ def write_corpus(corpus: Path, sizes: dict[str, int]) -> None:
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Settings of a run `t` whose corpus and tokenizer are there; the working folder is a temporary one."""
     monkeypatch.chdir(tmp_path)
-    config = Config(
+    config = small_config()
+    make_inputs_of(config)
+    return config
+
+
+def small_config() -> Config:
+    """The settings alone."""
+    return Config(
         run="t",
         tokenizer=TokenizerConfig(vocab_size=320),
         model=ModelConfig(num_layers=2, hidden_size=32, num_heads=2, num_kv_heads=1, intermediate_size=64, seq_len=48),
         train=TrainConfig(epochs=2, batch_tokens=48 * 8, lr=0.01, precision="fp32", device="cpu", sample_tokens=8),
     )
-    make_inputs_of(config)
-    return config
 
 
 def make_inputs_of(config: Config) -> None:
