@@ -6,6 +6,7 @@ weights before it goes backward, the sum over ranks is the gradient of the globa
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from training import sharding
 # Rank 0 may prepare a corpus or write a large checkpoint while the others wait for it.
 TIMEOUT = timedelta(minutes=60)
 BUCKET_BYTES = 25 << 20
+LOOKING_SECONDS = 5.0
 
 T = TypeVar("T")
 GradientSync = Callable[[bool], AbstractContextManager[None]]
@@ -76,13 +78,21 @@ def _processes(size: int) -> tuple[tuple[str, int], ...]:
 
 
 def lost_ranks(world: World) -> list[str]:
-    """Ranks on this host whose process has ended, in words. On other hosts nobody here can know."""
+    """Ranks on this host whose process has ended, in words. On other hosts nobody here can know.
+
+    A connection breaks a moment before its process has ended, so it looks for a while.
+    """
     here = socket.gethostname()
-    return [
-        f"rank {rank} (process {process} on {host})"
-        for rank, (host, process) in enumerate(world.processes)
-        if host == here and not _lives(process)
-    ]
+    until = time.monotonic() + LOOKING_SECONDS if world.processes else 0.0
+    while True:
+        lost = [
+            f"rank {rank} (process {process} on {host})"
+            for rank, (host, process) in enumerate(world.processes)
+            if host == here and not _lives(process)
+        ]
+        if lost or time.monotonic() > until:
+            return lost
+        time.sleep(0.05)
 
 
 def _lives(process: int) -> bool:
