@@ -5,10 +5,24 @@ A mistake of ours is an `assert` or any other exception and keeps its traceback.
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def unwritable(error: BaseException) -> str | None:
+    """The line for a user whose disk or folder takes no more; None for any other error.
+
+    safetensors writes in Rust and reports the system's errors in words alone.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        number = int(found.group(1))
+    if number not in UNWRITABLE:
+        return None
+    return f"{getattr(error, 'filename', None) or 'a file'}: cannot be written ({os.strerror(number)})"
 
 
 class UserError(ValueError):
@@ -35,8 +49,9 @@ def run_command(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader (`| head`) went away: not worth a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
+    except Exception as error:
+        line = unwritable(error)
+        if line is None:
             raise
-        print(f"error: {error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from common.errors import MachineError, UserError
+from common.errors import MachineError, UserError, unwritable
 from training import sharding
 
 # Rank 0 may prepare a corpus or write a large checkpoint while the others wait for it.
@@ -217,13 +217,19 @@ def smallest(value: float) -> float:
 
 
 def on_main(world: World, action: Callable[[], object]) -> None:
-    """Run `action` on rank 0 while the others wait; its UserError ends all ranks, and only rank 0 says why."""
+    """Run `action` on rank 0 while the others wait; its UserError ends all ranks, and only rank 0 says why. So does a
+    disk that takes no more."""
     error: UserError | None = None
     if world.is_main:
         try:
             action()
         except UserError as raised:
             error = raised
+        except Exception as raised:
+            line = unwritable(raised)
+            if line is None:
+                raise
+            error = UserError(line)
     if any_rank(error is not None):
         raise error or UserError("rank 0 stopped")
 

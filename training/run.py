@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.errors import UserError
+from common.errors import UserError, unwritable
 from common.files import write_json
 from data.loader import epoch_plan
 from data.tokens import Tokens
@@ -141,8 +141,11 @@ def settle(run: Run) -> bool:
     """Wait until nothing is being written in the background; say what failed there. False: something did."""
     try:
         run.saver.wait()
-    except (UserError, OSError) as error:
-        run.say(f"warning: a checkpoint inside the epoch was not saved: {error}")
+    except Exception as error:
+        line = str(error) if isinstance(error, UserError) else unwritable(error)
+        if line is None:
+            raise
+        run.say(f"warning: a checkpoint inside the epoch was not saved: {line}")
         return False
     return True
 

@@ -29,7 +29,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "muon, accumulating": {"micro_batch": 2, "samples": 1},
     "adamw": {"optimizer": "adamw", "samples": 0},
     "every step saved": {"save_steps": 1, "samples": 0},
+    "two ranks, ddp": {"samples": 0},
+    "two ranks, fsdp": {"samples": 0, "parallel": "fsdp"},
 }
+FEWER = 0.25  # of the kills of one rank: two take four times as long to start
 
 
 def say(variant: str, line: str) -> None:
@@ -52,8 +55,9 @@ def main() -> None:
         config = small_config()
         make_inputs_of(config)
         config = replace(config, train=replace(config.train, **{"save_steps": 3, **changes}))
-        share = -(-options.kills // len(VARIANTS))
-        part = campaign(config, share, options.seed + number, partial(say, name))
+        ranks = 2 if name.startswith("two ranks") else 1
+        kills = round(options.kills * (FEWER if ranks > 1 else 1) / (len(VARIANTS) - 2 + 2 * FEWER))
+        part = campaign(config, kills, options.seed + number, partial(say, name), ranks)
         found.add(part)
     report = {**facts(), "seed": options.seed, "seconds": round(time.monotonic() - began), **asdict(found)}
     print(*found.lines(), f"in {report['seconds']} s, seed {options.seed}", sep="\n")

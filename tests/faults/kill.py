@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -69,12 +70,15 @@ class Aim:
     into_save: float | None = None  # then as soon as a checkpoint has been written for so many seconds
 
 
-def campaign(config: Config, kills: int, seed: int, say: Callable[[str], None] = lambda line: None) -> Campaign:
-    """Kill copies of a run at least so many times in all. The run's own folder stays as it is."""
+def campaign(
+    config: Config, kills: int, seed: int, say: Callable[[str], None] = lambda line: None, ranks: int = 1
+) -> Campaign:
+    """Kill copies of a run at least so many times in all, each time all of its ranks. The run's own folder stays as it
+    is."""
     draw, found = random.Random(seed), Campaign()
     whole = replace(config, run="undisturbed")
     _copy_inputs(config, whole)
-    duration = _attempt(whole, Aim(None))
+    duration = _attempt(whole, Aim(None), ranks)
     assert duration is not None, "the run that nobody disturbs did not end"
     expected = outcome(whole)
     while found.kills < kills:
@@ -85,7 +89,7 @@ def campaign(config: Config, kills: int, seed: int, say: Callable[[str], None] =
         while not done:
             after = draw.uniform(0, duration) if left > 0 else None
             aim = Aim(after, draw.random() < 0.2, draw.uniform(0, SAVE_SECONDS) if draw.random() < INTO_SAVES else None)
-            done = _attempt(run, aim, found.phases) is not None
+            done = _attempt(run, aim, ranks, found.phases) is not None
             if not done:
                 left, found.kills = left - 1, found.kills + 1
         found.runs += 1
@@ -118,7 +122,7 @@ def _copy_inputs(config: Config, other: Config) -> None:
             shutil.copytree(Path("runs") / config.run / name, Path("runs") / other.run / name)
 
 
-def _attempt(config: Config, aim: Aim, phases: Counter[str] | None = None) -> float | None:
+def _attempt(config: Config, aim: Aim, ranks: int, phases: Counter[str] | None = None) -> float | None:
     """Start or continue a run, and kill it as aimed at. Returns the seconds from the first step to the end; None if it
     was killed."""
     page = Path(f"{config.run}.page")
@@ -126,28 +130,38 @@ def _attempt(config: Config, aim: Aim, phases: Counter[str] | None = None) -> fl
     os.environ["PYTHONPATH"] = str(REPOSITORY)  # for the server's imports
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.kill", "train"])
-    process = context.Process(target=_life, args=(config, str(Path.cwd()), str(page)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        context.Process(target=_life, args=(config, str(Path.cwd()), str(page), rank, ranks, port))
+        for rank in range(ranks)
+    ]
     with page.open("r+b") as file, mmap.mmap(file.fileno(), 0) as shared:
-        process.start()
+        for process in processes:
+            process.start()
         begun = time.monotonic()
         killed = False
-        while process.is_alive() and not killed:
+        while any(process.is_alive() for process in processes) and not killed:
             now = time.monotonic()
             killed = now - begun > LONGEST or _is_time(aim, shared, now, begun)
             if not killed:
-                process.join(0.0005)
-        if killed and process.is_alive():
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
+                processes[0].join(0.0005)
+        if killed and all(process.is_alive() for process in processes):
+            for process in processes:
+                assert process.pid is not None
+                os.kill(process.pid, signal.SIGKILL)
+            for process in processes:
+                process.join()
             assert time.monotonic() - begun < LONGEST, f"{config.run} hangs"
             if phases is not None:
                 writing = shared[WRITER] == SAVING or shared[MAIN] == SAVING
                 phases[PHASES[SAVING if writing else shared[MAIN]]] += 1
             return None
         ended = time.monotonic()
-        process.join()
-        _must_have_ended_well(process, config)
+        for rank, process in enumerate(processes):
+            process.join()
+            _must_have_ended_well(process, config, rank)
         return ended - (_read(shared, STARTED) or ended)
 
 
@@ -159,8 +173,8 @@ def _is_time(aim: Aim, shared: mmap.mmap, now: float, begun: float) -> bool:
     return aim.into_save is None or (shared[WRITER] == SAVING and now - saving >= aim.into_save)
 
 
-def _must_have_ended_well(process: BaseProcess, config: Config) -> None:
-    said = Path(f"{config.run}.said")
+def _must_have_ended_well(process: BaseProcess, config: Config, rank: int) -> None:
+    said = Path(f"{config.run}.said-{rank}")
     assert process.exitcode == 0, f"{config.run} ended with {process.exitcode}: {said.read_text()[-2000:]}"
 
 
@@ -172,20 +186,23 @@ def _note_time(shared: mmap.mmap, place: int) -> None:
     shared[place : place + 8] = time.monotonic_ns().to_bytes(8, "little")
 
 
-def _life(config: Config, folder: str, page: str) -> None:
-    """One process's part of a run: trains, and marks what it is doing in the shared page."""
+def _life(config: Config, folder: str, page: str, rank: int, ranks: int, port: int) -> None:
+    """One rank's part of a run: trains; rank 0 marks what it is doing in the shared page."""
     import torch
 
     import train as train_script
     from training import run as run_module
 
     os.chdir(folder)
-    said = os.open(f"{config.run}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if ranks > 1:
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(ranks),
+                          MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))  # fmt: skip
+    said = os.open(f"{config.run}.said-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
     torch.set_num_threads(1)
     with open(page, "r+b") as file:
-        shared = mmap.mmap(file.fileno(), 0)
+        shared = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if rank == 0 else mmap.ACCESS_COPY)
 
     def marked(module: Any, name: str, phase: int, place: int = MAIN) -> None:
         original = getattr(module, name)

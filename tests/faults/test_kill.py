@@ -1,6 +1,7 @@
 """Killed at random moments and started again, a run ends as if nothing had been."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -20,8 +21,11 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(config: Config)
     assert found.phases["saving"] >= KILLS / 10, found.lines()
 
 
-@pytest.mark.parametrize("optimizer", ["adamw"])
-def test_with_adamw_too(config: Config, optimizer: str) -> None:
-    config = replace(config, train=replace(config.train, save_steps=3, optimizer=optimizer))  # type: ignore[arg-type]
-    found = campaign(config, 5, SEED)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_that_are_killed_together_end_with_the_same_bytes(
+    config: Config, parallel: Literal["ddp", "fsdp"]
+) -> None:
+    config = replace(config, train=replace(config.train, save_steps=3, samples=0, epochs=1, parallel=parallel))
+    found = campaign(config, 3, SEED, ranks=2)
+    print(*found.lines(), f"seed {SEED}", sep="\n")
     assert not found.failures, "\n".join(found.lines())
