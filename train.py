@@ -12,11 +12,12 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import json
+import math
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,20 +26,19 @@ from tqdm import tqdm
 
 from common.errors import MachineError, UserError, run_command
 from common.files import file_sha256
-from common.runs import averages, run_folder
+from common.runs import CHANGEABLE, averages, run_folder
 from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
-from data.tokens import Tokens
+from data.tokens import Tokens, open_tokens
 from eval.ngrams import ngram_bits_per_byte
 from eval.validation import validate
 from model.config import resolve_shape
 from tokenizer.bpe import SMALLEST, load_tokenizer
-from tokenizer.encode import build_store
+from tokenizer.encode import sound_store
 from training import distributed, sharding
 from training.average import best_mean, last_epochs, name_of
 from training.build import make_model
-from training.checkpoint import git_revision, newest_resumable, update_metrics
-from training.config import TrainConfig
+from training.checkpoint import git_revision, newest_resumable, restore, update_metrics
 from training.distributed import World
 from training.measure import seconds_per_step
 from training.memory import out_of_memory
@@ -46,7 +46,7 @@ from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
 from training.plan import derive, time_line
 from training.rehearsal import rehearse
-from training.resume import cut_back, starting_state
+from training.resume import beginning, cut_back, refuse_to_overwrite, state_of, tell_continued
 from training.run import Run, finite, go_back, save, settle, write_steps
 from training.samples import first_documents, sample_lines
 from training.save import snapshot, write_checkpoint
@@ -91,7 +91,7 @@ def train(
             raise MachineError(
                 f"{' and '.join(lost)} has ended, so this rank stops too; what was saved is sound, and the same "
                 f"command goes on from it ({' '.join(str(error).split())[:80]})"
-            ) from None
+            ) from error
         raise
     finally:
         distributed.stop()
@@ -141,37 +141,42 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
                "processes": world.size, "micro_batch": plan.micro_batch, "precision": plan.precision,
                "compile": plan.compile, **({"parallel": config.train.parallel} if world.size > 1 else {})}  # fmt: skip
     made_with = {"inputs": inputs, "machine": machine}
-    state = starting_state(folder, found, made_with, world, model, optimizers, resume, accepted)
+    if found is None:
+        distributed.on_main(world, lambda: refuse_to_overwrite(folder, resume))
+        state = beginning(made_with)
+    else:
+        state = state_of(found, made_with, world, accepted)
+        distributed.on_all(world, lambda: restore(found[0], model, optimizers))
+        tell_continued(found, made_with, world)
     validated = cut_back(folder / "metrics.jsonl", state, world)
-    distributed.barrier()  # rank 0 cuts the log only when all have read it
     log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
     settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
     provenance = {**inputs, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
     return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
                model, optimizers, log, provenance, state, validated, distributed.gradient_sync(model),
-               Recent(world.device, state["recent"]), saved_step=state["step"])  # fmt: skip
+               Recent(world.device, state["recent"]), saved_step=state["step"], safe_step=state["step"])  # fmt: skip
 
 
 def open_store(folder: Path, split: str, world: World) -> Tokens:
     """A split's tokens; rank 0 encodes them where there is no store yet."""
     where = (folder / "corpus", split, folder / "tokenizer", folder / "tokens")
-    distributed.on_main(world, lambda: build_store(*where))
-    return build_store(*where, quiet=True)
+    stem = distributed.from_main(world, lambda: sound_store(*where))
+    return open_tokens(stem, load_tokenizer(folder / "tokenizer").vocab_size)
 
 
 def train_until_stopped(run: Run) -> bool:
     """All that is left of the run. True if a signal ended it early; everything done until then is saved."""
-    try:
-        with stop_requests(run.stop):
+    with stop_requests(run.stop):  # around the end too: an echo of the signal must not kill what is being saved
+        try:
             interrupted = train_epochs(run)
-    except Stopped:  # alone, perhaps: no rank waits for another here
-        run.say(f"stopped by {run.stop.signal} before there was a new step to save")
-        interrupted = True
-    finally:
-        settle(run)
-        run.log.close()
-    if interrupted and run.world.is_main:
-        (run.folder / STOPPED).touch()
+        except Stopped:  # alone, perhaps: no rank waits for another here
+            run.say(f"stopped by {run.stop.signal} before there was a new step to save")
+            interrupted = True
+        finally:
+            settle(run)
+            run.log.close()
+        if interrupted and run.world.is_main:
+            (run.folder / STOPPED).touch()
     if not interrupted:
         distributed.barrier()  # rank 0 has written the last epoch before the others read it
     return interrupted
@@ -198,7 +203,7 @@ def train_epochs(run: Run) -> bool:
             outcome = train_epoch(run, epoch, loss_of, bar)
             if outcome == "stopped":
                 return True
-            if outcome == "trouble" or (run.state["left_out"] and not finite(run)):
+            if outcome == "trouble" or not finite(run):
                 go_back(run, epoch)
                 continue
             run.state["cursor"] = {"epoch": epoch + 1, "step": 0}
@@ -232,7 +237,7 @@ def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm) -> Literal["done"
         if run.shape.dropout > 0:  # other masks on each rank and step, the same ones after a resume
             torch.manual_seed(hash((options.seed, world.rank, state["step"])) % 2**63)
         taken = None
-        fresh = state["step"] == run.saved_step
+        fresh = state["step"] == run.safe_step
         try:
             # Nothing to save yet, and the step may have to be compiled first: a signal need not wait for that.
             with stop.at_once(world.size == 1) if fresh else nullcontext():
@@ -246,10 +251,10 @@ def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm) -> Literal["done"
             event = {"step": state["step"], "epoch": epoch + 1, "lr": share * plan.lr, "tokens": state["tokens"]}
             pending.append(({**event, "weight": step.weight_sum, "targets": step.num_targets, "cursor": cursor}, taken))
             bar.update(1)
-        due = world.is_main and not run.saver.busy() and not state["left_out"] and (
-            0 < 60 * options.save_minutes < time.monotonic() - saved_at
-            or (options.save_steps > 0 and state["step"] % options.save_steps == 0)
-        )  # fmt: skip
+        # By steps a save waits for the one before, so that what is saved does not depend on the clock.
+        by_steps = options.save_steps > 0 and state["step"] % options.save_steps == 0
+        by_clock = 0 < 60 * options.save_minutes < time.monotonic() - saved_at and not run.saver.busy()
+        due = world.is_main and not state["left_out"] and (by_steps or by_clock)
         stopping, due = distributed.any_of(taken is None or stop.wanted(), due)
         at_end = state["cursor"]["step"] == last_step
         saving = not at_end and (stopping or due)
@@ -264,7 +269,8 @@ def train_epoch(run: Run, epoch: int, loss_of: Any, bar: tqdm) -> Literal["done"
             save(run, f"step-{state['step']:06d}", in_background=not stopping)
             saved_at = time.monotonic()
         if stopping and not at_end:
-            run.say(f"stopped by {stop.signal or 'another rank'} at step {state['step']:,}, saved")
+            saved = "saved" if state["step"] == run.saved_step else "not saved"
+            run.say(f"stopped by {stop.signal or 'another rank'} at step {state['step']:,}, {saved}")
             return "stopped"
     return "done"
 
@@ -281,6 +287,10 @@ def finish_epoch(run: Run, epoch: int) -> bool:
             f"stopped by {run.stop.signal or 'another rank'} in the validation of epoch {epoch}, saved as ckpt{epoch}"
         )
         return True
+    except Exception as error:
+        if not (out_of_memory(error) and sharding.is_sharded(run.model)):
+            raise
+        unvalidated(run, epoch, "no memory for whole weights on every rank, so it is not validated")
     return False
 
 
@@ -289,10 +299,9 @@ def judge(run: Run, epoch: int) -> None:
     world, started = run.world, time.monotonic()
     train_loss = run.state["nats"] / max(run.state["weight"], 1e-9)
     name = f"ckpt{epoch}"
-    found = validated(run)
-    if found is None:
-        run.log.write("unvalidated", epoch=epoch, step=run.state["step"], checkpoint=name)
-        run.say(f"epoch {epoch}: train loss {train_loss:.4f}; no memory to validate it -> {run.folder / name}")
+    found = validated(run, run.stop.wanted)
+    if found is None or not math.isfinite(found["val_loss"]):
+        unvalidated(run, epoch, "no memory to validate it" if found is None else "its validation loss is not finite")
         return
     metrics = {"train_loss": train_loss, **found}
     seconds = round(run.state["seconds"], 3)
@@ -332,10 +341,16 @@ def say_samples(run: Run) -> None:
         run.say("  no memory for samples")
 
 
-def validated(run: Run) -> dict[str, Any] | None:
+def unvalidated(run: Run, epoch: int, why: str) -> None:
+    """Say and log that an epoch has no figures; it is saved, and the run goes on."""
+    run.log.write("unvalidated", epoch=epoch, step=run.state["step"], checkpoint=f"ckpt{epoch}", why=why)
+    run.say(f"epoch {epoch}: {why} -> {run.folder / f'ckpt{epoch}'}")
+
+
+def validated(run: Run, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
     """Figures of the model, its weights whole on every rank, on the validation split; None: no memory for them."""
     with autocast(run.world.device, run.plan.precision):
-        return validate(run.model, run.val, run.world, run.plan.micro_batch, run.stop.wanted)
+        return validate(run.model, run.val, run.world, run.plan.micro_batch, stopping)
 
 
 def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
@@ -350,7 +365,8 @@ def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
             return validated(run)
 
     found = best_mean(distributed.from_main(world, lambda: last_epochs(run.folder, last)), model, judged)
-    if found is None or found[1]["val_loss"] >= min(event["val_loss"] for event in epochs):
+    lowest = min((event["val_loss"] for event in epochs), default=math.inf)
+    if found is None or not found[1]["val_loss"] < lowest:
         return None
     chosen, metrics = found
     name = name_of(chosen)
@@ -375,8 +391,9 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     ngram = ngram_bits_per_byte(run.train, run.val, run.tok.vocab_size) if counts else None
     for line in diagnosis(epochs, ngram):
         run.say(line)
-    names = [event["checkpoint"] for event in epochs]
-    best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else "ckpt1"
+    names = [event["checkpoint"] for event in epochs] or ["ckpt1"]
+    last = f"ckpt{run.config.train.epochs}"
+    best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else last
     best = (keep_average(run, epochs) if run.config.train.average else None) or best
     if best not in names[:1]:
         run.say(f"next: python eval/compare.py {names[0]} {best} --run {run.config.run}")
@@ -389,12 +406,12 @@ def main() -> None:
     flags = {
         "plan": (False, "print what would happen and what it costs, and stop"),
         "resume": (False, "continue from the newest sound checkpoint; an error if there is none"),
-        "change": (None, "what may differ from the run that goes on: keys of [train], corpus; separated by commas"),
+        "change": (None, "what may differ from the run that goes on, separated by commas: corpus, epochs, lr, ..."),
     }
     config = load_command("train", __doc__, flags=flags)
     accepted = {name.strip().replace("-", "_") for name in (config.args.change or "").split(",") if name.strip()}
-    if unknown := accepted - {"corpus", *(each.name for each in fields(TrainConfig))}:
-        raise UserError(f"--change {min(unknown)}: not a key of [train], and not corpus")
+    if refused := accepted - {"corpus", *CHANGEABLE}:
+        raise UserError(f"--change {min(refused)}: a run can only go on with another corpus, {', '.join(CHANGEABLE)}")
     result = train(config, config.args.plan, config.args.resume, accepted)
     if result["interrupted"]:
         print("run the same command again to go on")

@@ -28,6 +28,24 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tokenizer": (("tokenizer",), ("tokenizer/tokenizer.json",)),
     "train": (("model", "train"), ("metrics.jsonl", "ckpt*", "step-*")),
 }
+# Keys of [train] that a run may go on with although it began with others, where the user names them (--change): neither
+# the optimizers' state nor the data's places depend on them.
+CHANGEABLE = {
+    "epochs",
+    "lr",
+    "embedding_lr",
+    "min_lr",
+    "warmup_ratio",
+    "weight_decay",
+    "momentum",
+    "beta1",
+    "beta2",
+    "grad_clip",
+    "prompt_loss_weight",
+    "deterministic",
+    "samples",
+    "sample_tokens",
+}
 # Keys that change how fast a run is made, not what it becomes: they may differ when it is continued.
 FREE_KEYS = {
     "train": {
@@ -77,7 +95,7 @@ def claim(
                 raise UserError(
                     f"{folder} already holds the output of another configuration ([{section}] {difference}): "
                     f"nothing is overwritten; take another name with --run"
-                    + (f", or go on with --change {difference.partition(':')[0]}" if section == "train" else "")
+                    + (f", or go on with --change {key}" if (key := difference.partition(":")[0]) in CHANGEABLE else "")
                 )
     if write:
         write_config(folder / "config.toml", sections)

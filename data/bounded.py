@@ -41,11 +41,7 @@ class Expanded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         number = self.raw.readinto(buffer)  # type: ignore[attr-defined]
         self.read_so_far += number
-        if self.read_so_far > max(UNQUESTIONED, RATIO * self.packed):
-            raise TooLarge(
-                f"{self.packed:,} bytes unpack to more than {self.read_so_far:,}, over {RATIO} times as many: "
-                "not text; the rest is not read"
-            )
+        check_expansion(self.read_so_far, self.packed)
         return int(number)
 
     def close(self) -> None:
@@ -53,10 +49,25 @@ class Expanded(io.RawIOBase):
         super().close()
 
 
+def check_expansion(unpacked: int, packed: int) -> None:
+    """Raise `TooLarge` where so many bytes cannot be what a text was packed from."""
+    if unpacked > max(UNQUESTIONED, RATIO * packed):
+        raise TooLarge(
+            f"{packed:,} bytes unpack to more than {unpacked:,}, over {RATIO} times as many: not text; the rest is "
+            "not read"
+        )
+
+
 def read_whole(stream: IO[bytes]) -> bytes:
     """All that is left of a stream."""
-    content = stream.read(WHOLE + 1)
-    if len(content) > WHOLE:
+    parts, length = [], 0
+    while part := stream.read(PIECE):
+        parts.append(part)
+        length += len(part)
+        if length > WHOLE:
+            break
+    content = b"".join(parts)
+    if length > WHOLE:
         raise TooLarge(
             f"more than {WHOLE:,} bytes in one piece: cut it, or store it as lines (JSONL, CSV, split = line)"
         )

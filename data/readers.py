@@ -25,7 +25,7 @@ from itertools import pairwise
 from typing import IO, Any, TextIO
 
 from common.errors import UserError
-from data.bounded import RECORD, Expanded, TooLong, lines_of, read_whole
+from data.bounded import RECORD, Expanded, TooLong, check_expansion, lines_of, read_whole
 from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
 from data.sources import InputFile, SourceConfig
 
@@ -112,7 +112,11 @@ def _open(file: InputFile) -> IO[bytes]:
     packed = file.path.stat().st_size
     if file.member is not None:
         archive = zipfile.ZipFile(file.path)
-        raw, name, packed = archive.open(file.member), file.member, archive.getinfo(file.member).compress_size
+        raw, name, packed = (
+            archive.open(file.member),
+            file.member,
+            min(packed, archive.getinfo(file.member).compress_size),
+        )
     else:
         raw, name = file.path.open("rb"), file.path.name
     if name.lower().endswith(".gz"):
@@ -294,7 +298,10 @@ def _parquet(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(read_whole(stream)))
+    content = read_whole(stream)
+    file = pq.ParquetFile(pa.BufferReader(content))
+    groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
+    check_expansion(sum(group.total_byte_size for group in groups), len(content))
     yield Record("", Header(file.schema_arrow.names))
     columns = [name for name in Columns.needed(source) if name in file.schema_arrow.names]
     number = 0

@@ -17,6 +17,10 @@ from training.memory import out_of_memory
 from training.signals import Stopped
 
 
+class TooLarge(Exception):
+    """A rank had no memory for a pass; all ranks know."""
+
+
 def validate(
     model: Decoder, tokens: Tokens, world: World, rows: int, stopping: Callable[[], bool] = lambda: False
 ) -> dict[str, Any] | None:
@@ -31,19 +35,21 @@ def validate(
         if stop:
             raise Stopped
         if too_large:
-            raise MemoryError
+            raise TooLarge
 
     while rows > 0:
         try:
             losses = document_losses(model, tokens, model.shape.seq_len, world.device, rows, world.rank, world.size,
                                      between=ask)  # fmt: skip
             ask()
+        except TooLarge:
+            rows //= 2
+            continue
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            if not isinstance(error, MemoryError):  # this rank's own: the others are at their next question
-                with suppress(MemoryError):
-                    ask(too_large=True)
+            with suppress(TooLarge):  # this rank's own: the others are at their next question
+                ask(too_large=True)
             rows //= 2
             continue
         found = summary(losses.map(distributed.sum_array))

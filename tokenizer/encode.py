@@ -67,14 +67,19 @@ def encode_table(table: pa.Table, tok: Tokenizer) -> Tokens:
 
 def build_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path, quiet: bool = False) -> Tokens:
     """Tokens of a split, memory-mapped from `out`; encoded first if this corpus and tokenizer have no store yet."""
-    tok = load_tokenizer(tokenizer_folder)
+    stem = sound_store(corpus, split, tokenizer_folder, out, quiet)
+    return open_tokens(stem, load_tokenizer(tokenizer_folder).vocab_size)
+
+
+def sound_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path, quiet: bool = False) -> Path:
+    """Where the split's store is, after it was encoded if it was not there, or not as it was written."""
     stem = out / f"{split}-{store_fingerprint(corpus, split, tokenizer_folder)}"
     damage = _damage(stem)
     if damage is not None:
         if damage:
             print(f"warning: {damage}: encoding it anew")
-        _write_store(corpus, split, tok, stem, quiet)
-    return open_tokens(stem, tok.vocab_size)
+        _write_store(corpus, split, load_tokenizer(tokenizer_folder), stem, quiet)
+    return stem
 
 
 def store_fingerprint(corpus: Path, split: str, tokenizer_folder: Path) -> str:

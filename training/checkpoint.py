@@ -112,9 +112,9 @@ def newest_resumable(run: Path, hashes: bool = True) -> tuple[Path, dict[str, An
             if hashes:
                 verify(path, to_resume=True)
             return path, json.loads((path / "trainer" / "state.json").read_text(encoding="utf-8"))
-        except UserError as error:
+        except (UserError, OSError) as error:
             print(f"warning: {error}")
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             print(f"warning: {path}/trainer/state.json is damaged: {error}")
     return None
 
@@ -130,6 +130,8 @@ def restore(path: Path, model: Decoder, optimizers: Sequence[torch.optim.Optimiz
 
     A sharded model and its optimizers take their own rows, tensor by tensor.
     """
+    for optimizer in optimizers:
+        optimizer.state.clear()
     try:
         with safe_open(path / "model.safetensors", framework="pt") as file:
             stored = {key.removeprefix("model."): key for key in file.keys()}  # noqa: SIM118
@@ -148,8 +150,8 @@ def restore(path: Path, model: Decoder, optimizers: Sequence[torch.optim.Optimiz
 def prune(run: Path, sound: set[Path]) -> None:
     """Drop what resume needs of all but the newest two sound checkpoints: `trainer/`, of `step-*` the folder whole.
 
-    sound: checkpoints whose hashes were found right by this process; it is added to. Those newer than the second sound
-    one are left as they are, damaged or not, and nothing goes before two sound ones are there.
+    sound: checkpoints that this process wrote, or whose hashes it found right; it is added to. Those newer than the
+    second sound one are left as they are, damaged or not, and nothing goes before two sound ones are there.
     """
     kept = 0
     for path in resumable(run):
@@ -165,7 +167,7 @@ def prune(run: Path, sound: set[Path]) -> None:
                 verify(path, to_resume=True)
                 sound.add(path)
             kept += 1
-        except UserError as error:
+        except (UserError, OSError) as error:
             print(f"warning: {error}; it is left as it is")
 
 

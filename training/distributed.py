@@ -88,7 +88,7 @@ def lost_ranks(world: World) -> list[str]:
         lost = [
             f"rank {rank} (process {process} on {host})"
             for rank, (host, process) in enumerate(world.processes)
-            if host == here and not _lives(process)
+            if host == here and rank != world.rank and not _lives(process)
         ]
         if lost or time.monotonic() > until:
             return lost
@@ -97,6 +97,14 @@ def lost_ranks(world: World) -> list[str]:
 
 def _lives(process: int) -> bool:
     """A process that has ended is a zombie until who started it has looked."""
+    if not Path("/proc/self/stat").exists():  # not Linux
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -200,6 +208,11 @@ def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
     return norm
 
 
+def num_ranks() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def sum_scalars(values: Tensor) -> Tensor:
     """Elementwise sum over ranks of a few numbers on the device, without waiting for it."""
     if dist.is_initialized():
@@ -232,6 +245,17 @@ def on_main(world: World, action: Callable[[], object]) -> None:
             error = UserError(line)
     if any_rank(error is not None):
         raise error or UserError("rank 0 stopped")
+
+
+def on_all(world: World, action: Callable[[], object]) -> None:
+    """Run `action` on every rank; a UserError of one ends all, and each that has one says its own."""
+    error: UserError | None = None
+    try:
+        action()
+    except UserError as raised:
+        error = MachineError(str(raised)) if world.size > 1 else raised
+    if any_rank(error is not None):
+        raise error or UserError("another rank stopped")
 
 
 def from_main(world: World, make: Callable[[], T]) -> T:

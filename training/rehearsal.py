@@ -38,11 +38,13 @@ def rehearse(
         missing = 0 if any(optimizer.state for optimizer in optimizers) else MOMENTS * sum(r.numel() for r in rows)
         reserved = torch.empty(missing, dtype=torch.uint8, device=device)
         devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), autocast(device, plan.precision):
-            loss = loss_of(ids, targets, (targets != IGNORE).float(), positions, torch.zeros_like(ids).int())
-        # Of a replicated model ranks need not meet here; a sharded one gives back what it gathered.
-        with sync(sharding.is_sharded(model)):
-            (loss * 0.0).backward()
+        last = min(2, -(-plan.rows_per_step // plan.micro_batch))  # the second finds gradients there
+        for number in range(1, last + 1):
+            with torch.random.fork_rng(devices=devices), autocast(device, plan.precision):
+                loss = loss_of(ids, targets, (targets != IGNORE).float(), positions, torch.zeros_like(ids).int())
+            # Of a replicated model ranks need not meet here; a sharded one gives back at the end what it gathered.
+            with sync(number == last and sharding.is_sharded(model)):
+                (loss * 0.0).backward()
         loss.item()  # waits for the device
         del reserved
     except Exception as error:

@@ -1,7 +1,7 @@
 """Going on with a run: the state of its newest sound checkpoint, and where its log is cut.
 
-In: the checkpoint that was chosen, what this start was made with, model and optimizers. Out: the state to go on from,
-with weights, optimizers and random numbers put back bit for bit; or a refusal that says what differs.
+In: the checkpoint that was chosen, and what this start was made with. Out: the state to go on from, or a refusal that
+says what differs. Weights, optimizers and random numbers are put back by training/checkpoint.py.
 """
 
 import json
@@ -9,55 +9,47 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from common.errors import UserError
 from common.runs import checkpoints
-from model.decoder import Decoder
-from training.checkpoint import restore
+from training import distributed
 from training.distributed import World
 
 Found = tuple[Path, dict[str, Any]]  # a checkpoint and its trainer's state
 
 
-def starting_state(
-    folder: Path,
-    found: Found | None,
-    made_with: dict[str, Any],
-    world: World,
-    model: Decoder,
-    optimizers: list[torch.optim.Optimizer],
-    resume: bool = False,
-    accepted: Collection[str] = (),
-) -> dict[str, Any]:
-    """State of the checkpoint that was found, put into model and optimizers; or the state before the first step.
+def state_of(found: Found, made_with: dict[str, Any], world: World, accepted: Collection[str]) -> dict[str, Any]:
+    """The state that a checkpoint leads to.
 
     made_with: "inputs" (fingerprints, which must be the checkpoint's or be `accepted` by name) and "machine" (what
-    makes the result agree bit for bit; a difference is a warning). resume: nothing to go on from is an error.
+    makes the result agree bit for bit; a difference is a warning).
     """
-    if found is None:
-        _refuse_to_overwrite(folder, resume)
-        return beginning(made_with)
-    path, state = found
+    path, stored = found
+    state = {**beginning(made_with), **stored, **made_with}
     for name, value in made_with["inputs"].items():
-        if state["inputs"][name] == value:
+        if stored["inputs"][name] == value:
             continue
-        change = f"{path} was trained on another {name} ({state['inputs'][name][:12]}, now {value[:12]})"
+        change = f"{path} was trained on another {name} ({stored['inputs'][name][:12]}, now {value[:12]})"
         if name not in accepted:
-            hint = f", or accept it with --change {name}" if name == "corpus" else ""
+            hint = ", or accept it with --change corpus" if name == "corpus" else ""
             raise UserError(f"{change}: its run cannot go on; start another with --run{hint}")
         if world.is_main:
             print(f"warning: {change}, as accepted: the epoch that it stands in begins again")
-        state["cursor"]["step"] = 0
-    restore(path, model, optimizers)
+        # Places in the old data mean nothing in the new one; the epoch before is not to be judged by these weights.
+        began_again = state["cursor"]["step"] > 0
+        state.update(cursor={**state["cursor"], "step": 0}, nats=0.0, weight=0.0, left_out=[], passed_over=[],
+                     began_again=began_again)  # fmt: skip
+    return state
+
+
+def tell_continued(found: Found, made_with: dict[str, Any], world: World) -> None:
+    """Say where the run goes on, and what is not as it was."""
+    path, state = found
     if world.is_main:
         print(f"continuing from {path}: {state['step']:,} steps and {state['cursor']['epoch']} whole epochs are done")
         changes = [f"{k} {state['machine'].get(k)} -> {v}" for k, v in made_with["machine"].items()
                    if state["machine"].get(k) != v]  # fmt: skip
         if changes:
             print(f"warning: {', '.join(changes)}: the result will agree to rounding, not bit for bit")
-    state.update(made_with)
-    return state
 
 
 def beginning(made_with: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +74,8 @@ def beginning(made_with: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse_to_overwrite(folder: Path, resume: bool) -> None:
+def refuse_to_overwrite(folder: Path, resume: bool) -> None:
+    """UserError where there is nothing to go on from, and there should be."""
     if there := checkpoints(folder):
         raise UserError(
             f"{folder} holds {', '.join(path.name for path in there)}, and none of them can be continued from "
@@ -95,17 +88,21 @@ def _refuse_to_overwrite(folder: Path, resume: bool) -> None:
 def cut_back(metrics: Path, state: dict[str, Any], world: World) -> bool:
     """Set where the log is cut: at what the checkpoint had seen, and the validation of the epoch that it closes.
 
-    Returns whether that validation is in the log; if not, it is to be done again.
+    Returns whether that validation is in the log; if not, it is to be done again. Rank 0 looks, all know.
     """
+    state["metrics_bytes"], validated = distributed.from_main(world, lambda: _place_to_cut(metrics, state))
+    return validated
+
+
+def _place_to_cut(metrics: Path, state: dict[str, Any]) -> tuple[int, bool]:
     content = metrics.read_bytes() if metrics.exists() else b""
-    if len(content) < state["metrics_bytes"]:
-        if world.is_main:
-            print(
-                f"warning: {metrics} is shorter than when the checkpoint was saved: earlier steps are missing from it"
-            )
-        state["metrics_bytes"] = len(content)
-    line = content[state["metrics_bytes"] :].split(b"\n", 1)
+    kept = state["metrics_bytes"]
+    if len(content) < kept:
+        print(f"warning: {metrics} is shorter than when the checkpoint was saved: earlier steps are missing from it")
+        kept = len(content)
+    if state.pop("began_again", False):
+        return kept, True
+    line = content[kept:].split(b"\n", 1)
     if state["cursor"]["step"] > 0 or len(line) < 2 or json.loads(line[0])["event"] != "epoch":
-        return False
-    state["metrics_bytes"] += len(line[0]) + 1
-    return True
+        return kept, False
+    return kept + len(line[0]) + 1, True

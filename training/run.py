@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.errors import UserError, unwritable
+from common.errors import UserError
 from common.files import write_json
 from data.loader import epoch_plan
 from data.tokens import Tokens
@@ -27,7 +27,7 @@ from training.checkpoint import newest_resumable, prune, restore
 from training.distributed import World
 from training.metrics import MetricsLog
 from training.plan import RunPlan
-from training.resume import beginning, cut_back
+from training.resume import beginning, cut_back, state_of
 from training.save import Saver, snapshot, write_checkpoint
 from training.sharding import local
 from training.signals import Stopped, StopRequest
@@ -57,7 +57,10 @@ class Run:
     validated: bool  # the epoch that the state ends with is in the log already
     sync: distributed.GradientSync
     recent: Recent
-    saved_step: int  # of the newest checkpoint; nothing to save where it is the state's
+    saved_step: (
+        int  # of the newest checkpoint, which may still be being written: nothing to save where it is the state's
+    )
+    safe_step: int  # of the newest that is on disk: nothing to lose where it is the state's
     saver: Saver = field(default_factory=Saver)
     stop: StopRequest = field(default_factory=StopRequest)
 
@@ -78,7 +81,7 @@ def write_steps(
     """Read the waiting losses from the device and log them. True: too many updates in a row were left out."""
     if not pending:
         return False
-    scalars = torch.stack([torch.stack([each.double() for each in taken]) for _, taken in pending]).tolist()
+    scalars = torch.stack([torch.stack([each.float() for each in taken]) for _, taken in pending]).tolist()
     rate = sum(event["targets"] for event, _ in pending) / max(seconds, 1e-9)
     for (event, _), (loss, norm, left_out) in zip(pending, scalars, strict=True):
         weight, cursor = event.pop("weight"), event.pop("cursor")
@@ -90,9 +93,9 @@ def write_steps(
             run.state["left_out"] = []
             run.state["nats"] += loss * weight
             run.state["weight"] += weight
-        told = {"loss": loss, "grad_norm": norm}
-        told = {name: value if math.isfinite(value) else None for name, value in told.items()}
-        run.log.write("step", **event, **told, tokens_per_s=round(rate, 1))
+        told = {"loss": loss, "grad_norm": norm} if weight > 0 else {"loss": math.nan, "grad_norm": math.nan}
+        known = {name: value if math.isfinite(value) else None for name, value in told.items()}
+        run.log.write("step", **event, **known, tokens_per_s=round(rate, 1))
         if len(run.state["left_out"]) >= IN_A_ROW:
             return True
     bar.set_postfix_str(f"epoch {event['epoch']} loss {loss:.3f} {rate:,.0f} tok/s", refresh=False)
@@ -109,7 +112,7 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
         run.saved_step = -1
     if run.state["step"] == run.saved_step:
         return
-    if run.state["left_out"] and not finite(run):
+    if not in_background and not finite(run):
         run.say(f"step {run.state['step']:,} is not saved: its weights are not finite")
         return
     run.state.update(metrics_bytes=run.log.sync(), recent=run.recent.state())
@@ -122,18 +125,22 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
         assert taken is not None
         write_checkpoint(path, taken, run.folder / "tokenizer", state, {**run.provenance, **where})
         run.saver.sound.add(path)
-        prune(run.folder, run.saver.sound)
+        try:
+            prune(run.folder, run.saver.sound)
+        except OSError as error:
+            print(f"warning: {run.folder}: an old checkpoint could not be removed: {error}")
 
     if in_background:
         if taken is not None:
             run.saver.start(write, taken)
     else:
         distributed.on_main(run.world, write)
+        run.safe_step = run.state["step"]
     run.saved_step = run.state["step"]
 
 
 def finite(run: Run) -> bool:
-    """Whether all weights are, on all ranks; they may not be once an update was left out."""
+    """Whether all weights are, on all ranks."""
     return not distributed.any_rank(not all(bool(local(p).isfinite().all()) for p in run.model.parameters()))
 
 
@@ -141,11 +148,8 @@ def settle(run: Run) -> bool:
     """Wait until nothing is being written in the background; say what failed there. False: something did."""
     try:
         run.saver.wait()
-    except Exception as error:
-        line = str(error) if isinstance(error, UserError) else unwritable(error)
-        if line is None:
-            raise
-        run.say(f"warning: a checkpoint inside the epoch was not saved: {line}")
+    except UserError as error:
+        run.say(f"warning: a checkpoint inside the epoch was not saved: {error}")
         return False
     return True
 
@@ -158,31 +162,35 @@ def go_back(run: Run, epoch: int) -> None:
     if times > GO_BACKS:
         raise give_up(run, epoch)
     found = distributed.from_main(run.world, lambda: newest_resumable(run.folder, run.config.train.verify))
+    made_with = {name: before[name] for name in ("inputs", "machine")}
     if found is None:
         fresh, _ = make_model(run.config.train, run.plan, run.shape, run.world)
         run.model.load_state_dict(fresh.state_dict())
         for optimizer in run.optimizers:
             optimizer.state.clear()
+        run.state = beginning(made_with)
     else:
-        restore(found[0], run.model, run.optimizers)
-    run.state = found[1] if found else beginning({name: before[name] for name in ("inputs", "machine")})
+        distributed.on_all(run.world, lambda: restore(found[0], run.model, run.optimizers))
+        run.state = state_of(found, made_with, run.world, accepted=made_with["inputs"])
     run.state.update(went_back=times, passed_over=before["passed_over"] + before["left_out"], left_out=[])
     run.recent = Recent(run.world.device, run.state["recent"])
     run.log.sync()
     run.validated = cut_back(run.folder / "metrics.jsonl", run.state, run.world)
     run.log.cut(run.state["metrics_bytes"])
     run.log.write("went_back", step=before["step"], to_step=run.state["step"], passed_over=before["left_out"])
-    run.saved_step = run.state["step"]
+    run.saved_step = run.safe_step = run.state["step"]
+    number = len(before["left_out"])
+    why = f"{number} updates in a row were left out" if number >= IN_A_ROW else "weights are not finite"
     run.say(
-        f"{IN_A_ROW} updates in a row were left out: going back to {found[0] if found else 'the beginning'} (step "
-        f"{run.state['step']:,}), passing over their data, at {SLOWER**times:g} times the learning rate"
+        f"{why}: going back to {found[0] if found else 'the beginning'} (step {run.state['step']:,}), passing over the "
+        f"data of {number} steps, at {SLOWER**times:g} times the learning rate"
     )
 
 
 def give_up(run: Run, epoch: int) -> UserError:
     """The error that ends a run which went back too often; the documents of its last step are in trouble.json."""
     rows = epoch_plan(run.train, run.shape.seq_len, run.config.train.seed, epoch, run.plan.weights)
-    last = run.state["left_out"][-1][1]  # counted from 1
+    last = run.state["left_out"][-1][1] if run.state["left_out"] else run.state["cursor"]["step"]  # counted from 1
     size = run.plan.rows_per_step
     documents = documents_of(rows, run.train, np.arange((last - 1) * size, min(last * size, len(rows))))
     report = run.folder / "trouble.json"

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from common.errors import UserError
+from common.errors import UserError, unwritable
 from common.files import atomic_folder, file_sha256
 from model.config import Shape
 from model.decoder import Decoder
 from model.huggingface import save_weights
 from tokenizer.template import BOS, EOS, PAD
 from training.checkpoint import sealed
-from training.sharding import is_sharded, whole
+from training.sharding import whole
 
 SPARE_BYTES = 16 << 20  # beside the tensors: tokenizer, JSON, the file system's own
 
@@ -50,7 +52,7 @@ class Saver:
 
     Attributes:
         taken: the copy that is, or was, written: memory for the next one
-        sound: checkpoints whose hashes this process has found right
+        sound: checkpoints that this process wrote, or whose hashes it found right
     """
 
     def __init__(self) -> None:
@@ -99,43 +101,45 @@ def snapshot(
             if name in there:
                 found[kind][name] = there[name].copy_(full)
             else:
-                found[kind][name] = full.to("cpu", copy=copy and not is_sharded(model))
+                found[kind][name] = full.to("cpu", copy=copy and not isinstance(tensor, DTensor))  # that is new already
     return Snapshot(model.shape, **found, rng=_rng_tensors()) if is_main else None
 
 
 def write_checkpoint(
     path: Path, taken: Snapshot, tokenizer_folder: Path, state: str | None, provenance: dict[str, Any]
 ) -> None:
-    """A complete checkpoint folder at `path`, atomically. state: the trainer's, JSON; None: a model for use alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    check_space(path.parent, taken.num_bytes() + SPARE_BYTES)
-    with atomic_folder(path) as folder:
-        save_weights(taken.weights, taken.shape, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(tokenizer_folder / name, folder / name)
-        _set_context_length(folder / "tokenizer_config.json", taken.shape.seq_len)
-        if state is not None:
-            trainer = folder / "trainer"
-            trainer.mkdir()
-            save_file(taken.optimizer, trainer / "optimizer.safetensors")
-            save_file(taken.rng, trainer / "rng.safetensors")
-            (trainer / "state.json").write_text(state + "\n", encoding="utf-8")
-        hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
-        _write_plain(folder / "loam.json", sealed({"format": 1, **provenance, "files": hashes}))
+    """A complete checkpoint folder at `path`, atomically. state: the trainer's, JSON; None: a model for use alone.
+
+    UserError where the disk takes no more, or weights are not finite: such a checkpoint would be taken for a sound one.
+    """
+    if not all(bool(weight.isfinite().all()) for weight in taken.weights.values()):
+        raise UserError(f"{path}: not saved, its weights are not finite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_space(path.parent, taken.num_bytes() + SPARE_BYTES)
+        with atomic_folder(path) as folder:
+            _write_files(folder, taken, tokenizer_folder, state, provenance)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path}: cannot be saved: {unwritable(error) or error}; what was saved before is sound"
+        ) from error
 
 
-def save_checkpoint(
-    path: Path,
-    model: Decoder,
-    optimizers: Sequence[torch.optim.Optimizer],
-    tokenizer_folder: Path,
-    state: dict[str, Any],
-    provenance: dict[str, Any],
+def _write_files(
+    folder: Path, taken: Snapshot, tokenizer_folder: Path, state: str | None, provenance: dict[str, Any]
 ) -> None:
-    """`snapshot` and `write_checkpoint` of a model that is not sharded, one behind the other."""
-    taken = snapshot(model, optimizers, copy=False)
-    assert taken is not None
-    write_checkpoint(path, taken, tokenizer_folder, json.dumps(state), provenance)
+    save_weights(taken.weights, taken.shape, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tokenizer_folder / name, folder / name)
+    _set_context_length(folder / "tokenizer_config.json", taken.shape.seq_len)
+    if state is not None:
+        trainer = folder / "trainer"
+        trainer.mkdir()
+        save_file(taken.optimizer, trainer / "optimizer.safetensors")
+        save_file(taken.rng, trainer / "rng.safetensors")
+        (trainer / "state.json").write_text(state + "\n", encoding="utf-8")
+    hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+    _write_plain(folder / "loam.json", sealed({"format": 1, **provenance, "files": hashes}))
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -144,7 +148,7 @@ def check_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise UserError(
             f"{folder}: {needed - free:,} bytes are missing on its disk to save a checkpoint ({needed:,} needed, "
-            f"{free:,} free): make room, then run the same command again; what was saved before is sound"
+            f"{free:,} free); what was saved before is sound, and once there is room the same command goes on"
         )
 
 

@@ -77,7 +77,7 @@ def no_sync(model: nn.Module, last: bool) -> Iterator[None]:
 
 
 def give_up(model: nn.Module) -> None:
-    """Give back what a step that is not finished has gathered: whole weights and whole gradients."""
+    """Give back the whole weights that a step which is not finished has gathered. No step may follow."""
     for module in sharded_modules(model):
         module.reshard()
         module.set_requires_gradient_sync(True)

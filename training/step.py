@@ -17,7 +17,7 @@ from data.loader import Batch, Step
 from model.decoder import Decoder
 from model.loss import weighted_nll
 from training import sharding
-from training.distributed import GradientSync, alone, clip_gradients, sum_scalars
+from training.distributed import GradientSync, alone, clip_gradients, num_ranks, sum_scalars
 from training.signals import Stopped
 from training.trouble import Recent
 
@@ -90,9 +90,9 @@ def train_step(
             optimizer.zero_grad(set_to_none=True)
         raise
     norm = clip_gradients(model, grad_clip)
-    # Summed, so that ranks whose arithmetic differs in a last bit judge alike.
-    loss, norms = sum_scalars(torch.stack((loss, norm)))
-    left_out = recent.harmful(loss, norms) if recent else torch.zeros_like(loss, dtype=torch.bool)
+    # Ranks whose arithmetic differs in a last bit must judge alike, so the norm is their mean.
+    loss, norm = sum_scalars(torch.stack((loss, norm / num_ranks())))
+    left_out = recent.harmful(loss, norm) if recent else torch.zeros_like(loss, dtype=torch.bool)
     # Asking the GPU would stop it between two steps. Of sharded models steps are long, and torch's fused optimizer
     # takes no flag beside shards.
     waits = device.type != "cuda" or sharding.is_sharded(model)

@@ -7,7 +7,6 @@ are more than bad luck with a batch: the run goes back to its newest sound check
 steps, and goes on at SLOWER times the rate. After GO_BACKS times of that it stops and names the documents.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,14 +52,6 @@ class Recent:
         return ~finite | spike
 
 
-def in_a_row(flags: Sequence[bool], before: int) -> int:
-    """How many True stand at the end of `flags`, `before` of them in front of it."""
-    for back, flag in enumerate(reversed(flags)):
-        if not flag:
-            return back
-    return before + len(flags)
-
-
 def documents_of(plan: Plan, tokens: Tokens, rows: np.ndarray) -> list[dict[str, Any]]:
     """The documents whose pieces stand in these rows of an epoch, in their order: id, source, number in the store."""
     numbers = np.concatenate([plan.documents[plan.row_starts[row] : plan.row_starts[row + 1]] for row in rows])
@@ -80,7 +71,7 @@ def gave_up(step: int, report: str, documents: list[dict[str, Any]]) -> UserErro
     named = ", ".join(f"{each['id']} ({each['source']})" for each in documents[:NAMED])
     more = f" and {len(documents) - NAMED} more" if len(documents) > NAMED else ""
     return UserError(
-        f"training diverged at step {step:,}: {IN_A_ROW} updates in a row had to be left out, after going back "
-        f"{GO_BACKS} times; the documents of the last one: {named}{more}, all of them in {report}. What was saved "
+        f"training diverged at step {step:,}, after going back {GO_BACKS} times for updates that had to be left out; "
+        f" the documents of the last one: {named}{more}, all of them in {report}. What was saved "
         "before is sound: look at those documents, or start another run with a lower --lr"
     )

@@ -17,6 +17,7 @@ from model.loss import weighted_nll
 from training.config import TrainConfig
 from training.optimizer import make_optimizers
 from training.step import loss_function, to_device, train_step
+from training.trouble import Recent
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none")
 CUDA = torch.device("cuda")
@@ -109,13 +110,13 @@ def test_no_step_waits_for_the_gpu_and_all_share_one_graph() -> None:
     optimizers = make_optimizers(model, TrainConfig(), 1e-2, 1e-2, 0.1, "bf16")
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    loss_of = loss_function(model, True)
+    loss_of, recent = loss_function(model, True), Recent(CUDA)
     steps = batches(epoch_plan(TOKENS, 256, 0, 0), TOKENS, 6, 2, {"epoch": 0, "step": 0})
     for number, (step, _) in enumerate(steps):
         if number == 2:  # compiled and warm
             torch.cuda.set_sync_debug_mode("error")
         try:
-            train_step(model, optimizers, loss_of, step, CUDA, "bf16", 1.0)
+            train_step(model, optimizers, loss_of, step, CUDA, "bf16", 1.0, recent=recent)
         finally:
             torch.cuda.set_sync_debug_mode("default")
         if number == 5:

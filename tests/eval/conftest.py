@@ -20,9 +20,9 @@ from eval.config import EvalConfig
 from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
 from model.loss import weighted_nll
+from tests.made import save_checkpoint
 from tokenizer.bpe import Tokenizer, TokenizerConfig, load_tokenizer, train_tokenizer
 from tokenizer.encode import encode_table
-from training.save import save_checkpoint
 
 COLUMNS = ("id", "source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group", "origin")
 THINGS = ("sky", "stone", "river", "lamp", "door", "cat", "book", "ship", "tree", "wall", "road", "cup")

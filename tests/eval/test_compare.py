@@ -18,9 +18,9 @@ from eval.compare import compare, default_page
 from eval.config import EvalConfig
 from eval.losses import RESPONSES, document_losses, summary
 from eval.verdict import print_result, table_rows
+from tests.made import save_checkpoint
 from tokenizer.encode import encode_table
 from training.checkpoint import load_for_inference
-from training.save import save_checkpoint
 
 from .conftest import SEQ_LEN, make_model, make_rows, make_run, make_table
 

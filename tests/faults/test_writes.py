@@ -53,6 +53,10 @@ class Disk:
         monkeypatch.setattr(owner, name, wrapped)
 
 
+def void(_: Any) -> None:
+    """What a command returns."""
+
+
 def remove_output() -> None:
     for path in [*Path("runs/t").glob("ckpt*"), *Path("runs/t").glob("step-*"), *Path("runs/t").glob(".*.tmp")]:
         shutil.rmtree(path)
@@ -77,7 +81,7 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(
         with monkeypatch.context() as patched:
             Disk(patched, number).full_from = full_from
             with pytest.raises(SystemExit) as ended:
-                run_command(lambda: train_script.train(config) and None)
+                run_command(lambda: void(train_script.train(config)))
         assert ended.value.code == 2, full_from
         said = capsys.readouterr().err.strip().splitlines()
         assert said[-1].startswith("error: "), (full_from, said[-3:])

@@ -15,12 +15,13 @@ from common.errors import UserError
 from config import Config
 from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
+from tests.made import save_checkpoint
 from training import run as run_module
 from training import save
 from training.checkpoint import newest_resumable, prune, restore, verify
 from training.config import TrainConfig
 from training.optimizer import make_optimizers
-from training.save import Saver, save_checkpoint, snapshot, write_checkpoint
+from training.save import Saver, snapshot, write_checkpoint
 
 FLIPS = 60  # random bits a test flips; seeds are in the names
 
