@@ -48,6 +48,7 @@ from training.checkpoint import (
     update_metrics,
 )
 from training.distributed import World
+from training.forecast import earlier_runs, forecast_lines
 from training.measure import seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
@@ -149,6 +150,11 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool) -> Run
         seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
         if world.is_main:
             print(time_line(plan, seconds))
+            if config.train.prompt_loss_weight > 0:  # an n-gram model counts prompts like the rest
+                ngram = ngram_bits_per_byte(stores["train"], stores["val"], tok.vocab_size)
+                tokenizer = file_sha256(folder / "tokenizer" / "tokenizer.json")
+                earlier = earlier_runs(folder.parent, manifest["fingerprint"], tokenizer)
+                print(*forecast_lines(ngram, shape, plan.epoch_targets, config.train.epochs, earlier), sep="\n")
         return None
 
     model, optimizers = make_model(config.train, plan, shape, world)
