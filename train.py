@@ -40,6 +40,7 @@ from training.average import best_mean, last_epochs, name_of
 from training.build import make_model
 from training.checkpoint import git_revision, newest_resumable, restore, update_metrics
 from training.distributed import World
+from training.forecast import earlier_runs, forecast_lines
 from training.measure import seconds_per_step
 from training.memory import out_of_memory
 from training.metrics import MetricsLog, diagnosis, read_metrics
@@ -130,6 +131,11 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
         seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
         if world.is_main:
             print(time_line(plan, seconds))
+            if config.train.prompt_loss_weight > 0:  # an n-gram model counts prompts like the rest
+                ngram = ngram_bits_per_byte(stores["train"], stores["val"], tok.vocab_size)
+                tokenizer = file_sha256(folder / "tokenizer" / "tokenizer.json")
+                earlier = earlier_runs(folder.parent, manifest["fingerprint"], tokenizer)
+                print(*forecast_lines(ngram, shape, plan.epoch_targets, config.train.epochs, earlier), sep="\n")
         return None
 
     model, optimizers = make_model(config.train, plan, shape, world)

@@ -49,6 +49,7 @@ class RunPlan:
     seq_len: int
     rows_per_step: int
     micro_batch: int
+    epoch_targets: int  # tokens that are predicted in an epoch
     steps_per_epoch: int
     total_steps: int
     lr: float  # of the layers' matrices, at its peak
@@ -105,6 +106,7 @@ def derive(
         seq_len=shape.seq_len,
         rows_per_step=rows_per_step,
         micro_batch=micro_batch,
+        epoch_targets=int(first.lengths.sum()),
         steps_per_epoch=steps,
         total_steps=steps * config.epochs,
         lr=lr,
@@ -151,7 +153,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
     return [
         f"model: {count_parameters(shape):,} parameters ({shape.num_layers} layers, {shape.hidden_size} wide, "
         f"vocabulary {shape.vocab_size:,}, context {shape.seq_len}; tied weights counted once)",
-        f"an epoch: {int(first.lengths.sum()):,} target tokens of {len(tokens):,} documents{weighted}, packed into "
+        f"an epoch: {plan.epoch_targets:,} target tokens of {len(tokens):,} documents{weighted}, packed into "
         f"{len(first):,} rows of {shape.seq_len}, {first.fill:.2%} filled",
         f"steps: {plan.steps_per_epoch:,} an epoch x {config.epochs} epochs = {plan.total_steps:,}, "
         f"{plan.rows_per_step} rows = {batch:,} positions each ({why_batch})",
