@@ -134,7 +134,7 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
             if config.train.prompt_loss_weight > 0:  # an n-gram model counts prompts like the rest
                 ngram = ngram_bits_per_byte(stores["train"], stores["val"], tok.vocab_size)
                 tokenizer = file_sha256(folder / "tokenizer" / "tokenizer.json")
-                earlier = earlier_runs(folder.parent, manifest["fingerprint"], tokenizer)
+                earlier = earlier_runs(folder, manifest["fingerprint"], tokenizer)
                 print(*forecast_lines(ngram, shape, plan.epoch_targets, config.train.epochs, earlier), sep="\n")
         return None
 

@@ -65,20 +65,24 @@ class Earlier:
     bits_per_byte: float
 
 
-def earlier_runs(runs: Path, corpus: str, tokenizer: str) -> list[Earlier]:
-    """The runs that have ended and were trained on this corpus with this tokenizer, by their fingerprints."""
+def earlier_runs(run: Path, corpus: str, tokenizer: str) -> list[Earlier]:
+    """The runs beside `run` that have ended, learned prompts as this one does, and were trained on this corpus with this
+    tokenizer, by their fingerprints."""
     found = []
-    for folder in sorted(path for path in runs.glob("*") if path.is_dir()):
+    for folder in sorted(path for path in run.parent.glob("*") if path.is_dir() and path != run):
         epochs = [path for path in checkpoints(folder) if path.name.startswith("ckpt")]
         try:
             metas = [read_meta(path) for path in (*epochs, *averages(folder))]
-            planned = metas[0]["config"]["train"]["epochs"] if metas else 0
-            mine = metas and (metas[0]["corpus"], metas[0]["tokenizer"]) == (corpus, tokenizer)
-            if not mine or len(epochs) < planned:
+            if not epochs or (metas[0]["corpus"], metas[0]["tokenizer"]) != (corpus, tokenizer):
+                continue
+            config = metas[len(epochs) - 1]["config"]["train"]
+            if len(epochs) < config["epochs"] or not config["prompt_loss_weight"] > 0:
                 continue
             ends = [meta["metrics"]["val_bpb"] for meta in metas if "val_bpb" in meta.get("metrics", {})]
-            found.append(Earlier(folder.name, count_parameters(load_shape(epochs[-1])), planned, min(ends)))
-        except (UserError, KeyError, TypeError, ValueError):  # damaged, or not ours: no reason not to plan
+            if all(map(math.isfinite, ends)):
+                parameters = count_parameters(load_shape(epochs[-1]))
+                found.append(Earlier(folder.name, parameters, config["epochs"], min(ends)))
+        except (UserError, OSError, KeyError, TypeError, ValueError):  # damaged, or not ours: no reason not to plan
             continue
     return found
 

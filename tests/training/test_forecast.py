@@ -84,12 +84,13 @@ def test_a_run_of_the_same_corpus_moves_the_law_through_itself_and_narrows_the_i
 def test_earlier_runs_are_those_that_ended_on_this_corpus_with_this_tokenizer(config: Config) -> None:
     train_script.train(config)
     meta = read_meta(Path("runs/t/ckpt2"))
-    (found,) = earlier_runs(Path("runs"), meta["corpus"], meta["tokenizer"])
+    (found,) = earlier_runs(Path("runs/new"), meta["corpus"], meta["tokenizer"])
     assert (found.run, found.epochs, found.parameters) == ("t", 2, count_parameters(load_shape(Path("runs/t/ckpt2"))))
     assert found.bits_per_byte == min(read_meta(Path(f"runs/t/ckpt{n}"))["metrics"]["val_bpb"] for n in (1, 2))
-    assert not earlier_runs(Path("runs"), "another", meta["tokenizer"])
-    assert not earlier_runs(Path("runs"), meta["corpus"], "another")
+    assert not earlier_runs(Path("runs/t"), meta["corpus"], meta["tokenizer"])  # not through itself
+    assert not earlier_runs(Path("runs/new"), "another", meta["tokenizer"])
+    assert not earlier_runs(Path("runs/new"), meta["corpus"], "another")
     (Path("runs/t/ckpt1/loam.json")).write_text("damaged")
-    assert not earlier_runs(Path("runs"), meta["corpus"], meta["tokenizer"])
+    assert not earlier_runs(Path("runs/new"), meta["corpus"], meta["tokenizer"])
     shutil.rmtree("runs/t/ckpt2")
-    assert not earlier_runs(Path("runs"), meta["corpus"], meta["tokenizer"])
+    assert not earlier_runs(Path("runs/new"), meta["corpus"], meta["tokenizer"])
