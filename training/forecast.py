@@ -66,8 +66,8 @@ class Earlier:
 
 
 def earlier_runs(run: Path, corpus: str, tokenizer: str) -> list[Earlier]:
-    """The runs beside `run` that have ended, learned prompts as this one does, and were trained on this corpus with this
-    tokenizer, by their fingerprints."""
+    """The runs beside `run` that have ended, learned prompts too, and were trained on this corpus with this tokenizer,
+    by their fingerprints."""
     found = []
     for folder in sorted(path for path in run.parent.glob("*") if path.is_dir() and path != run):
         epochs = [path for path in checkpoints(folder) if path.name.startswith("ckpt")]
