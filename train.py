@@ -217,7 +217,7 @@ def train_epochs(run: Run) -> bool:
             if finish_epoch(run, epoch + 1):
                 return True
             run.validated = True
-            if epoch + 1 < epochs and distributed.any_rank(run.stop.wanted()):
+            if distributed.any_rank(run.stop.wanted()):  # after the last one too: what is left takes a while
                 run.say(f"stopped after epoch {epoch + 1}, saved as ckpt{epoch + 1}")
                 return True
 
