@@ -22,7 +22,8 @@ def unwritable(error: BaseException) -> str | None:
         number = int(found.group(1))
     if number not in UNWRITABLE:
         return None
-    return f"{getattr(error, 'filename', None) or 'a file'}: cannot be written ({os.strerror(number)})"
+    words = getattr(error, "strerror", None) or os.strerror(number)
+    return f"{getattr(error, 'filename', None) or 'a file'}: cannot be written ({words})"
 
 
 class UserError(ValueError):

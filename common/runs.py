@@ -30,7 +30,7 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 # Keys of [train] that a run may go on with although it began with others, where the user names them (--change): neither
 # the optimizers' state nor the data's places depend on them.
-CHANGEABLE = {
+CHANGEABLE = (
     "epochs",
     "lr",
     "embedding_lr",
@@ -45,7 +45,7 @@ CHANGEABLE = {
     "deterministic",
     "samples",
     "sample_tokens",
-}
+)
 # Keys that change how fast a run is made, not what it becomes: they may differ when it is continued.
 FREE_KEYS = {
     "train": {

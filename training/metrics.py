@@ -40,10 +40,12 @@ class MetricsLog:
             self._file.seek(0, os.SEEK_END)
 
     def close(self) -> None:
-        """Flush and close."""
+        """Flush and close; closed even where the disk takes no more, or what waits would be written later."""
         if self._file is not None:
-            self.sync()
-            self._file.close()
+            try:
+                self.sync()
+            finally:
+                self._file.close()
 
 
 def read_metrics(path: Path, event: str | None = None) -> list[dict[str, Any]]:

@@ -123,6 +123,8 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
 
     def write() -> None:
         assert taken is not None
+        if not taken.is_finite():
+            raise UserError(f"{path}: its weights are not finite")
         write_checkpoint(path, taken, run.folder / "tokenizer", state, {**run.provenance, **where})
         run.saver.sound.add(path)
         try:

@@ -41,6 +41,10 @@ class Snapshot:
     optimizer: dict[str, Tensor]  # "<parameter>.<key>", in the order of the model's parameters; empty: a model alone
     rng: dict[str, Tensor]
 
+    def is_finite(self) -> bool:
+        """Whether all weights are; a checkpoint of others would be taken for a sound one."""
+        return all(bool(weight.isfinite().all()) for weight in self.weights.values())
+
     def num_bytes(self) -> int:
         """What its tensors take."""
         groups = (self.weights, self.optimizer, self.rng)
@@ -110,10 +114,8 @@ def write_checkpoint(
 ) -> None:
     """A complete checkpoint folder at `path`, atomically. state: the trainer's, JSON; None: a model for use alone.
 
-    UserError where the disk takes no more, or weights are not finite: such a checkpoint would be taken for a sound one.
+    UserError where the disk takes no more.
     """
-    if not all(bool(weight.isfinite().all()) for weight in taken.weights.values()):
-        raise UserError(f"{path}: not saved, its weights are not finite")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_space(path.parent, taken.num_bytes() + SPARE_BYTES)

@@ -38,7 +38,7 @@ def test_a_batch_that_does_not_fit_is_one_line_before_the_first_step(config: Con
 
         train.open_run = open_run
         sys.argv = ["train.py", "--run", "{config.run}", "--micro_batch", "4096", "--batch_tokens", "200000000",
-                    "--change", "batch_tokens", "--model.seq_len", "48", "--samples", "0"]
+                    "--model.seq_len", "48", "--samples", "0"]
         torch.set_num_threads(1)
         train.run_command(train.main)
     """

@@ -61,11 +61,11 @@ def test_another_corpus_is_accepted_by_name_and_the_epoch_begins_again(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        stop_after(patched, 14)
+        stop_after(patched, 20)
         assert train_script.train(config)["interrupted"]
     first = read_meta(Path("runs/t/ckpt1"))["metrics"]
     in_first = sum(s["epoch"] == 1 for s in events("step"))
-    assert in_first < 14
+    assert in_first < 20
     change_corpus()
     with pytest.raises(UserError, match=r"another corpus .* accept it with --change corpus"):
         train_script.train(config)
@@ -74,8 +74,7 @@ def test_another_corpus_is_accepted_by_name_and_the_epoch_begins_again(
     assert [e["epoch"] for e in events("epoch")] == [1, 2]
     steps = events("step")
     assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
-    assert len(steps) == 14 + (max(s["step"] for s in steps) - 14)
-    assert sum(s["epoch"] == 2 for s in steps) == (14 - in_first) + in_first  # what was done of it, and all of it
+    assert sum(s["epoch"] == 2 for s in steps) == (20 - in_first) + in_first  # what was done of it, and all of it
     train_script.train(config)  # the new corpus is what the run has now
 
 

@@ -83,7 +83,7 @@ def test_between_micro_batches_the_step_is_given_up_and_the_one_before_is_saved(
 
         def counted(*batch: Any) -> Any:
             asked["times"] += 1
-            if asked["times"] == 1 + 4 * 5 + micro_batch:  # one for the rehearsal, five steps of four
+            if asked["times"] == 2 + 4 * 5 + micro_batch:  # two for the rehearsal, five steps of four
                 os.kill(os.getpid(), signal.SIGTERM)
             return loss_of(*batch)
 
@@ -143,7 +143,7 @@ def test_in_a_first_step_that_takes_long_the_signal_leaves_at_once(
 
         def long(*batch: Any) -> Any:
             asked["times"] += 1
-            if asked["times"] == 2:  # behind the rehearsal
+            if asked["times"] == 3:  # behind the rehearsal
                 os.kill(os.getpid(), signal.SIGTERM)
                 raise AssertionError("the signal did not leave")
             return loss_of(*batch)
