@@ -127,22 +127,21 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
     plan, lines = derive(config.train, shape, stores["train"], weights, world, found[1]["machine"] if found else {})
     if world.is_main:
         print(*lines, sep="\n")
+    inputs = {
+        "corpus": manifest["fingerprint"],
+        "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
+    }
     if plan_only:
         seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
         if world.is_main:
             print(time_line(plan, seconds))
             if config.train.prompt_loss_weight > 0:  # an n-gram model counts prompts like the rest
                 ngram = ngram_bits_per_byte(stores["train"], stores["val"], tok.vocab_size)
-                tokenizer = file_sha256(folder / "tokenizer" / "tokenizer.json")
-                earlier = earlier_runs(folder, manifest["fingerprint"], tokenizer)
+                earlier = earlier_runs(folder, **inputs)
                 print(*forecast_lines(ngram, shape, plan.epoch_targets, config.train.epochs, earlier), sep="\n")
         return None
 
     model, optimizers = make_model(config.train, plan, shape, world)
-    inputs = {
-        "corpus": manifest["fingerprint"],
-        "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
-    }
     machine = {"torch": torch.__version__, "device": world.device.type, "threads": torch.get_num_threads(),
                "processes": world.size, "micro_batch": plan.micro_batch, "precision": plan.precision,
                "compile": plan.compile, **({"parallel": config.train.parallel} if world.size > 1 else {})}  # fmt: skip

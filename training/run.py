@@ -57,9 +57,7 @@ class Run:
     validated: bool  # the epoch that the state ends with is in the log already
     sync: distributed.GradientSync
     recent: Recent
-    saved_step: (
-        int  # of the newest checkpoint, which may still be being written: nothing to save where it is the state's
-    )
+    saved_step: int  # of the newest checkpoint, written or being written: nothing to save where it is the state's
     safe_step: int  # of the newest that is on disk: nothing to lose where it is the state's
     saver: Saver = field(default_factory=Saver)
     stop: StopRequest = field(default_factory=StopRequest)
@@ -123,7 +121,7 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
 
     def write() -> None:
         assert taken is not None
-        if not taken.is_finite():
+        if in_background and not taken.is_finite():  # else the ranks have looked, above
             raise UserError(f"{path}: its weights are not finite")
         write_checkpoint(path, taken, run.folder / "tokenizer", state, {**run.provenance, **where})
         run.saver.sound.add(path)
