@@ -75,8 +75,9 @@ def load_command(
 ) -> Config:
     """Parse a command line.
 
-    `section` is the command's own, flat on its command line; None: no section's keys are flags. `positional` maps a
-    name to its nargs ("+", "1" for one). `flags` maps a name to (default, help): False makes a switch, None a text.
+    `section` is the command's own, flat on its command line; None: no section's keys are flags, and the file's values
+    stand. `positional` maps a name to its nargs ("+", "1" for one). `flags` maps a name to (default, help): False makes
+    a switch, None a text.
     `options` is a dataclass of flags that no file holds. They land in `Config.args` (`args.options`), as does `run`,
     None where none was named.
     Raises UserError for anything a user can get wrong; `--help` prints and exits.
@@ -123,7 +124,10 @@ def load_command(
         defaults = {k: v for k, v in frozen_sections(config.run).items() if k in SECTIONS and k != section}
         for name, checked in _checked_sections(path, values, config).items():
             defaults[name] = {**defaults.get(name, {}), **checked}
-        for name, own in defaults.items() if sections else ():
+        for name, own in defaults.items():
+            if not sections:  # no flags: the file's word is the last
+                setattr(config, name, SECTIONS[name](**own))
+                continue
             prefix = "" if name == section else f"{name}."
             parser.set_defaults({prefix + key: value for key, value in own.items()})
     try:

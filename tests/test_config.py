@@ -14,7 +14,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def load(*argv: str, toml: str | None = None, section: str = "train") -> Config:
+def load(*argv: str, toml: str | None = None, section: str | None = "train") -> Config:
     if toml is None:
         return load_command(section, argv=list(argv))
     Path("my.toml").write_text(toml)
@@ -36,6 +36,11 @@ def test_own_section_is_flat_others_are_dotted_and_flags_override_the_file() -> 
     assert (config.model.preset, config.model.seq_len) == ("small", 64)
     assert config.run == "my"
     assert config.base == Path(".")
+
+
+def test_a_command_without_a_section_of_its_own_takes_all_of_the_files() -> None:
+    config = load(toml="[train]\nlr = 1\n[model]\nseq_len = 64\n[tokenizer]\nvocab_size = 512", section=None)
+    assert (config.train.lr, config.model.seq_len, config.tokenizer.vocab_size) == (1.0, 64, 512)
 
 
 def claim(config: Config, stage: str = "train") -> None:
