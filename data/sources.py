@@ -195,8 +195,8 @@ def _members(source: SourceConfig, path: Path) -> list[InputFile]:
         return [InputFile(source.name, path, None, _format(source, path.name, shown), shown)]
     try:
         with zipfile.ZipFile(path) as archive:
-            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-    except (zipfile.BadZipFile, OSError) as error:
+            members = sorted(info.filename for info in archive.infolist() if not info.filename.endswith("/"))
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:  # of a later version, or a bad name
         raise UserError(f"source '{source.name}': {path} cannot be read as a zip archive: {error}") from None
     files = []
     for member in members:

@@ -97,14 +97,19 @@ def save_tokenizer(bpe: tokenizers.Tokenizer, folder: Path) -> None:
 
 
 class Tokenizer:
-    """A trained tokenizer: content to ids and back; special tokens never come out of `encode`."""
+    """A trained tokenizer: content to ids and back; special tokens never come out of `encode`.
+
+    UserError where a token cannot be told in bytes.
+    """
 
     def __init__(self, bpe: tokenizers.Tokenizer) -> None:
         bpe.encode_special_tokens = True  # text that spells a special token is encoded as text
         self._bpe = bpe
         self.vocab_size: int = bpe.get_vocab_size()
         letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
-        pieces = (bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size))
+        pieces = [bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size)]
+        if "" in pieces or any(letter not in letters for piece in pieces for letter in piece):
+            raise UserError("its ids have gaps, or its tokens letters that stand for no byte")
         self._bytes = [token.encode() for token in SPECIAL_TOKENS]
         self._bytes += [bytes(letters[letter] for letter in piece) for piece in pieces]
 
@@ -139,7 +144,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise UserError(f"{file}: not a tokenizer: {str(error).splitlines()[0]}") from None
     if [bpe.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(NUM_SPECIAL)):
         raise UserError(f"{file}: its first tokens are not {' '.join(SPECIAL_TOKENS)}, so it is not one of loam's")
-    return Tokenizer(bpe)
+    try:
+        return Tokenizer(bpe)
+    except UserError as error:
+        raise UserError(f"{file}: not a byte-level tokenizer: {error}") from None
 
 
 def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfig, folder: Path) -> Tokenizer:
