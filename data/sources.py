@@ -100,7 +100,7 @@ def check_sources(sources: list[SourceConfig]) -> list[SourceConfig]:
     taken: set[str] = set()
     for number, source in enumerate(sources, 1):
         name = source.name or _name_from_path(source.path)
-        where = f"source '{name}'" if name else f"[[source]] number {number}"
+        where = f"source '{_valid(name)}'" if name else f"[[source]] number {number}"
         _check(source, where)
         if name in taken and source.name:
             raise UserError(f"{where}: two sources have this name; give each its own")
@@ -153,6 +153,8 @@ def expand_environment(path: str, where: str) -> str:
 def _check(source: SourceConfig, where: str) -> None:
     if not source.path:
         raise UserError(f'{where}: path is missing, as in path = "faq/*.csv"')
+    if source.name and not source.name.isprintable():
+        raise UserError(f"{where}: name {source.name!r} holds what cannot be printed")
     if source.kind not in ("qa", "text"):
         raise UserError(f"{where}: kind is qa or text, not {source.kind!r}")
     if source.preset not in (None, "squad", "alpaca"):
@@ -231,7 +233,9 @@ def show_path(path: Path) -> str:
 
 
 def _valid(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Valid UTF-8 that moves no cursor: undecodable bytes and control characters as escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _name_from_path(path: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
+from data.readers import read_file
 from data.sources import SourceConfig, check_sources, expand_environment, list_files
 
 
@@ -57,6 +58,21 @@ def test_a_zip_archive_lists_its_members(tmp_path: Path) -> None:
     assert [file.member for file in files] == ["a.txt", "folder/b.txt"]
 
 
+def test_members_and_names_that_leave_the_folder_are_read_and_nothing_is_written(tmp_path: Path) -> None:
+    """A member is data under its own name: nothing is unpacked to a path, and no control character is shown."""
+    inside, above = tmp_path / "a" / "b", "../../above.csv"
+    inside.mkdir(parents=True)
+    with zipfile.ZipFile(inside / "x.zip", "w") as archive:
+        for name in (above, str(tmp_path / "absolute.csv"), "c\x1b[2J\n.csv"):
+            archive.writestr(name, "question,answer\nWhat?,That.\n")
+    source = check_sources([SourceConfig(name="../../up", path="x.zip")])[0]
+    before = sorted(tmp_path.rglob("*"))
+    files = list_files(source, inside)
+    assert [[row["answer"] for row in read_file(file, source)] for file in files] == [["That."]] * 3
+    assert sorted(tmp_path.rglob("*")) == before
+    assert all(file.shown.isprintable() for file in files)
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "UTF8", "utf-8-sig", "utf-16", "utf-32-le", "cp1252", "shift_jis", "gb18030"]
 )
@@ -68,6 +84,7 @@ def test_encodings_of_text_are_accepted(encoding: str) -> None:
     ("source", "message"),
     [
         (SourceConfig(), "path is missing"),
+        (SourceConfig(name="a\nb\x1b[31m", path="x.csv"), "holds what cannot be printed"),
         (SourceConfig(path="x.csv", kind="prose"), "kind is qa or text, not 'prose'"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", preset="squat"), "preset is squad or alpaca, not 'squat'"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", format="xls"), "format is one of csv"),  # type: ignore[arg-type]

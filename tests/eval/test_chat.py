@@ -1,16 +1,21 @@
 """chat.py: whole characters, whole turns, an end at eos."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
+from transformers import AutoTokenizer
 
 import chat
 from chat import Sampling, fitting_history, printer
 from common.errors import UserError
 from model.generate import Generation
-from tokenizer.bpe import Tokenizer
+from model.huggingface import load_model
+from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.template import ASSISTANT, BOS, render_prompt
 from training.checkpoint import load_for_inference
 
@@ -107,6 +112,23 @@ def test_an_answer_ends_at_eos_and_shows_no_marker(run: Path) -> None:
         assert "".join(out) == tok.decode(said.ids)
         ends.append(said.stopped)
     assert all(ends)
+
+
+def test_a_chat_template_in_a_checkpoint_is_never_run(run: Path, tmp_path: Path) -> None:
+    """Prompts are rendered by tokenizer/template.py; jinja is for other engines, in their sandbox."""
+    shutil.copytree(run / "ckpt2", tmp_path / "ckpt2")
+    file, proof = tmp_path / "ckpt2" / "tokenizer_config.json", tmp_path / "was-run"
+    hostile = f"{{{{ cycler.__init__.__globals__.os.system('touch {proof}') }}}}"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": hostile}))
+    with pytest.raises(UserError, match=r"tokenizer_config\.json"):
+        load_for_inference(tmp_path / "ckpt2")
+    model, tok = load_model(tmp_path / "ckpt2"), load_tokenizer(tmp_path / "ckpt2")
+    prompt = render_prompt(tok, "What color has sky 1-2?")
+    assert chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=4), 0, len).ids
+    other = AutoTokenizer.from_pretrained(tmp_path / "ckpt2")
+    with pytest.raises(jinja2.exceptions.SecurityError):
+        other.apply_chat_template([{"role": "user", "content": "hello"}])
+    assert not proof.exists()
 
 
 def test_same_seed_same_answer_another_seed_another(run: Path) -> None:

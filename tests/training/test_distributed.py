@@ -34,6 +34,7 @@ from model.decoder import Decoder
 from training import distributed, sharding
 from training.checkpoint import load_for_inference, verify
 from training.metrics import read_metrics
+from training.trouble import IN_A_ROW
 
 # Sums in another order differ in the last bits of fp32. Seen over 18 steps: losses (6 to 3) by 1.0e-6 at most, gradient
 # norms (about 2) by 1.2e-5, weights and optimizer state by 3.4e-6. Ten times that is allowed.
@@ -92,10 +93,12 @@ def train_rank(
     stop_at: int = 0,
     compiler: str = "",
     plan_only: bool = False,
+    bad: tuple[str, int, int] | None = None,
 ) -> dict[str, torch.Tensor]:
     """One rank's part of a run, as torchrun would start it; a signal reaches the last rank after step `stop_at`.
 
-    What it prints is left in the file said-<rank>.
+    bad: what becomes NaN (loss, gradients, weights), on which rank, in which step. What it prints is left in the file
+    said-<rank>.
     """
     torch.set_num_threads(1)
     os.chdir(folder)
@@ -104,17 +107,35 @@ def train_rank(
     weights: dict[str, torch.Tensor] = {}
 
     def step(*args: Any) -> Any:
+        if is_bad("weights"):
+            with torch.no_grad():
+                sharding.local(args[0].layers[0].mlp.down_proj.weight)[0, 0] = float("nan")
         result, counted["steps"] = original(*args), counted["steps"] + 1
         if counted["steps"] == stop_at and rank == size - 1:  # one rank's signal stops all
             os.kill(os.getpid(), signal.SIGTERM)
         return result
 
+    def is_bad(kind: str) -> bool:
+        return bad == (kind, rank, counted["steps"] + 1)
+
+    def loss_function(model: Decoder, compiled: bool) -> Any:
+        loss_of = make_loss(model, compiled)
+
+        def planted(*inputs: torch.Tensor) -> torch.Tensor:
+            loss: torch.Tensor = loss_of(*inputs)
+            if is_bad("gradients"):  # of a loss that is as it was
+                loss.register_hook(lambda gradient: gradient * float("nan"))
+            return loss * float("nan") if is_bad("loss") else loss
+
+        return planted
+
     def conclude(run: Any, epochs: Any) -> None:
         weights.update({name: sharding.whole(p).clone() for name, p in run.model.named_parameters()})
 
-    original, counted = train_script.train_step, {"steps": 0}
+    original, counted, make_loss = train_script.train_step, {"steps": 0}, train_script.loss_function
     with (
         patch.object(train_script, "train_step", step),
+        patch.object(train_script, "loss_function", loss_function),
         patch.object(train_script, "conclude", conclude),
         patch.object(distributed, "BUCKET_BYTES", 16384),
         patch.object(torch, "compile", partial(torch.compile, backend=compiler) if compiler else torch.compile),
@@ -202,6 +223,33 @@ def test_many_processes_train_as_one_does(ranks: Ranks, one: Config, parallel: A
     weights = ranks.train(again(one, "many", parallel=parallel), size)
     assert_same_training("t", "many")
     assert_same_on_all_ranks(weights)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["loss", "gradients"])
+def test_a_step_that_is_nan_on_one_rank_only_is_left_out_on_all(
+    ranks: Ranks, awkward: Config, parallel: Any, kind: str
+) -> None:
+    for rank, run in ((0, "first"), (1, "many")):
+        weights = ranks.train(again(awkward, run, parallel=parallel), 2, bad=(kind, rank, 4))
+    assert_same_training("first", "many")  # left out on whichever rank it was
+    assert_same_on_all_ranks(weights)
+    assert [s["step"] for s in curve("many") if s.get("left_out")] == [4]
+    assert "step 4: the update is left out" in Path("said-0").read_text()
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_weights_that_became_nan_on_one_rank_only_are_put_back_on_all(
+    ranks: Ranks, awkward: Config, parallel: Any
+) -> None:
+    weights = ranks.train(again(awkward, "many", parallel=parallel, save_steps=2), 2, bad=("weights", 1, 4))
+    assert_same_on_all_ranks(weights)
+    assert all(bool(value.isfinite().all()) for value in weights[1].values())
+    (back,) = read_metrics(Path("runs/many/metrics.jsonl"), "went_back")
+    assert back["to_step"] == (
+        2 if parallel == "fsdp" else 4
+    )  # rank 0, which saves, has all of them in ddp: sound ones
+    assert back["step"] == 3 + IN_A_ROW
 
 
 def test_adamw_on_four_shards_trains_as_on_one(ranks: Ranks, awkward: Config) -> None:
