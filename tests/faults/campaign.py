@@ -29,10 +29,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "muon, accumulating": {"micro_batch": 2, "samples": 1},
     "adamw": {"optimizer": "adamw", "samples": 0},
     "every step saved": {"save_steps": 1, "samples": 0},
+    "compiled": {"samples": 0, "compile": True},
     "two ranks, ddp": {"samples": 0},
     "two ranks, fsdp": {"samples": 0, "parallel": "fsdp"},
 }
-FEWER = 0.25  # of the kills of one rank: two take four times as long to start
+# Of the kills of one rank that is not compiled: others take longer to start.
+SHARES = {"compiled": 0.1, "two ranks, ddp": 0.25, "two ranks, fsdp": 0.25}
 
 
 def say(variant: str, line: str) -> None:
@@ -56,7 +58,7 @@ def main() -> None:
         make_inputs_of(config)
         config = replace(config, train=replace(config.train, **{"save_steps": 3, **changes}))
         ranks = 2 if name.startswith("two ranks") else 1
-        kills = round(options.kills * (FEWER if ranks > 1 else 1) / (len(VARIANTS) - 2 + 2 * FEWER))
+        kills = round(options.kills * SHARES.get(name, 1) / sum(SHARES.get(each, 1) for each in VARIANTS))
         part = campaign(config, kills, options.seed + number, partial(say, name), ranks)
         found.add(part)
     report = {**facts(), "seed": options.seed, "seconds": round(time.monotonic() - began), **asdict(found)}

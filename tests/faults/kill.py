@@ -134,7 +134,7 @@ def _attempt(config: Config, aim: Aim, ranks: int, phases: Counter[str] | None =
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [
-        context.Process(target=_life, args=(config, str(Path.cwd()), str(page), rank, ranks, port))
+        context.Process(target=life, args=(config, str(Path.cwd()), str(page), rank, ranks, port))
         for rank in range(ranks)
     ]
     with page.open("r+b") as file, mmap.mmap(file.fileno(), 0) as shared:
@@ -162,14 +162,14 @@ def _attempt(config: Config, aim: Aim, ranks: int, phases: Counter[str] | None =
         for rank, process in enumerate(processes):
             process.join()
             _must_have_ended_well(process, config, rank)
-        return ended - (_read(shared, STARTED) or ended)
+        return ended - (read_time(shared, STARTED) or ended)
 
 
 def _is_time(aim: Aim, shared: mmap.mmap, now: float, begun: float) -> bool:
-    since = begun if aim.from_start else _read(shared, STARTED)
+    since = begun if aim.from_start else read_time(shared, STARTED)
     if aim.after is None or not since or now - since < aim.after:
         return False
-    saving = _read(shared, SAVE_BEGUN)
+    saving = read_time(shared, SAVE_BEGUN)
     return aim.into_save is None or (shared[WRITER] == SAVING and now - saving >= aim.into_save)
 
 
@@ -178,7 +178,7 @@ def _must_have_ended_well(process: BaseProcess, config: Config, rank: int) -> No
     assert process.exitcode == 0, f"{config.run} ended with {process.exitcode}: {said.read_text()[-2000:]}"
 
 
-def _read(shared: mmap.mmap, place: int) -> float:
+def read_time(shared: mmap.mmap, place: int) -> float:
     return int.from_bytes(shared[place : place + 8], "little") / 1e9
 
 
@@ -186,7 +186,7 @@ def _note_time(shared: mmap.mmap, place: int) -> None:
     shared[place : place + 8] = time.monotonic_ns().to_bytes(8, "little")
 
 
-def _life(config: Config, folder: str, page: str, rank: int, ranks: int, port: int) -> None:
+def life(config: Config, folder: str, page: str, rank: int, ranks: int, port: int, threads: int = 1) -> None:
     """One rank's part of a run: trains; rank 0 marks what it is doing in the shared page."""
     import torch
 
@@ -200,7 +200,7 @@ def _life(config: Config, folder: str, page: str, rank: int, ranks: int, port: i
     said = os.open(f"{config.run}.said-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     with open(page, "r+b") as file:
         shared = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if rank == 0 else mmap.ACCESS_COPY)
 
@@ -238,7 +238,7 @@ def _life(config: Config, folder: str, page: str, rank: int, ranks: int, port: i
         shared[MAIN] = STEP
         result = step(model, optimizers, counted, batch, *rest)
         shared[MAIN] = BETWEEN
-        if not _read(shared, STARTED):
+        if not read_time(shared, STARTED):
             _note_time(shared, STARTED)
         return result
 
