@@ -168,6 +168,7 @@ def main() -> None:
         flags={
             "question": (None, "answer this question and exit"),
             "text": (None, "continue this text and exit, as books are continued: no question, no answer"),
+            "verify": (True, "compare the checkpoint's files with their hashes (a second a gigabyte)"),
             "device": ("auto", "auto, cpu, cuda or mps"),
         },
         options=Sampling,
@@ -176,7 +177,7 @@ def main() -> None:
     if args.device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device {args.device}: expected one of auto, cpu, cuda, mps")
     path = find_checkpoint(args.checkpoint, args.run)
-    model, tok, meta = load_for_inference(path, distributed.start(args.device).device)
+    model, tok, meta = load_for_inference(path, distributed.start(args.device).device, args.verify)
 
     def write(text: str) -> None:
         print(text, end="", flush=True)

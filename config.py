@@ -77,7 +77,7 @@ def load_command(
 
     `section` is the command's own, flat on its command line; None: no section's keys are flags, and the file's values
     stand. `positional` maps a name to its nargs ("+", "1" for one). `flags` maps a name to (default, help): False makes
-    a switch, None a text.
+    a switch, True a truth value, None a text.
     `options` is a dataclass of flags that no file holds. They land in `Config.args` (`args.options`), as does `run`,
     None where none was named.
     Raises UserError for anything a user can get wrong; `--help` prints and exits.
@@ -100,9 +100,8 @@ def load_command(
     for name, nargs in (positional or {}).items():
         parser.add_argument(name, nargs=None if nargs == "1" else nargs)
     for name, (default, text) in flags.items():
-        kind: dict[str, Any] = (
-            {"action": "store_true"} if default is False else {"type": str | None, "default": default}
-        )
+        of_type = {"type": bool if default is True else str | None, "default": default}
+        kind: dict[str, Any] = {"action": "store_true"} if default is False else of_type
         parser.add_argument(f"--{name}", help=text, **kind)
     sections = SECTIONS if section is not None else {}
     for name, cls in sections.items():

@@ -172,7 +172,7 @@ def evaluate(
     subject: Subject, documents: HeldOut, questions: list[Any], config: EvalConfig, device: torch.device
 ) -> tuple[DocumentLosses, list[dict[str, Any]], dict[str, Any]]:
     """Losses, answers and facts of one checkpoint; its weights are in memory only here."""
-    model, tok, meta = load_for_inference(subject.path, device)
+    model, tok, meta = load_for_inference(subject.path, device, config.verify)
     tokens = encode_table(documents.table, tok)
     with _autocast(device, config.precision):
         losses = document_losses(

@@ -18,6 +18,7 @@ class EvalConfig:
         max_new_tokens: longest answer, in tokens
         batch_rows: rows of seq_len tokens per forward pass; by default 4,096 tokens on a CPU, 65,536 on CUDA
         precision: fp32, or bf16 autocast: faster on hardware for it, figures move by about 0.1%
+        verify: compare each checkpoint's files with their hashes (a second a gigabyte)
         device: auto takes cuda, else mps, else cpu
     """
 
@@ -28,6 +29,7 @@ class EvalConfig:
     max_new_tokens: int = 128
     batch_rows: int | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    verify: bool = True
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:

@@ -60,10 +60,11 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def verify(path: Path, to_resume: bool = False) -> dict[str, Any]:
+def verify(path: Path, to_resume: bool = False, hashes: bool = True) -> dict[str, Any]:
     """Check every file against its hash; returns loam.json. UserError names the first missing or changed file.
 
-    trainer/ may be missing, as all but the newest two checkpoints have lost it on purpose, unless `to_resume`.
+    hashes False: whether they are there is all that is looked at. trainer/ may be missing, as all but the newest two
+    checkpoints have lost it on purpose, unless `to_resume`.
     """
     meta = read_meta(path)
     for name, digest in meta["files"].items():
@@ -71,14 +72,16 @@ def verify(path: Path, to_resume: bool = False) -> dict[str, Any]:
             if name.startswith("trainer/") and not to_resume:
                 continue
             raise UserError(f"{path}/{name} is missing: the checkpoint is damaged, take another")
-        if file_sha256(path / name) != digest:
+        if hashes and file_sha256(path / name) != digest:
             raise UserError(f"{path}/{name} is not the file that was written (sha256 differs): take another checkpoint")
     return meta
 
 
-def load_for_inference(path: Path, device: str | torch.device = "cpu") -> tuple[Decoder, Tokenizer, dict[str, Any]]:
-    """Verified model (eval mode), tokenizer and loam.json of a checkpoint folder."""
-    meta = verify(path)
+def load_for_inference(
+    path: Path, device: str | torch.device = "cpu", hashes: bool = True
+) -> tuple[Decoder, Tokenizer, dict[str, Any]]:
+    """Verified model (eval mode), tokenizer and loam.json of a checkpoint folder; hashes as `verify` has them."""
+    meta = verify(path, hashes=hashes)
     tok = load_tokenizer(path)
     model = load_model(path, device=device)
     if model.shape.vocab_size != tok.vocab_size:

@@ -14,8 +14,7 @@ import chat
 from chat import Sampling, fitting_history, printer
 from common.errors import UserError
 from model.generate import Generation
-from model.huggingface import load_model
-from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.bpe import Tokenizer
 from tokenizer.template import ASSISTANT, BOS, render_prompt
 from training.checkpoint import load_for_inference
 
@@ -122,7 +121,7 @@ def test_a_chat_template_in_a_checkpoint_is_never_run(run: Path, tmp_path: Path)
     file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": hostile}))
     with pytest.raises(UserError, match=r"tokenizer_config\.json"):
         load_for_inference(tmp_path / "ckpt2")
-    model, tok = load_model(tmp_path / "ckpt2"), load_tokenizer(tmp_path / "ckpt2")
+    model, tok, _ = load_for_inference(tmp_path / "ckpt2", hashes=False)
     prompt = render_prompt(tok, "What color has sky 1-2?")
     assert chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=4), 0, len).ids
     other = AutoTokenizer.from_pretrained(tmp_path / "ckpt2")
