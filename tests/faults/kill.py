@@ -191,6 +191,7 @@ def life(config: Config, folder: str, page: str, rank: int, ranks: int, port: in
     import torch
 
     import train as train_script
+    from eval import epoch as epoch_end
     from training import run as run_module
 
     os.chdir(folder)
@@ -221,9 +222,9 @@ def life(config: Config, folder: str, page: str, rank: int, ranks: int, port: in
     marked(run_module, "write_checkpoint", SAVING, WRITER)
     marked(run_module, "prune", SAVING, WRITER)
     marked(run_module, "snapshot", SAVING)
-    marked(train_script, "update_metrics", SAVING)
-    marked(train_script, "validate", VALIDATION)
-    marked(train_script, "say_samples", VALIDATION)
+    marked(epoch_end, "update_metrics", SAVING)
+    marked(epoch_end, "validate", VALIDATION)
+    marked(epoch_end, "say_samples", VALIDATION)
     step = train_script.train_step
 
     def train_step(model: Any, optimizers: Any, loss_of: Any, batch: Any, *rest: Any) -> Any:

@@ -12,6 +12,7 @@ import train as train_script
 from common.errors import UserError
 from common.runs import checkpoints, find_checkpoint
 from config import Config
+from eval import epoch as epoch_end
 from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
 from model.huggingface import save_model
@@ -77,7 +78,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         assert found is not None
         return found[0], {**found[1], "val_loss": found[1]["val_loss"] + bonus["loss"]}
 
-    monkeypatch.setattr(train_script, "best_mean", best_of)
+    monkeypatch.setattr(epoch_end, "best_mean", best_of)
     return bonus
 
 

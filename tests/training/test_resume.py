@@ -14,6 +14,7 @@ import train as train_script
 from common.errors import UserError
 from common.files import file_sha256
 from config import Config
+from eval import epoch as epoch_end
 from training.checkpoint import read_meta, sealed, verify
 from training.metrics import read_metrics
 
@@ -105,7 +106,7 @@ def test_a_run_whose_validations_give_nothing_ends_all_the_same(
     config: Config, monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(train_script, "validate", lambda *_: found)
+        patched.setattr(epoch_end, "validate", lambda *_: found)
         assert train_script.train(replace(config, train=replace(config.train, epochs=3)))["epochs"] == []
     assert [e["epoch"] for e in events("unvalidated")] == [1, 2, 3]
     assert sorted(p.name for p in Path("runs/t").glob("ckpt*")) == ["ckpt1", "ckpt2", "ckpt3"]
@@ -117,7 +118,7 @@ def test_a_run_whose_validations_give_nothing_ends_all_the_same(
 
 def test_a_signal_in_the_last_samples_does_not_break_the_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(config, train=replace(config.train, epochs=4, samples=2))
-    original, calls = train_script.sample_lines, {"number": 0}
+    original, calls = epoch_end.sample_lines, {"number": 0}
 
     def lines(*args: Any) -> Any:
         calls["number"] += 1
@@ -125,7 +126,7 @@ def test_a_signal_in_the_last_samples_does_not_break_the_end(config: Config, mon
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*args)
 
-    monkeypatch.setattr(train_script, "sample_lines", lines)
+    monkeypatch.setattr(epoch_end, "sample_lines", lines)
     assert train_script.train(config)["interrupted"]
     assert [e["epoch"] for e in events("epoch")] == [1, 2, 3, 4]
     assert not train_script.train(config)["interrupted"]  # the same command does what is left

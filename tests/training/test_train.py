@@ -17,6 +17,7 @@ import torch
 import train as train_script
 from common.errors import UserError
 from config import Config
+from eval import epoch as epoch_end
 from training.checkpoint import load_for_inference, read_meta, verify
 from training.metrics import read_metrics
 
@@ -168,7 +169,7 @@ def test_a_crash_in_validation_keeps_the_epochs_checkpoint_and_resumes(
         raise MemoryError("validation does not fit")
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_script, "validate", crash)
+        patched.setattr(epoch_end, "validate", crash)
         with pytest.raises(MemoryError):
             train_script.train(config)
     load_for_inference(Path("runs/t/ckpt1"))
