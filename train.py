@@ -30,7 +30,7 @@ from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
 from data.tokens import Tokens, open_tokens
 from eval.epoch import finish_epoch, keep_average
-from eval.ngrams import ngram_bits_per_byte
+from eval.ngrams import counted, ngram_bits_per_byte
 from model.config import resolve_shape
 from tokenizer.bpe import SMALLEST, load_tokenizer
 from tokenizer.encode import sound_store
@@ -78,7 +78,8 @@ def train(
             if world.is_main:
                 (run.folder / STOPPED).unlink(missing_ok=True)
             interrupted = train_until_stopped(run)
-            epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
+            # Rank 0 reads for all: they go on together by what it says, and its log reaches a network's disk last.
+            epochs = distributed.from_main(world, lambda: read_metrics(run.folder / "metrics.jsonl", "epoch"))
             if not interrupted:
                 conclude(run, epochs)
             return {"folder": run.folder, "epochs": epochs, "interrupted": interrupted}
@@ -129,11 +130,12 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
     if plan_only:
         seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
         if world.is_main:
-            print(time_line(plan, seconds))
+            print(time_line(plan, seconds, world.size if config.train.parallel == "ddp" else 1))
             if config.train.prompt_loss_weight > 0:  # an n-gram model counts prompts like the rest
                 ngram = ngram_bits_per_byte(stores["train"], stores["val"], tok.vocab_size)
-                earlier = earlier_runs(folder, **inputs)
-                print(*forecast_lines(ngram, shape, plan.epoch_targets, config.train.epochs, earlier), sep="\n")
+                earlier = earlier_runs(folder, **inputs, optimizer=config.train.optimizer, seq_len=shape.seq_len)
+                what = counted(stores["train"])
+                print(*forecast_lines(ngram, shape, plan.epoch_targets, config.train, earlier, what), sep="\n")
         return None
 
     model, optimizers = make_model(config.train, plan, shape, world)
@@ -282,7 +284,7 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     # A run that learns no prompts is not held against an n-gram model that counts them.
     counts = run.world.is_main and run.config.train.prompt_loss_weight > 0
     ngram = ngram_bits_per_byte(run.train, run.val, run.tok.vocab_size) if counts else None
-    for line in diagnosis(epochs, ngram):
+    for line in diagnosis(epochs, ngram, counted(run.train)):
         run.say(line)
     names = [event["checkpoint"] for event in epochs] or ["ckpt1"]
     last = f"ckpt{run.config.train.epochs}"

@@ -70,13 +70,14 @@ def _serve_loam(pipe: Connection, task: Task, compiled: bool, started: float) ->
     from training.config import TrainConfig
     from training.optimizer import make_optimizers
     from training.step import loss_function, prefetched, train_step
+    from training.trouble import Recent
 
     tokens, device = _open(task), torch.device(task.device)
     torch.manual_seed(0)
     model = Decoder(task.shape).to(device)
     config = TrainConfig(optimizer=task.optimizer)  # type: ignore[arg-type]
     optimizers = make_optimizers(model, config, 1e-3, 1e-3, 0.1, task.precision)
-    loss_of = loss_function(model, compiled)
+    loss_of, recent = loss_function(model, compiled), Recent(device)
 
     def forever() -> Any:
         epoch = 0
@@ -95,7 +96,7 @@ def _serve_loam(pipe: Connection, task: Task, compiled: bool, started: float) ->
         for _ in range(number):
             start = time.perf_counter()
             step = next(steps)
-            loss, _, _ = train_step(model, optimizers, loss_of, step, device, task.precision, 1.0)
+            loss, _, _ = train_step(model, optimizers, loss_of, step, device, task.precision, 1.0, recent=recent)
             loss.item()
             seconds.append(time.perf_counter() - start)
             targets += step.num_targets
@@ -122,6 +123,9 @@ def packed_rows(tokens: Tokens, seq_len: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _serve_trainer(pipe: Connection, task: Task, compiled: bool, padded: bool, started: float) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[
+        0
+    ]  # as many as loam has
     multiprocessing.set_start_method("fork", force=True)  # for its loader's worker; a spawned process spawns else
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM, Trainer, TrainerCallback, TrainingArguments

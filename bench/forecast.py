@@ -123,7 +123,7 @@ def collect(file: Path, options: Options) -> None:
             continue
         setting, ngram = open_corpus(corpus, shape)
         points.append(train_one(setting, ngram, corpus, shape, epochs))
-        file.write_text(json.dumps({**facts(), "points": points}, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps({"points": points}, indent=1) + "\n", encoding="utf-8")
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -158,6 +158,7 @@ def train_one(setting: Setting, ngram: float, corpus: str, shape: str, epochs: i
     """The end of one training."""
     end = default_recipe(replace(setting, epochs=epochs), TrainConfig(), seed=0)[-1]
     return {
+        **facts(),
         "corpus": corpus,
         "shape": shape,
         "epochs": epochs,

@@ -4,11 +4,12 @@
     python bench/learning.py --config configs/quantum.toml --json bench/results/learning-quantum.json
 
 Both train the same shape on the same documents in the same precision, compiled or not alike, and are judged on the test
-split, which no setting was chosen on: bits per byte of each document, run alone. The *default recipe* is what train.py
-does: packed rows with a document mask, a new order each epoch, its optimizers, rates and schedule as `--plan` prints
-them, and the mean of the last epochs' weights. The *plain recipe* is what a short script does: all documents behind
-each other in one fixed order, cut into rows, no mask; AdamW with decay 0.1 on matrices, cosine to a tenth. Its learning
-rate is the best of a grid that is doubled or halved until the best stands inside it, for the first seed. The default
+split: bits per byte of each document, run alone. No setting of the default recipe was chosen on it. It is what
+train.py does: packed rows with a document mask, a new order each epoch, its optimizers, rates and schedule as `--plan`
+prints them, and the mean of the last epochs' weights. The *plain recipe* is what a short script does: all documents
+behind each other in one fixed order, cut into rows, no mask; AdamW with decay 0.1 on matrices, cosine to a tenth. Its
+learning rate is the best of a grid that is doubled or halved until the best stands inside it, for the first seed and on
+the test split itself, in its favour. The default
 recipe is also run with half the epochs, under a schedule of that length: whether the plain recipe's end is reached in
 half its time. Prints each run's figures and medians over seeds; of each run's epochs (and means) the validation split
 chooses the one that counts.

@@ -105,7 +105,6 @@ def measure(config: Config, options: Options) -> dict[str, Any]:
         (name for name in names if name.startswith("loam")), key=lambda name: by_name(rows, name)["useful_tokens_per_s"]
     )
     ratios = {name: ratio(measured, name) for name in names if name.startswith("trainer")}
-    peer = "trainer packed compiled" if best.endswith("compiled") else "trainer packed"
     return {
         **facts(),
         "shape": options.shape,
@@ -118,8 +117,8 @@ def measure(config: Config, options: Options) -> dict[str, Any]:
         "matrix_rates": {name: {str(n): r for n, r in found.items()} for name, found in rates.items()},
         "contenders": rows,
         "share_of_matrix_rate": by_name(rows, best)["share_of_matrix_rate"],
-        "ratio_vs_trainer_tokens": ratios[peer]["positions"] if options.trainer else None,
-        "ratio_vs_trainer_useful_tokens": ratios["trainer padded"]["useful"] if options.trainer else None,
+        "ratio_vs_trainer_tokens": against_best(measured, best, "trainer packed", "positions"),
+        "ratio_vs_trainer_useful_tokens": against_best(measured, best, "trainer padded", "useful"),
         "ratios": ratios,
     }
 
@@ -199,9 +198,12 @@ def summary(name: str, turns: list[dict[str, Any]], task: Task, flops: float, ra
     }
 
 
-def ratio(measured: dict[str, list[dict[str, Any]]], name: str) -> dict[str, float]:
-    """loam against the Trainer `name`, both compiled or both not: median over the turns of the quotient in one turn."""
-    own = "loam compiled" if name.endswith("compiled") else "loam"
+def ratio(measured: dict[str, list[dict[str, Any]]], name: str, own: str | None = None) -> dict[str, float]:
+    """loam against the Trainer `name`: median over the turns of the quotient in one turn.
+
+    own: which of loam; by default the one that is compiled if the Trainer is.
+    """
+    own = own or ("loam compiled" if name.endswith("compiled") else "loam")
     pairs = list(zip(measured[own][2:-1], measured[name][2:-1], strict=True))
     return {
         "positions": statistics.median(sum(b["seconds"]) / sum(a["seconds"]) for a, b in pairs),
@@ -209,6 +211,11 @@ def ratio(measured: dict[str, list[dict[str, Any]]], name: str) -> dict[str, flo
             a["targets"] / sum(a["seconds"]) / (b["targets"] / sum(b["seconds"])) for a, b in pairs
         ),
     }
+
+
+def against_best(measured: dict[str, list[dict[str, Any]]], own: str, peer: str, what: str) -> float | None:
+    """loam's best against the faster one of the Trainer's, compiled or not, on the same rows; None where none ran."""
+    return min((ratio(measured, name, own)[what] for name in measured if name.startswith(peer)), default=None)
 
 
 def by_name(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:

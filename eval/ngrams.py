@@ -38,6 +38,12 @@ def ngram_bits_per_byte(train: Tokens, held_out: Tokens, vocab_size: int) -> flo
     return float(summary(ngram_losses(train, held_out, vocab_size))["bits_per_byte"])
 
 
+def counted(train: Tokens) -> str:
+    """What the model of a training split was counted on, in words."""
+    sampled = int(train.lengths.sum()) > MOST_TOKENS
+    return f"{MOST_TOKENS:,} tokens of the training split" if sampled else "the training split"
+
+
 def ngram_losses(train: Tokens, held_out: Tokens, vocab_size: int, order: int = ORDER) -> DocumentLosses:
     """Losses of every document of `held_out` under an n-gram model of `train` (of MOST_TOKENS of it, evenly chosen)."""
     orders = count(*some_tokens(train, MOST_TOKENS), order)

@@ -1,4 +1,4 @@
-"""What several tests make: a checkpoint of a model that stands in the test."""
+"""What several tests make: a checkpoint of a model that stands in the test; the gradients of a real micro-batch."""
 
 import json
 from collections.abc import Sequence
@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 
+from bench.data_speed import synthetic_tokens
+from data.loader import batches, epoch_plan
 from model.decoder import Decoder
 from training.save import snapshot, write_checkpoint
+from training.step import autocast, loss_function, to_device
 
 
 def save_checkpoint(
@@ -23,3 +26,21 @@ def save_checkpoint(
     taken = snapshot(model, optimizers, copy=False)
     assert taken is not None
     write_checkpoint(path, taken, tokenizer_folder, json.dumps(state), provenance)
+
+
+def loss_and_gradients(
+    model: Decoder, device: torch.device, precision: str, compiled: bool, seed: int = 0
+) -> tuple[float, list[torch.Tensor]]:
+    """Mean loss and gradients, on the CPU, of one packed micro-batch of made documents in a new order a seed."""
+    tokens = synthetic_tokens(200, mean_tokens=90, sigma=0.8, seed=seed)
+    plan = epoch_plan(tokens, model.shape.seq_len, seed, 0)
+    step, _ = next(batches(plan, tokens, 4, 4, {"epoch": 0, "step": 0}))
+    model = model.to(device)
+    with autocast(device, precision):
+        loss = loss_function(model, compiled)(*to_device(step.micro_batches[0], device)) / step.weight_sum
+    return float(loss.detach()), [g.cpu() for g in torch.autograd.grad(loss, list(model.parameters()))]
+
+
+def farthest(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
+    """The largest distance of a gradient from the expected one, as a share of that one's norm."""
+    return max(float((a - b).norm() / b.norm().clamp(min=1e-9)) for a, b in zip(found, expected, strict=True))

@@ -23,6 +23,7 @@ from common.runs import averages, checkpoints
 from model.config import PRESETS, Shape, count_parameters, flops_per_token
 from model.huggingface import load_shape
 from training.checkpoint import read_meta
+from training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Law:
 LAW = Law(k=1.062, floor=0.5097, a=0.1433, alpha=0.1951, b=0.2868, beta=0.1877, s=0.8829)
 SPREAD = 0.1228  # standard deviation of the relative error on corpora that a fit had not seen
 SPREAD_MOVED = 0.0613  # the same of a law that was moved through one run of that corpus
-RUNS, CORPORA = 46, 11
+RUNS, CORPORA, CONTEXT = 46, 11, 256
 RANGE = ((2e5, 6e6), (1e5, 1.5e6), (1, 10))
 NAMES = ("parameters", "target tokens an epoch", "epochs")  # of RANGE's entries
 OTHER_EPOCHS = (1, 3, 5, 10)
@@ -65,9 +66,9 @@ class Earlier:
     bits_per_byte: float
 
 
-def earlier_runs(run: Path, corpus: str, tokenizer: str) -> list[Earlier]:
+def earlier_runs(run: Path, corpus: str, tokenizer: str, optimizer: str, seq_len: int) -> list[Earlier]:
     """The runs beside `run` that have ended, learned prompts too, and were trained on this corpus with this tokenizer,
-    by their fingerprints."""
+    by their fingerprints, with the same optimizer and context."""
     found = []
     for folder in sorted(path for path in run.parent.glob("*") if path.is_dir() and path != run):
         epochs = [path for path in checkpoints(folder) if path.name.startswith("ckpt")]
@@ -76,38 +77,50 @@ def earlier_runs(run: Path, corpus: str, tokenizer: str) -> list[Earlier]:
             if not epochs or (metas[0]["corpus"], metas[0]["tokenizer"]) != (corpus, tokenizer):
                 continue
             config = metas[len(epochs) - 1]["config"]["train"]
+            shape = load_shape(epochs[-1])
             if len(epochs) < config["epochs"] or not config["prompt_loss_weight"] > 0:
+                continue
+            if (config["optimizer"], shape.seq_len) != (optimizer, seq_len):
                 continue
             ends = [meta["metrics"]["val_bpb"] for meta in metas if "val_bpb" in meta.get("metrics", {})]
             if all(map(math.isfinite, ends)):
-                parameters = count_parameters(load_shape(epochs[-1]))
-                found.append(Earlier(folder.name, parameters, config["epochs"], min(ends)))
+                found.append(Earlier(folder.name, count_parameters(shape), config["epochs"], min(ends)))
         except (UserError, OSError, KeyError, TypeError, ValueError):  # damaged, or not ours: no reason not to plan
             continue
     return found
 
 
-def forecast_lines(ngram: float, shape: Shape, tokens: int, epochs: int, earlier: Sequence[Earlier] = ()) -> list[str]:
+def forecast_lines(
+    ngram: float,
+    shape: Shape,
+    tokens: int,
+    config: TrainConfig,
+    earlier: Sequence[Earlier] = (),
+    counted: str = "the training split",
+) -> list[str]:
     """What a run is expected to reach, how sure that is, and what other sizes and epochs would.
 
-    ngram: bits per byte of the n-gram model (`eval/ngrams.py`) on the held-out documents; tokens: targets of an epoch;
-    earlier: runs of the same corpus.
+    ngram: bits per byte of the n-gram model (`eval/ngrams.py`) on the held-out documents, counted on what `counted`
+    says; tokens: targets of an epoch; earlier: runs of the same corpus.
     """
+    epochs = config.epochs
     ratios = [math.log(run.bits_per_byte / LAW(ngram, run.parameters, tokens, run.epochs)) for run in earlier]
     moved, spread = (math.exp(sum(ratios) / len(ratios)), SPREAD_MOVED) if ratios else (1.0, SPREAD)
     expected = moved * LAW(ngram, count_parameters(shape), tokens, epochs)
     low, high = (expected * math.exp(sign * QUANTILE * spread) for sign in (-1, 1))
-    outside = "".join(f"; {text}: a guess" for text in _outside(shape, tokens, epochs))
+    outside = "".join(
+        f"; {text}: a guess" for text in (*_outside(shape, tokens, epochs), *_other_recipe(shape, config))
+    )
     through = f", moved through {', '.join(run.run for run in earlier)}" if earlier else ""
     others = [
         f"{name} x {number} epochs {moved * bits:.2f} ({work:.2g} x the work)"
         for name, number, work, bits in other_choices(ngram, shape, tokens, epochs)
     ]
     return [
-        f"an n-gram model of this training split, counted just now, reaches {ngram:.3f} bits per byte on the held-out "
+        f"an n-gram model counted on {counted} just now reaches {ngram:.3f} bits per byte on the held-out "
         "documents: a network that ends above that has learned less than counting",
         f"expected: {expected:.2f} bits per byte, {low:.2f} to {high:.2f} for 8 of 10 corpora (a law fitted to {RUNS} "
-        f"runs on {CORPORA} corpora{through}{outside})",
+        f"runs on {CORPORA} corpora, context {CONTEXT}{through}{outside})",
         *([f"other choices, each the best of its work: {', '.join(others)}"] if others else []),
     ]
 
@@ -143,6 +156,17 @@ def _outside(shape: Shape, tokens: int, epochs: int) -> list[str]:
         for value, name, (low, high) in zip(values, NAMES, RANGE, strict=True)
         if not low <= value <= high
     ]
+
+
+def _other_recipe(shape: Shape, config: TrainConfig) -> list[str]:
+    """What of a run's recipe those runs did not have, in words."""
+    changed = {
+        f"optimizer {config.optimizer}": config.optimizer != "muon",
+        "a learning rate of its own": config.lr is not None or config.embedding_lr is not None,
+        "dropout": shape.dropout > 0,
+        "single epochs at the end": not config.average,
+    }
+    return [f"{what}, which those runs had not" for what, is_so in changed.items() if is_so]
 
 
 def _work(shape: Shape) -> float:

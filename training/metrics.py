@@ -57,7 +57,7 @@ def read_metrics(path: Path, event: str | None = None) -> list[dict[str, Any]]:
     return [each for each in events if event is None or each["event"] == event]
 
 
-def diagnosis(epochs: Iterable[dict[str, Any]], ngram: float | None) -> list[str]:
+def diagnosis(epochs: Iterable[dict[str, Any]], ngram: float | None, counted: str = "the training split") -> list[str]:
     """What a run's epoch events say: still falling, flat or overfitting, the best epoch, what to change.
 
     ngram: bits per byte of an n-gram model on the same documents, the least that a network should reach; None: unknown.
@@ -74,7 +74,7 @@ def diagnosis(epochs: Iterable[dict[str, Any]], ngram: float | None) -> list[str
     if ngram is not None:
         better = 1 - best["val_bpb"] / ngram
         lines.append(
-            f"an n-gram model counted on the training split has {ngram:.4f}: "
+            f"an n-gram model counted on {counted} has {ngram:.4f}: "
             + (f"this one is {better:.1%} below" if better > 0 else "the network has learned less than counting does")
         )
     if len(epochs) == 1:

@@ -3,8 +3,9 @@
     gradient -> Nesterov momentum -> Newton-Schulz -> decay and update of the weights
 
 The same arithmetic as torch.optim.Muon. It differs in how it is carried out: matrices of one shape go through the
-Newton-Schulz iteration as one batch, so a model of 4 layers starts 3 chains of products instead of 28; on hardware
-without bfloat16 products the iteration runs in float32; of several processes each iterates its share of the matrices.
+Newton-Schulz iteration in batches of at most MUON_BATCH numbers, so a model of 4 layers starts 3 chains of products
+instead of 28, and a large one takes little memory beside its matrices; on hardware without bfloat16 products the
+iteration runs in float32; of several processes each iterates its share of the matrices.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from model.config import MUON_BATCH
 from training.sharding import all_rows, local, own_rows
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, steepest at 0; singular values end between 0.7 and 1.2
@@ -46,7 +48,8 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every matrix that has a gradient; where `found_inf` is set and 1, none, without waiting for it.
 
-        The name is the one by which torch's fused optimizers are told the same.
+        The gradients are overwritten: updates in memory of their own would take as much as AdamW's second moment. The
+        flag's name is the one by which torch's fused optimizers are told the same.
         """
         skip: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
@@ -55,15 +58,16 @@ class Muon(torch.optim.Optimizer):
             momenta = [local(self._momentum(parameter)) for parameter in matrices]
             grads = [local(parameter.grad) for parameter in matrices if parameter.grad is not None]
             if skip is not None:  # then a momentum is its own gradient, and stays as it is
-                grads = [torch.where(skip > 0, m, grad) for m, grad in zip(momenta, grads, strict=True)]
+                for momentum, grad in zip(momenta, grads, strict=True):
+                    torch.where(skip > 0, momentum, grad, out=grad)
             torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-            updates = torch._foreach_lerp(grads, momenta, group["momentum"])
+            torch._foreach_lerp_(grads, momenta, group["momentum"])  # the updates, from here on
             if group["weight_decay"] > 0:
                 left: float | Tensor = 1 - group["lr"] * group["weight_decay"]
                 if skip is not None:
                     left = torch.where(skip > 0, 1.0, left)
                 torch._foreach_mul_([local(parameter) for parameter in matrices], left)
-            whole = [all_rows(rows.to(self.dtype), like) for rows, like in zip(updates, matrices, strict=True)]
+            whole = [all_rows(rows.to(self.dtype), like) for rows, like in zip(grads, matrices, strict=True)]
             for parameter, update in zip(matrices, divided(whole, self.dtype), strict=True):
                 rows, columns = parameter.shape
                 mine = local(own_rows(update, parameter))
@@ -110,15 +114,19 @@ def shares(shapes: list[tuple[int, ...]], num_ranks: int) -> list[list[int]]:
 
 
 def orthogonalised(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Each matrix U S V' as about U V', in the given order; those of one shape are iterated together."""
+    """Each matrix U S V' as about U V'; those of one shape are iterated together.
+
+    The list that was given is changed and returned, so that each matrix's memory is free once its result is there.
+    """
     shapes = [(min(m.shape), max(m.shape)) for m in matrices]
-    found: list[Tensor] = [torch.empty(0)] * len(matrices)
     for shape in dict.fromkeys(shapes):
         members = [number for number, other in enumerate(shapes) if other == shape]
-        wide = [matrices[n].T if _is_tall(matrices[n]) else matrices[n] for n in members]
-        for number, result in zip(members, newton_schulz(torch.stack(wide).to(dtype)), strict=True):
-            found[number] = result.T if _is_tall(matrices[number]) else result
-    return found
+        size = max(1, MUON_BATCH // (shape[0] * shape[1]))
+        for batch in (members[start : start + size] for start in range(0, len(members), size)):
+            wide = [matrices[n].T if _is_tall(matrices[n]) else matrices[n] for n in batch]
+            for number, result in zip(batch, newton_schulz(torch.stack(wide).to(dtype)), strict=True):
+                matrices[number] = result.T if _is_tall(matrices[number]) else result
+    return matrices
 
 
 def newton_schulz(x_nRC: Tensor) -> Tensor:

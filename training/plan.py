@@ -126,7 +126,7 @@ def derive(
         f"{-(-rows_per_step // (micro_batch * world.size))} a step and process",
         f"compile {'on' if compiled else 'off'} ({why_compiled})",
         *_describe_time(plan, config, shape, flops, world),
-        *_advice(config, shape, tokens),
+        *_advice(config, shape, plan.epoch_targets),
         *_context_advice(first, tokens),
     ]
 
@@ -196,30 +196,34 @@ def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, flops: floa
     ]
 
 
-def time_line(plan: RunPlan, seconds: float) -> str:
+def time_line(plan: RunPlan, seconds: float, processes: int) -> str:
     """What a measured step says of the run."""
     rate = plan.rows_per_step * plan.seq_len / seconds
+    ddp = f", and sums of gradients over {processes} processes" if processes > 1 else ""
     return (
         f"measured here and now: {seconds:.3g} s a step, so {rate:,.0f} positions a second and "
-        f"{_duration(seconds * plan.total_steps)} of training; validation and checkpoints come on top"
+        f"{_duration(seconds * plan.total_steps)} of training; validation and checkpoints come on top{ddp}"
     )
 
 
-def _advice(config: TrainConfig, shape: Shape, tokens: Tokens) -> list[str]:
+def _advice(config: TrainConfig, shape: Shape, epoch_targets: int) -> list[str]:
     # Up to four epochs a repeated token is worth nearly a new one (Muennighoff et al. 2023); about 20 tokens a
     # parameter are compute-optimal (Hoffmann et al. 2022). A factor of 20 away from that, say so.
-    worth = tokens.num_targets * min(config.epochs, 4)
+    worth = epoch_targets * min(config.epochs, 4)
     ratio = worth / count_parameters(shape)
     fits = min(PRESETS, key=lambda name: abs(math.log(worth / 20 / _parameters_of_preset(name, shape.vocab_size))))
+    own = (shape.num_layers, shape.hidden_size)
+    nearest = "this one" if own == (PRESETS[fits].num_layers, PRESETS[fits].hidden_size) else fits
     if ratio < 1:
+        ends = "it will memorise" if config.epochs > 1 else "it sees too little to learn much"
         return [
             f"warning: the model is far too large for this corpus: {ratio:.2g} tokens a parameter (20 are usual, "
-            f"repeats up to 4 epochs counted); it will memorise. Nearest preset: {fits}"
+            f"repeats up to 4 epochs counted); {ends}; nearest preset: {nearest}"
         ]
     if ratio > 400:
         return [
             f"warning: the model is far too small for this corpus: {ratio:,.0f} tokens a parameter (20 are usual); "
-            f"it will stop learning early. Nearest preset: {fits}"
+            f"it will stop learning early; nearest preset: {nearest}"
         ]
     return [f"model and corpus: {ratio:.2g} tokens a parameter (20 are usual; repeats count up to 4 epochs)"]
 
@@ -313,10 +317,13 @@ def _micro_batch(
 
 def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, precision: str, world: World) -> int:
     """Bytes that one process takes for its `rows` rows of a step, `micro_batch` of them at a time."""
-    whole = memory_estimate(shape, micro_batch, precision, config.activation_checkpointing, world.device.type)
+    muon = config.optimizer == "muon"
+    copies = min(world.size, 2) if muon else 0
+    recomputed = config.activation_checkpointing
+    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, copies)
     if config.parallel != "fsdp" or world.size == 1:
         return whole
-    return whole - saved_bytes(shape, world.size, accumulates=micro_batch < rows)
+    return whole - saved_bytes(shape, world.size, micro_batch < rows, muon)
 
 
 def free_memory(device: torch.device) -> int:

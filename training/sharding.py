@@ -26,7 +26,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from model.config import Shape, count_parameters, outer_parameters
+from model.config import Shape, count_parameters, outer_parameters, state_bytes
 from model.decoder import Decoder
 
 
@@ -44,8 +44,8 @@ def shard(model: Decoder, device_type: str, num_ranks: int, precision: str) -> N
         module.set_force_sum_reduction_for_comms(True)  # else the factor is an operation that only nccl knows
 
 
-def saved_bytes(shape: Shape, num_ranks: int, accumulates: bool) -> int:
-    """Of the 16 bytes a parameter (weight, gradient, two moments) that one process holds, those that a rank does not.
+def saved_bytes(shape: Shape, num_ranks: int, accumulates: bool, muon: bool) -> int:
+    """Of the weights, gradients and moments that one process holds, those that a rank does not.
 
     What it holds besides its share: whole weights and gradients of what lies outside the layers and of two layers at a
     time; with several micro-batches of everything.
@@ -54,7 +54,8 @@ def saved_bytes(shape: Shape, num_ranks: int, accumulates: bool) -> int:
     outside = sum(prod(size) for size in outer_parameters(shape).values())
     layer = (parameters - outside) // shape.num_layers
     passing = 8 * (parameters if accumulates else min(parameters, outside + 2 * layer))
-    return max(0, 16 * parameters - 16 * parameters // num_ranks - passing)
+    state = state_bytes(shape, muon)
+    return max(0, state - state // num_ranks - passing)
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -2,7 +2,8 @@
 
 The invariant: loss = sum of w * nll over the global batch / sum of w over the global batch. The loader knows the
 global sum of weights before the step, so each rank divides by it before going backward, and summing gradients over
-micro-batches and ranks gives the gradient of that one mean. Nothing here waits for the device.
+micro-batches and ranks gives the gradient of that one mean. Nothing here waits for the device, unless the
+model is sharded: then it is asked whether to leave an update out.
 """
 
 from collections.abc import Callable, Iterable, Iterator

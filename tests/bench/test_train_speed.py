@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.contenders import Task, packed_rows, padded_rows
-from bench.train_speed import ratio, summary
+from bench.train_speed import against_best, ratio, summary
 from data.tokens import INDEX_SCHEMA, from_index
 from model.config import PRESETS
 
@@ -62,3 +62,14 @@ def test_ratios_are_taken_turn_by_turn() -> None:
         "trainer padded": made_turns([1.0, 3.0, 4.0, 12.0], targets=20),
     }
     assert ratio(measured, "trainer padded") == {"positions": 3.0, "useful": 15.0}
+
+
+def test_the_headline_is_against_the_faster_of_the_trainers() -> None:
+    measured = {
+        "loam": made_turns([9.0, 2.0, 2.0, 2.0], targets=100),
+        "loam compiled": made_turns([9.0, 1.0, 1.0, 1.0], targets=100),
+        "trainer packed": made_turns([1.0, 3.0, 3.0, 3.0], targets=100),
+        "trainer packed compiled": made_turns([1.0, 4.0, 4.0, 4.0], targets=100),  # compiling may not pay
+    }
+    assert against_best(measured, "loam compiled", "trainer packed", "positions") == 3.0
+    assert against_best(measured, "loam compiled", "trainer padded", "useful") is None

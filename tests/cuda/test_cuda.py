@@ -4,6 +4,7 @@ Needs one CUDA device of compute capability 8 or newer and Triton; not the data 
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from model.attention import additive, attend, build_mask, document_mask
 from model.config import ModelConfig, Shape, resolve_shape
 from model.decoder import Decoder
 from model.loss import weighted_nll
+from tests.made import farthest, loss_and_gradients
 from training.config import TrainConfig
 from training.optimizer import make_optimizers
-from training.step import loss_function, to_device, train_step
+from training.step import loss_function, to_device, train_step, update
 from training.trouble import Recent
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none")
@@ -85,23 +87,69 @@ def test_the_model_on_a_gpu_equals_the_cpu() -> None:
         assert (a - b).norm() <= 2e-3 * a.norm() + 1e-6
 
 
-def some_steps(compiled: bool, optimizer: str, number: int = 6) -> list[float]:
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.04)])
+def test_a_compiled_step_has_the_gradients_of_a_plain_one(
+    precision: str, tolerance: float, recomputed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(1)
+    model = Decoder(shape_of_tests())
+    loss, gradients = loss_and_gradients(model, CUDA, precision, compiled=False)
+    model.activation_checkpointing = recomputed
+    compiled_loss, compiled = loss_and_gradients(model, CUDA, precision, compiled=True)
+    assert compiled_loss == pytest.approx(loss, rel=1e-4)
+    assert farthest(compiled, gradients) < tolerance
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda ids, positions, documents: forward(ids, positions, documents * 0))
+    assert farthest(loss_and_gradients(model, CUDA, precision, compiled=False)[1], gradients) > 10 * tolerance
+
+
+def some_steps(compiled: bool, number: int = 6) -> list[float]:
     """Losses of so many steps on the same rows."""
     torch.manual_seed(0)
     model = Decoder(shape_of_tests()).to(CUDA)
-    config = TrainConfig(optimizer=optimizer)  # type: ignore[arg-type]
-    optimizers = make_optimizers(model, config, 1e-2, 1e-2, 0.1, "bf16")
+    optimizers = make_optimizers(model, TrainConfig(), 1e-2, 1e-2, 0.1, "bf16")
     loss_of = loss_function(model, compiled)
     step, _ = next(batches(epoch_plan(TOKENS, 256, 0, 0), TOKENS, 6, 2, {"epoch": 0, "step": 0}))
     losses = [train_step(model, optimizers, loss_of, step, CUDA, "bf16", 1.0)[0] for _ in range(number)]
     return torch.stack(losses).tolist()
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_compiled_steps_learn_what_eager_ones_do(optimizer: str) -> None:
-    eager = some_steps(False, optimizer)
-    assert some_steps(True, optimizer) == pytest.approx(eager, rel=0.02)
+def test_compiled_steps_learn_what_eager_ones_do() -> None:
+    """With inductor on a CPU they are 0.0004 apart; without the document mask 0.016."""
+    eager = some_steps(False)
+    assert some_steps(True) == pytest.approx(eager, rel=0.004)
     assert eager[-1] < eager[0]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_an_update_that_is_left_out_changes_nothing_and_waits_for_nothing(optimizer: Literal["muon", "adamw"]) -> None:
+    """torch's fused AdamW takes back its count of steps; Muon turns the gradient into the momentum it has."""
+    torch.manual_seed(0)
+    model = Decoder(shape_of_tests()).to(CUDA)
+    optimizers = make_optimizers(model, TrainConfig(optimizer=optimizer), 1e-2, 1e-2, 0.1, "bf16")
+
+    def state() -> list[torch.Tensor]:
+        kept = [value for each in optimizers for own in each.state.values() for value in own.values()]
+        return [tensor.detach().clone() for tensor in (*model.parameters(), *kept)]
+
+    def one(gradient: float, left_out: bool) -> None:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        flag = torch.tensor(left_out, device=CUDA)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            update(optimizers, flag, waits=False)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    one(1e-3, left_out=False)
+    before = state()
+    one(float("nan"), left_out=True)
+    assert all(torch.equal(a, b) for a, b in zip(state(), before, strict=True))
+    one(1e-3, left_out=False)
+    assert not any(torch.equal(a, b) for a, b in zip(state(), before, strict=True))
 
 
 @torch._dynamo.config.patch(error_on_recompile=True)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from training import muon as muon_module
 from training.muon import Muon, newton_schulz, orthogonalised, shares
 
 SHAPES = [(8, 8), (24, 8), (8, 24), (8, 8), (4, 8), (24, 8), (5, 7)]
@@ -51,6 +52,16 @@ def test_a_batch_gives_what_each_matrix_gives_alone() -> None:
     stack = torch.randn(5, 12, 20, generator=torch.Generator().manual_seed(1))
     alone = torch.cat([newton_schulz(one[None]) for one in stack])
     torch.testing.assert_close(newton_schulz(stack), alone)
+
+
+def test_batches_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [torch.randn(shape) for shape in ((12, 20), (20, 12), (12, 12), (12, 20), (12, 20))]
+    whole = orthogonalised([m.clone() for m in some], torch.float32)
+    for size in (1, 480, 500):  # a matrix, two, two
+        monkeypatch.setattr(muon_module, "MUON_BATCH", size)
+        parts = orthogonalised([m.clone() for m in some], torch.float32)
+        for a, b in zip(whole, parts, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 def test_ranks_share_the_work_evenly_and_every_matrix_has_one_owner() -> None:
