@@ -11,7 +11,6 @@ import os
 # 7.8 s spinning and 0.8 s like this. Read by OpenMP when torch is loaded, so it stands before that.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-import json
 import sys
 import time
 from collections.abc import Collection
@@ -24,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from common.errors import MachineError, UserError, run_command
-from common.files import file_sha256
+from common.files import file_sha256, read_json
 from common.runs import CHANGEABLE, run_folder
 from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
@@ -46,6 +45,7 @@ from training.plan import derive, time_line
 from training.rehearsal import rehearse
 from training.resume import beginning, cut_back, refuse_to_overwrite, state_of, tell_continued
 from training.run import Run, finite, go_back, save, settle, write_steps
+from training.save import tokenizer_files
 from training.signals import Stopped, stop_requests
 from training.step import loss_function, prefetched, train_step
 from training.trouble import SLOWER, Recent
@@ -77,11 +77,11 @@ def train(
                 return {"folder": None, "epochs": [], "interrupted": False}
             if world.is_main:
                 (run.folder / STOPPED).unlink(missing_ok=True)
-            interrupted = train_until_stopped(run)
-            # Rank 0 reads for all: they go on together by what it says, and its log reaches a network's disk last.
-            epochs = distributed.from_main(world, lambda: read_metrics(run.folder / "metrics.jsonl", "epoch"))
-            if not interrupted:
-                conclude(run, epochs)
+            with stop_requests(run.stop):  # to the very end: an echo of the signal must not kill what is being saved
+                interrupted = train_until_stopped(run)
+            if interrupted and world.is_main:
+                (run.folder / STOPPED).touch()
+            epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
             return {"folder": run.folder, "epochs": epochs, "interrupted": interrupted}
     except RuntimeError as error:  # what gloo and nccl raise where the other end is gone
         if lost := distributed.lost_ranks(world):
@@ -113,18 +113,18 @@ def make_inputs(config: Config, accepted: Collection[str] = ()) -> None:
 def open_run(config: Config, world: World, plan_only: bool, resume: bool, accepted: Collection[str] = ()) -> Run | None:
     """Tokens, plan, model, optimizers and the state to start from; None after `--plan`."""
     folder = run_folder(config.run)
-    tok = load_tokenizer(folder / "tokenizer")
+    tok = distributed.on_all(world, lambda: load_tokenizer(folder / "tokenizer"))
     stores = {split: open_store(folder, split, world) for split in ("train", "val")}
-    shape = resolve_shape(config.model, tok.vocab_size)
-    manifest = json.loads((folder / "corpus" / "manifest.json").read_text(encoding="utf-8"))
-    weights = {source["name"]: source["weight"] for source in manifest["sources"] if source["weight"] != 1}
+    shape = distributed.on_all(world, lambda: resolve_shape(config.model, tok.vocab_size))
+    tokenizer = distributed.on_all(world, lambda: tokenizer_files(folder / "tokenizer", shape.seq_len))
+    corpus, weights = distributed.from_main(world, lambda: about_corpus(folder / "corpus" / "manifest.json"))
     # Rank 0 chooses for all: on a network's file system another rank may not see the newest one yet.
     found = distributed.from_main(world, lambda: newest_resumable(folder, config.train.verify and not plan_only))
     plan, lines = derive(config.train, shape, stores["train"], weights, world, found[1]["machine"] if found else {})
     if world.is_main:
         print(*lines, sep="\n")
     inputs = {
-        "corpus": manifest["fingerprint"],
+        "corpus": corpus,
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
     }
     if plan_only:
@@ -154,7 +154,7 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
     log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
     settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
     provenance = {**inputs, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
-    return Run(config, world, folder, tok, shape, plan, stores["train"], stores["val"],
+    return Run(config, world, folder, tok, tokenizer, shape, plan, stores["train"], stores["val"],
                model, optimizers, log, provenance, state, validated, distributed.gradient_sync(model),
                Recent(world.device, state["recent"]), saved_step=state["step"], safe_step=state["step"])  # fmt: skip
 
@@ -163,25 +163,41 @@ def open_store(folder: Path, split: str, world: World) -> Tokens:
     """A split's tokens; rank 0 encodes them where there is no store yet."""
     where = (folder / "corpus", split, folder / "tokenizer", folder / "tokens")
     stem = distributed.from_main(world, lambda: sound_store(*where))
-    return open_tokens(stem, load_tokenizer(folder / "tokenizer").vocab_size)
+    return distributed.on_all(world, lambda: open_tokens(stem, load_tokenizer(folder / "tokenizer").vocab_size))
+
+
+def about_corpus(manifest: Path) -> tuple[str, dict[str, float]]:
+    """A corpus's fingerprint, and how often each source's documents are seen where that is not once."""
+    found = read_json(manifest)
+    try:
+        weights = {source["name"]: float(source["weight"]) for source in found["sources"]}
+        return str(found["fingerprint"]), {name: weight for name, weight in weights.items() if weight != 1}
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{manifest} is damaged: prepare the corpus anew") from None
 
 
 def train_until_stopped(run: Run) -> bool:
     """All that is left of the run. True if a signal ended it early; everything done until then is saved."""
-    with stop_requests(run.stop):  # around the end too: an echo of the signal must not kill what is being saved
-        try:
-            interrupted = train_epochs(run)
-        except Stopped:  # alone, perhaps: no rank waits for another here
-            run.say(f"stopped by {run.stop.signal} before there was a new step to save")
-            interrupted = True
-        finally:
-            settle(run)
-            run.log.close()
-        if interrupted and run.world.is_main:
-            (run.folder / STOPPED).touch()
-    if not interrupted:
-        distributed.barrier()  # rank 0 has written the last epoch before the others read it
-    return interrupted
+    try:
+        interrupted = train_epochs(run)
+    except Stopped:  # alone, perhaps: no rank waits for another here
+        run.say(f"stopped by {run.stop.signal} before there was a new step to save")
+        interrupted = True
+    finally:
+        settle(run)
+        run.log.close()
+    if interrupted:
+        return True
+    # Rank 0 has written the last epoch before the others read it, and reads the log for all, who go on by what it says.
+    epochs = distributed.from_main(run.world, lambda: read_metrics(run.folder / "metrics.jsonl", "epoch"))
+    try:
+        conclude(run, epochs)
+    except Stopped:
+        run.say(
+            f"stopped by {run.stop.signal or 'another rank'} after the last epoch: all of them are saved and judged"
+        )
+        return True
+    return False
 
 
 def train_epochs(run: Run) -> bool:

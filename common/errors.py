@@ -35,12 +35,12 @@ class MachineError(UserError):
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a `UserError` becomes one line on stderr (rank 0 speaks for all) and exit code 2."""
+    """Run a command's `main`; a `UserError` becomes one line on stderr (of one process a machine) and exit code 2."""
     try:
         main()
     except UserError as error:
         rank = os.environ.get("RANK", "0")
-        if rank == "0":
+        if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
         elif isinstance(error, MachineError):
             print(f"error on rank {rank}: {error}", file=sys.stderr)

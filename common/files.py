@@ -9,6 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+
+MOST_JSON = 64 << 20  # bytes; a manifest of a million files has fewer
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -48,6 +52,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of ours holds; UserError, in one line, for anything else, however it was made."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_JSON + 1)
+        if len(content) > MOST_JSON:
+            raise ValueError(f"larger than {MOST_JSON:,} bytes")
+        return json.loads(content)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
 def write_json(path: Path, value: Any) -> None:

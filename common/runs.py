@@ -121,7 +121,11 @@ def claimed(
             yield folder
         except UserError:
             if not has_output(folder, stage):
-                file.unlink(missing_ok=True) if before is None else file.write_bytes(before)
+                if before is None:
+                    file.unlink(missing_ok=True)
+                else:
+                    with atomic_file(file) as temporary:
+                        temporary.write_bytes(before)
             raise
 
 
@@ -184,7 +188,7 @@ def write_config(path: Path, sections: Mapping[str, Any]) -> None:
 
 
 def newest_run() -> Path:
-    """The run whose checkpoints changed last."""
+    """The run whose checkpoints changed last, by the clock of the file system."""
     found = [path for folder in RUNS.glob("*") if folder.is_dir() for path in checkpoints(folder)]
     if not found:
         raise UserError(

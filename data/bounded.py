@@ -2,6 +2,7 @@
 
 Expanded    a decompressed stream that stops where its file unpacks to more than text ever does
 read_whole  a stream in one piece, unless it is larger than WHOLE
+check_json  whether a JSON text is worth parsing
 lines_of    lines of text, those longer than RECORD as a `TooLong` that holds their beginning
 """
 
@@ -13,6 +14,7 @@ from typing import IO, Any, TextIO
 RATIO = 250  # bytes out for one byte in; of 52 real files the densest has 18; of zeros gzip makes 1,029, zstd 32,696
 UNQUESTIONED = 256 << 20  # bytes that any file may unpack to
 WHOLE = 2 << 30  # bytes of a file that is read in one piece: JSON, Parquet, a text that is one document
+VALUES = 32 << 20  # commas and opening brackets of a JSON text, those inside of strings too: 2 GB of objects
 RECORD = 64 << 20  # characters of one line, or of one row of a CSV file
 PIECE = 1 << 20
 
@@ -72,6 +74,12 @@ def read_whole(stream: IO[bytes]) -> bytes:
             f"more than {WHOLE:,} bytes in one piece: cut it, or store it as lines (JSONL, CSV, split = line)"
         )
     return content
+
+
+def check_json(text: str) -> None:
+    """Raise `TooLarge` where a JSON text would be far more values than any corpus is: each takes 60 bytes or so."""
+    if len(text) > VALUES and (values := text.count(",") + text.count("[") + text.count("{")) > VALUES:
+        raise TooLarge(f"up to {values:,} JSON values in one piece: cut it, or store it as lines (JSONL)")
 
 
 def lines_of(lines: TextIO) -> Iterator[str | TooLong]:

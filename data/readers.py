@@ -25,11 +25,13 @@ from itertools import pairwise
 from typing import IO, Any, TextIO
 
 from common.errors import UserError
-from data.bounded import RECORD, Expanded, TooLong, check_expansion, lines_of, read_whole
+from data.bounded import RECORD, Expanded, TooLong, check_expansion, check_json, lines_of, read_whole
 from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
 from data.sources import InputFile, SourceConfig
 
 PIECE = 1 << 10  # compressed bytes at a time: zstd may make 32,696 of each, 33 MB
+PARQUET_ROWS = 128  # at a time: lists of texts are written out whole
+CELL = 16  # bytes that a value which is no text counts for
 RAW_BYTES = 1000  # of a file that is no text at all, quarantine shows this much
 
 
@@ -242,6 +244,7 @@ def _jsonl(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
         if not is_unicode(line):
             yield _encoding(where, line, source)
             continue
+        check_json(line)
         try:
             yield Record(where, json.loads(line))
         except (ValueError, RecursionError) as error:
@@ -254,6 +257,7 @@ def _json(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     if not is_unicode(text):
         yield _encoding("", text, source)
         return
+    check_json(text)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -299,17 +303,26 @@ def _parquet(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     import pyarrow.parquet as pq
 
     content = read_whole(stream)
-    file = pq.ParquetFile(pa.BufferReader(content))
+    names = Columns.needed(source)
+    leaves = pq.ParquetFile(pa.BufferReader(content)).schema
+    texts = [leaf.path for leaf in map(leaves.column, range(len(leaves))) if leaf.physical_type == "BYTE_ARRAY"]
+    # Dictionaries stay what they are: a megabyte that a thousand rows share would be a gigabyte written out.
+    shared = [path for path in texts if path.partition(".")[0] in names]
+    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=shared)
     groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
     check_expansion(sum(group.total_byte_size for group in groups), len(content))
     yield Record("", Header(file.schema_arrow.names))
-    columns = [name for name in Columns.needed(source) if name in file.schema_arrow.names]
-    number = 0
-    for batch in file.iter_batches(batch_size=1024, columns=columns):
+    columns = [name for name in names if name in file.schema_arrow.names]
+    number = length = 0
+    for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=columns):
         for row in range(batch.num_rows):
             number += 1
             try:
-                yield Record(f"#{number}", {name: batch.column(name)[row].as_py() for name in columns})
+                values = {name: batch.column(name)[row].as_py() for name in columns}
+                # What the file says of its own size is not to be relied on.
+                length += sum(len(value) if isinstance(value, str) else CELL for value in values.values())
+                check_expansion(length, len(content))
+                yield Record(f"#{number}", values)
             except UnicodeDecodeError as error:
                 yield Record(f"#{number}", None, "encoding", str(error.reason), printable(error.object))
 

@@ -27,6 +27,9 @@ def finish_epoch(run: Run, epoch: int) -> bool:
     """Validate, log the epoch, add the figures to its checkpoint, print samples. True if a signal ended the validation:
     the epoch is saved, and validated when the run goes on."""
     run.model.eval()
+    if distributed.unless_out_of_memory(lambda: sharding.try_whole(run.model)) is None:
+        unvalidated(run, epoch, "no memory for whole weights on every rank, so it is not validated")
+        return False
     try:
         with sharding.gathered(run.model):
             judge(run, epoch)
@@ -35,10 +38,6 @@ def finish_epoch(run: Run, epoch: int) -> bool:
             f"stopped by {run.stop.signal or 'another rank'} in the validation of epoch {epoch}, saved as ckpt{epoch}"
         )
         return True
-    except Exception as error:
-        if not (out_of_memory(error) and sharding.is_sharded(run.model)):
-            raise
-        unvalidated(run, epoch, "no memory for whole weights on every rank, so it is not validated")
     return False
 
 
@@ -109,8 +108,10 @@ def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
     model = run.model.eval()
 
     def judged() -> dict[str, Any] | None:
+        if distributed.unless_out_of_memory(lambda: sharding.try_whole(model)) is None:
+            return None
         with sharding.gathered(model):
-            return validated(run)
+            return validated(run, run.stop.wanted)
 
     found = best_mean(distributed.from_main(world, lambda: last_epochs(run.folder, last)), model, judged)
     lowest = min((event["val_loss"] for event in epochs), default=math.inf)
@@ -122,7 +123,7 @@ def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
     provenance = {**run.provenance, **where, "average_of": [path.name for path in chosen], "metrics": metrics}
     taken = snapshot(model, [], world.is_main, copy=False)
     if taken is not None:
-        write_checkpoint(run.folder / name, taken, run.folder / "tokenizer", None, provenance)
+        write_checkpoint(run.folder / name, taken, run.tokenizer_files, None, provenance)
     run.say(
         f"the average of {len(chosen)} epochs' weights is better than each epoch: validation loss "
         f"{metrics['val_loss']:.4f}, {metrics['val_bpb']:.4f} bits per byte -> {run.folder / name}"

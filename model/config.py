@@ -5,6 +5,7 @@ In: the `[model]` section (a preset's name plus overrides) and the tokenizer's v
 that a training step takes. No torch here: `--plan` and `--help` answer at once, and a checkpoint's sizes are
 checked before any tensor exists."""
 
+import math
 from dataclasses import dataclass, fields
 from math import prod
 
@@ -58,8 +59,14 @@ class Shape:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in (int, "int") and (type(value) is not int or value < 1):
-                raise UserError(f"model {field.name} is {value!r}: a whole number of at least 1 is needed")
+            if field.type in (int, "int") and (type(value) is not int or not 1 <= value < MOST):
+                shown = value if not isinstance(value, int) or abs(value) < 10**20 else "far too large"
+                raise UserError(f"model {field.name} is {shown!r}: a whole number from 1 to {MOST:,} is needed")
+            if field.type in (float, "float") and not math.isfinite(value):
+                raise UserError(f"model {field.name} is {value!r}: a number is needed")
+        for name in ("rope_theta", "norm_eps"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"model {name} is {getattr(self, name)!r}: a number above 0 is needed")
         if self.num_heads % self.num_kv_heads:
             raise UserError(
                 f"model num_kv_heads {self.num_kv_heads} does not divide num_heads {self.num_heads}: "
@@ -78,6 +85,7 @@ def _preset(layers: int, hidden: int, heads: int, kv_heads: int, ffn: int, seq_l
 
 
 # The vocabularies are for benchmarks and --plan without a tokenizer: a run takes its tokenizer's.
+MOST = 1 << 31  # of any size
 MUON_BATCH = 1 << 24  # numbers that Muon iterates at a time: 7 matrices of 3072 x 768; one alone fills any machine
 PRESETS = {
     #                    layers hidden heads kv_heads ffn seq_len vocab

@@ -5,7 +5,6 @@ has the decoder's shape. Before any weight is read, config.json and the header o
 compared, so a damaged or foreign folder costs one line, not memory. Nothing is pickled. A tied head is not
 stored twice."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import atomic_file, write_json
+from common.files import atomic_file, read_json, write_json
 from model.config import Shape, layer_parameters, outer_parameters
 from model.decoder import INIT_STD, Decoder
+
+DTYPES = ("F64", "F32", "F16", "BF16")  # safetensors' names of what weights may be stored as
 
 
 def save_model(
@@ -82,11 +83,7 @@ def load_shape(folder: Path) -> Shape:
     file = folder / "config.json"
     if not file.is_file():
         raise UserError(f"{folder} is not a model folder: it has no config.json")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(file, error) from error
-    return _from_config(config, file)
+    return _from_config(read_json(file), file)
 
 
 def _to_config(shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
@@ -146,7 +143,7 @@ def _from_config(config: Any, file: Path) -> Shape:
         )
     except KeyError as error:
         raise UserError(f"{file} is damaged: {error.args[0]} is missing") from error
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise _damaged(file, error) from error
 
 
@@ -157,9 +154,13 @@ def _check_header(folder: Path, shape: Shape) -> None:
         raise UserError(f"{folder} is not a model folder: it has no model.safetensors")
     try:
         with safe_open(file, framework="pt") as header:
-            found = {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+            slices = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118
+            found = {name: tuple(each.get_shape()) for name, each in slices.items()}
+            other = [name for name, each in slices.items() if each.get_dtype() not in DTYPES]
     except (OSError, SafetensorError) as error:
         raise _damaged(file, error) from error
+    if other:
+        raise UserError(f"{file}: {other[0]} holds no weights ({slices[other[0]].get_dtype()}): damaged or foreign")
     outer, inner = outer_parameters(shape), layer_parameters(shape)
     expected_number = len(outer) + shape.num_layers * len(inner)
     if len(found) != expected_number:  # first, so that an absurd number of layers is not written out

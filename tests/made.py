@@ -10,7 +10,7 @@ import torch
 from bench.data_speed import synthetic_tokens
 from data.loader import batches, epoch_plan
 from model.decoder import Decoder
-from training.save import snapshot, write_checkpoint
+from training.save import snapshot, tokenizer_files, write_checkpoint
 from training.step import autocast, loss_function, to_device
 
 
@@ -25,7 +25,7 @@ def save_checkpoint(
     """`snapshot` and `write_checkpoint` of a model that is not sharded, one behind the other."""
     taken = snapshot(model, optimizers, copy=False)
     assert taken is not None
-    write_checkpoint(path, taken, tokenizer_folder, json.dumps(state), provenance)
+    write_checkpoint(path, taken, tokenizer_files(tokenizer_folder, model.shape.seq_len), json.dumps(state), provenance)
 
 
 def loss_and_gradients(

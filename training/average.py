@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from model.decoder import Decoder
+from training.distributed import unless_out_of_memory
 from training.sharding import local, own_rows
 
 MOST = 5  # epochs; of ten epochs the last four were best
@@ -51,17 +52,21 @@ def best_mean(
 ) -> tuple[list[Path], dict[str, Any]] | None:
     """Of the means of the first 2, 3, ... checkpoints the one with the lowest val_loss: what it is the mean of, and its
     figures. The model ends with its weights. `validated` gives the figures of the model, None where it cannot. Returns
-    None for fewer than two paths, or where no mean was validated."""
+    None for fewer than two paths, or where memory sufficed for no mean or its validation."""
     found = []
     for number in range(2, len(paths) + 1):
-        put(mean(paths[:number]), model)
-        if (figures := validated()) is not None:
+        if put_mean(paths[:number], model) and (figures := validated()) is not None:
             found.append((paths[:number], figures))
-    if not found:
-        return None
-    best = min(found, key=lambda each: each[1]["val_loss"])
-    put(mean(best[0]), model)
-    return best
+    best = min(found, key=lambda each: each[1]["val_loss"], default=None)
+    return best if best is not None and put_mean(best[0], model) else None
+
+
+def put_mean(paths: list[Path], model: Decoder) -> bool:
+    """Give a model the mean of these checkpoints; False, on all ranks, where one has no memory for it."""
+    weights = unless_out_of_memory(lambda: mean(paths))
+    if weights is not None:
+        put(weights, model)
+    return weights is not None
 
 
 def name_of(paths: list[Path]) -> str:

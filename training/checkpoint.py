@@ -10,7 +10,6 @@ what was written is found by its hash, loam.json by a hash of its own. A checkpo
 processes and the way they share the work, so any other number can go on from it: each rank reads its own rows.
 """
 
-import json
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from common.errors import UserError
-from common.files import file_sha256, json_sha256, write_json
+from common.files import file_sha256, json_sha256, read_json, write_json
 from common.runs import checkpoints
 from model.decoder import Decoder
 from model.huggingface import load_model
@@ -32,6 +31,8 @@ from tokenizer.bpe import Tokenizer, load_tokenizer
 from training.sharding import local, own_rows
 
 KEEP_TRAINER = 2
+FILES = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")  # of every checkpoint
+TRAINER = ("trainer/optimizer.safetensors", "trainer/rng.safetensors", "trainer/state.json")
 
 
 def sealed(meta: dict[str, Any]) -> dict[str, Any]:
@@ -47,15 +48,12 @@ def update_metrics(path: Path, metrics: dict[str, Any]) -> None:
 
 def read_meta(path: Path) -> dict[str, Any]:
     """A checkpoint's loam.json; UserError where there is none."""
-    try:
-        meta = json.loads((path / "loam.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no loam.json, so it is not a checkpoint made by loam") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}/loam.json is damaged: {error}") from None
+    if not (path / "loam.json").exists():
+        raise UserError(f"{path}: no loam.json, so it is not a checkpoint made by loam")
+    meta = read_json(path / "loam.json")
     if not isinstance(meta, dict) or not isinstance(meta.get("files"), dict) or not isinstance(meta.get("step"), int):
         raise UserError(f"{path}/loam.json is damaged: it does not say what a checkpoint's does")
-    if sealed(meta).get("seal") != meta.get("seal", sealed(meta)["seal"]):  # none: written before there were seals
+    if sealed(meta)["seal"] != meta.get("seal"):
         raise UserError(f"{path}/loam.json is not what was written (its own hash differs): take another checkpoint")
     return meta
 
@@ -67,8 +65,12 @@ def verify(path: Path, to_resume: bool = False, hashes: bool = True) -> dict[str
     checkpoints have lost it on purpose, unless `to_resume`.
     """
     meta = read_meta(path)
+    if absent := [name for name in (*FILES, *(TRAINER if to_resume else ())) if name not in meta["files"]]:
+        raise UserError(f"{path}/loam.json names no {absent[0]}: the checkpoint is damaged, take another")
     for name, digest in meta["files"].items():
-        if not (path / name).exists():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(f"{path}/loam.json names {name!r}, which is not a file of its folder")
+        if not (path / name).is_file():
             if name.startswith("trainer/") and not to_resume:
                 continue
             raise UserError(f"{path}/{name} is missing: the checkpoint is damaged, take another")
@@ -105,20 +107,23 @@ def resumable(run: Path) -> list[Path]:
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
-def newest_resumable(run: Path, hashes: bool = True) -> tuple[Path, dict[str, Any]] | None:
+def newest_resumable(
+    run: Path, hashes: bool = True, sound: set[Path] | None = None
+) -> tuple[Path, dict[str, Any]] | None:
     """The sound checkpoint of the run with the most steps that has its trainer state, and that state.
 
-    hashes False: believe that files are what was written if they can be read.
+    hashes False: believe that files are what was written if they can be read. sound: checkpoints taken for sound, of
+    which those that are not are taken out.
     """
+    sound = set() if sound is None else sound
     for path in resumable(run):
         try:
             if hashes:
                 verify(path, to_resume=True)
-            return path, json.loads((path / "trainer" / "state.json").read_text(encoding="utf-8"))
+            return path, read_json(path / "trainer" / "state.json")
         except (UserError, OSError) as error:
             print(f"warning: {error}")
-        except ValueError as error:
-            print(f"warning: {path}/trainer/state.json is damaged: {error}")
+            sound.discard(path)
     return None
 
 
@@ -143,11 +148,17 @@ def restore(path: Path, model: Decoder, optimizers: Sequence[torch.optim.Optimiz
         with safe_open(path / "trainer" / "optimizer.safetensors", framework="pt") as file:
             _restore_optimizers(file, model, optimizers)
         rng = load_file(path / "trainer" / "rng.safetensors")
-    except (SafetensorError, OSError, KeyError) as error:
-        raise UserError(f"{path}: cannot be resumed from: {error}") from None
-    torch.set_rng_state(rng["cpu"])
-    if "cuda" in rng and torch.cuda.is_available():
-        torch.cuda.set_rng_state(rng["cuda"])
+        torch.set_rng_state(rng["cpu"])
+        if "cuda" in rng and torch.cuda.is_available():
+            torch.cuda.set_rng_state(rng["cuda"])
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # files that nobody's hashes vouch for
+        raise UserError(f"{path}: cannot be resumed from: {' '.join(str(error).split())[:200]}") from None
 
 
 def prune(run: Path, sound: set[Path]) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from common.errors import MachineError, UserError, unwritable
 from training import sharding
+from training.memory import out_of_memory
 
 # Rank 0 may prepare a corpus or write a large checkpoint while the others wait for it.
 TIMEOUT = timedelta(minutes=60)
@@ -247,15 +248,31 @@ def on_main(world: World, action: Callable[[], object]) -> None:
         raise error or UserError("rank 0 stopped")
 
 
-def on_all(world: World, action: Callable[[], object]) -> None:
-    """Run `action` on every rank; a UserError of one ends all, and each that has one says its own."""
+def on_all(world: World, action: Callable[[], T]) -> T:
+    """What `action` returns on each rank; a UserError of one ends all, and each that has one says its own."""
+    found: list[T] = []
     error: UserError | None = None
     try:
-        action()
+        found.append(action())
     except UserError as raised:
-        error = MachineError(str(raised)) if world.size > 1 else raised
+        error = MachineError(str(raised)) if world.size > 1 and not world.is_main else raised
     if any_rank(error is not None):
         raise error or UserError("another rank stopped")
+    return found[0]
+
+
+def unless_out_of_memory(action: Callable[[], T]) -> T | None:
+    """What `action` returns on each rank; None on all of them where one has not the memory for it.
+
+    action: makes no calls that ranks must make together, in which the others would wait for the one that left.
+    """
+    found: list[T] = []
+    try:
+        found.append(action())
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    return None if any_rank(not found) else found[0]
 
 
 def from_main(world: World, make: Callable[[], T]) -> T:

@@ -3,8 +3,11 @@
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+WAITING = 8192  # bytes that wait to be written
 
 
 class MetricsLog:
@@ -13,34 +16,43 @@ class MetricsLog:
     def __init__(self, path: Path | None, keep_bytes: int = 0) -> None:
         """Open `path` (None: write nothing) and cut it back to `keep_bytes`, what the resumed checkpoint had seen."""
         self._file = None
+        self._waiting = b""
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)
             self._file.truncate(keep_bytes)
             self._file.seek(0, os.SEEK_END)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event; floats keep full precision."""
+        """Append one event; floats keep full precision. A full disk is no matter before the next `sync`."""
         if self._file is not None:
-            self._file.write((json.dumps({"event": event, **values}, allow_nan=False) + "\n").encode())
+            self._waiting += (json.dumps({"event": event, **values}, allow_nan=False) + "\n").encode()
+            if len(self._waiting) > WAITING:
+                with suppress(OSError):
+                    self._flush()
 
     def sync(self) -> int:
-        """Flush to disk; returns the file's length in bytes."""
+        """Flush to disk; returns the file's length in bytes. OSError on a full disk: nothing is lost yet."""
         if self._file is None:
             return 0
-        self._file.flush()
+        self._flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def cut(self, num_bytes: int) -> None:
         """Forget what was written behind the first `num_bytes`."""
         if self._file is not None:
-            self._file.flush()
+            self._waiting = b""
             self._file.truncate(num_bytes)
             self._file.seek(0, os.SEEK_END)
 
+    def _flush(self) -> None:
+        assert self._file is not None
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
+
     def close(self) -> None:
-        """Flush and close; closed even where the disk takes no more, or what waits would be written later."""
+        """Flush and close; closed even where the disk takes no more."""
         if self._file is not None:
             try:
                 self.sync()
@@ -49,12 +61,26 @@ class MetricsLog:
 
 
 def read_metrics(path: Path, event: str | None = None) -> list[dict[str, Any]]:
-    """Events of a log, oldest first; a half-written last line is left out."""
+    """Events of a log, oldest first. A half-written last line is left out, with a warning any damaged one."""
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    events = [json.loads(line) for line in lines]
-    return [each for each in events if event is None or each["event"] == event]
+    events = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        found = event_in(line)
+        if found is None:
+            print(f"warning: {path}:{number} is damaged and left out")
+        elif event is None or found["event"] == event:
+            events.append(found)
+    return events
+
+
+def event_in(line: bytes) -> dict[str, Any] | None:
+    """The event that a line of a log holds; None where it holds none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
 
 
 def diagnosis(epochs: Iterable[dict[str, Any]], ngram: float | None, counted: str = "the training split") -> list[str]:

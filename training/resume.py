@@ -4,7 +4,6 @@ In: the checkpoint that was chosen, and what this start was made with. Out: the 
 says what differs. Weights, optimizers and random numbers are put back by training/checkpoint.py.
 """
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from common.errors import UserError
 from common.runs import checkpoints
 from training import distributed
 from training.distributed import World
+from training.metrics import event_in
 
 Found = tuple[Path, dict[str, Any]]  # a checkpoint and its trainer's state
 
@@ -99,10 +99,11 @@ def _place_to_cut(metrics: Path, state: dict[str, Any]) -> tuple[int, bool]:
     kept = state["metrics_bytes"]
     if len(content) < kept:
         print(f"warning: {metrics} is shorter than when the checkpoint was saved: earlier steps are missing from it")
-        kept = len(content)
+        kept = content.rfind(b"\n") + 1  # not inside a line: the next event would be glued to it
     if state.pop("began_again", False):
         return kept, True
     line = content[kept:].split(b"\n", 1)
-    if state["cursor"]["step"] > 0 or len(line) < 2 or json.loads(line[0])["event"] != "epoch":
+    event = event_in(line[0]) if len(line) == 2 else None
+    if state["cursor"]["step"] > 0 or event is None or event["event"] != "epoch":
         return kept, False
     return kept + len(line[0]) + 1, True

@@ -45,6 +45,7 @@ class Run:
     world: World
     folder: Path
     tok: Tokenizer
+    tokenizer_files: dict[str, bytes]  # that go into each checkpoint
     shape: Shape
     plan: RunPlan
     train: Tokens
@@ -113,7 +114,14 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
     if not in_background and not finite(run):
         run.say(f"step {run.state['step']:,} is not saved: its weights are not finite")
         return
-    run.state.update(metrics_bytes=run.log.sync(), recent=run.recent.state())
+    try:
+        metrics_bytes = distributed.from_main(run.world, run.log.sync)
+    except UserError as error:  # a disk that is full, on all ranks alike
+        if not in_background:
+            raise
+        run.say(f"warning: no checkpoint inside the epoch is saved: {error}")
+        return
+    run.state.update(metrics_bytes=metrics_bytes, recent=run.recent.state())
     where = {"epoch": run.state["cursor"]["epoch"], "step": run.state["step"], "tokens": run.state["tokens"]}
     path, state = run.folder / name, json.dumps(run.state)
     memory = run.saver.taken if in_background else None
@@ -123,7 +131,7 @@ def save(run: Run, name: str, in_background: bool = False) -> None:
         assert taken is not None
         if in_background and not taken.is_finite():  # else the ranks have looked, above
             raise UserError(f"{path}: its weights are not finite")
-        write_checkpoint(path, taken, run.folder / "tokenizer", state, {**run.provenance, **where})
+        write_checkpoint(path, taken, run.tokenizer_files, state, {**run.provenance, **where})
         run.saver.sound.add(path)
         try:
             prune(run.folder, run.saver.sound)
@@ -161,7 +169,9 @@ def go_back(run: Run, epoch: int) -> None:
     settle(run)
     if times > GO_BACKS:
         raise give_up(run, epoch)
-    found = distributed.from_main(run.world, lambda: newest_resumable(run.folder, run.config.train.verify))
+    found = distributed.from_main(
+        run.world, lambda: newest_resumable(run.folder, run.config.train.verify, run.saver.sound)
+    )
     made_with = {name: before[name] for name in ("inputs", "machine")}
     if found is None:
         fresh, _ = make_model(run.config.train, run.plan, run.shape, run.world)

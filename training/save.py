@@ -8,7 +8,7 @@ processes made it.
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from common.errors import UserError, unwritable
-from common.files import atomic_folder, file_sha256
+from common.files import atomic_folder, file_sha256, read_json
 from model.config import Shape
 from model.decoder import Decoder
 from model.huggingface import save_weights
@@ -49,6 +49,15 @@ class Snapshot:
         """What its tensors take."""
         groups = (self.weights, self.optimizer, self.rng)
         return sum(tensor.numel() * tensor.element_size() for group in groups for tensor in group.values())
+
+
+def tokenizer_files(folder: Path, seq_len: int) -> dict[str, bytes]:
+    """The tokenizer's files as every checkpoint has them; read before there is anything to lose."""
+    config = read_json(folder / "tokenizer_config.json")
+    if not isinstance(config, dict):
+        raise UserError(f"{folder}/tokenizer_config.json is damaged: it holds no object")
+    content = _json({**config, "model_max_length": seq_len}).encode("utf-8")
+    return {"tokenizer.json": (folder / "tokenizer.json").read_bytes(), "tokenizer_config.json": content}
 
 
 class Saver:
@@ -110,9 +119,11 @@ def snapshot(
 
 
 def write_checkpoint(
-    path: Path, taken: Snapshot, tokenizer_folder: Path, state: str | None, provenance: dict[str, Any]
+    path: Path, taken: Snapshot, tokenizer: Mapping[str, bytes], state: str | None, provenance: dict[str, Any]
 ) -> None:
-    """A complete checkpoint folder at `path`, atomically. state: the trainer's, JSON; None: a model for use alone.
+    """A complete checkpoint folder at `path`, atomically.
+
+    tokenizer: as `tokenizer_files` read them; state: the trainer's, JSON; None: a model for use alone.
 
     UserError where the disk takes no more.
     """
@@ -120,7 +131,7 @@ def write_checkpoint(
         path.parent.mkdir(parents=True, exist_ok=True)
         check_space(path.parent, taken.num_bytes() + SPARE_BYTES)
         with atomic_folder(path) as folder:
-            _write_files(folder, taken, tokenizer_folder, state, provenance)
+            _write_files(folder, taken, tokenizer, state, provenance)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{path}: cannot be saved: {unwritable(error) or error}; what was saved before is sound"
@@ -128,12 +139,11 @@ def write_checkpoint(
 
 
 def _write_files(
-    folder: Path, taken: Snapshot, tokenizer_folder: Path, state: str | None, provenance: dict[str, Any]
+    folder: Path, taken: Snapshot, tokenizer: Mapping[str, bytes], state: str | None, provenance: dict[str, Any]
 ) -> None:
     save_weights(taken.weights, taken.shape, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(tokenizer_folder / name, folder / name)
-    _set_context_length(folder / "tokenizer_config.json", taken.shape.seq_len)
+    for name, content in tokenizer.items():
+        (folder / name).write_bytes(content)
     if state is not None:
         trainer = folder / "trainer"
         trainer.mkdir()
@@ -141,7 +151,7 @@ def _write_files(
         save_file(taken.rng, trainer / "rng.safetensors")
         (trainer / "state.json").write_text(state + "\n", encoding="utf-8")
     hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
-    _write_plain(folder / "loam.json", sealed({"format": 1, **provenance, "files": hashes}))
+    (folder / "loam.json").write_text(_json(sealed({"format": 1, **provenance, "files": hashes})), encoding="utf-8")
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -172,10 +182,5 @@ def _rng_tensors() -> dict[str, Tensor]:
     return tensors
 
 
-def _set_context_length(file: Path, seq_len: int) -> None:
-    _write_plain(file, {**json.loads(file.read_text(encoding="utf-8")), "model_max_length": seq_len})
-
-
-def _write_plain(file: Path, value: Any) -> None:
-    """JSON inside a folder that is itself written atomically."""
-    file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

@@ -85,6 +85,14 @@ def give_up(model: nn.Module) -> None:
         module.set_reshard_after_backward(True)
 
 
+def try_whole(model: Decoder) -> bool:
+    """True where this rank has room for the whole weights of a sharded model, beside what it holds; else it is out of
+    memory, as torch says it. Without this, one rank would leave a gather in which the others wait."""
+    if is_sharded(model):
+        torch.empty(4 * count_parameters(model.shape), dtype=torch.uint8, device=model.norm.weight.device)
+    return True
+
+
 @contextmanager
 def gathered(model: Decoder) -> Iterator[None]:
     """Keep whole weights on every rank while the block runs, so that ranks may run forward as often as each likes.

@@ -72,6 +72,6 @@ def gave_up(step: int, report: str, documents: list[dict[str, Any]]) -> UserErro
     more = f" and {len(documents) - NAMED} more" if len(documents) > NAMED else ""
     return UserError(
         f"training diverged at step {step:,}, after going back {GO_BACKS} times for updates that had to be left out; "
-        f" the documents of the last one: {named}{more}, all of them in {report}. What was saved "
+        f"the documents of the last one: {named}{more}, all of them in {report}. What was saved "
         "before is sound: look at those documents, or start another run with a lower --lr"
     )

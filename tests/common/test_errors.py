@@ -1,10 +1,11 @@
 """What a command shows: one line for a user's mistake, a traceback for ours."""
 
 import errno
+from typing import Any
 
 import pytest
 
-from common.errors import UserError, run_command
+from common.errors import MachineError, UserError, run_command
 
 
 def raising(error: BaseException):  # type: ignore[no-untyped-def]
@@ -32,12 +33,23 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert capsys.readouterr().err == said
 
 
-def test_only_rank_0_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("RANK", "1")
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "error", "said"),
+    [
+        (1, 1, UserError("said by rank 0"), ""),
+        (8, 0, UserError("this machine lacks it"), "error: this machine lacks it\n"),
+        (1, 1, MachineError("only here"), "error on rank 1: only here\n"),
+    ],
+)
+def test_one_process_of_a_machine_speaks_and_who_alone_knows(
+    rank: int, local_rank: int, error: UserError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
     with pytest.raises(SystemExit) as caught:
-        run_command(raising(UserError("said by rank 0")))
+        run_command(raising(error))
     assert caught.value.code == 2
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("error", [AssertionError("ours"), OSError(errno.EIO, "ours"), KeyError("ours")])

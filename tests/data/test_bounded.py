@@ -65,6 +65,58 @@ def test_a_bomb_keeps_the_rows_before_it_and_is_named(tmp_path: Path, suffix: st
     assert "times as many" in found[-1]["detail"]
 
 
+def most_bytes(path: Path) -> int:
+    """Of the memory that a process of its own takes to read a file, beside what it takes for a small one."""
+    script = f"""
+        import resource, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from tests.data.test_bounded import GOOD, jsonl, last_reason
+        from data import bounded
+        bounded.UNQUESTIONED = 64 << 20
+        import pyarrow.parquet
+        path = Path({str(path)!r})
+        small = path.parent / "small.jsonl"
+        small.write_bytes(jsonl(GOOD))
+        last_reason(small)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = last_reason(path)
+        print(found, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    reason, taken = done.stdout.split()[-2:]
+    assert reason == "unreadable"
+    return int(taken)
+
+
+def last_reason(path: Path) -> str | None:
+    """Of a file's last row; the rows before it are let go."""
+    source = check_sources([SourceConfig(path=path.name)])[0]
+    (file,) = list_files(source, path.parent)
+    last = None
+    for row in read_file(file, source):
+        last = row["reason"]
+    return last
+
+
+def test_a_dictionary_that_many_rows_share_takes_bounded_memory(tmp_path: Path) -> None:
+    """A few KB of Parquet: a text of a megabyte, and a thousand rows that name it; 1.6 GB if they were written out."""
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["a" * (1 << 20)]))
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"question": shared, "answer": shared}), path, compression="zstd")
+    assert path.stat().st_size < 5000
+    assert most_bytes(path) < 200 << 20
+
+
+def test_json_of_far_too_many_values_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "VALUES", 30_000)
+    (tmp_path / "x.json").write_text("[" + ",".join(["[]"] * 20_000) + "]")
+    (found,) = rows(tmp_path / "x.json")
+    assert (found["reason"], "JSON values in one piece" in found["detail"]) == ("unreadable", True)
+    (tmp_path / "y.json").write_text(json.dumps(GOOD * 500))
+    assert reasons(rows(tmp_path / "y.json")) == [None] * 1500
+
+
 @pytest.mark.usefixtures("small_bounds")
 def test_text_that_packs_well_is_no_bomb(tmp_path: Path) -> None:
     content = jsonl(

@@ -181,9 +181,17 @@ def test_a_clock_that_goes_back_changes_nothing(config: Config, monkeypatch: pyt
         now[0] -= 3600
         return now[0]
 
+    config = replace(config, train=replace(config.train, save_minutes=1e-6))
+    train_script.train(config)
+    expected = (Path("runs/t/ckpt2/model.safetensors").read_bytes(), sorted(p.name for p in Path("runs/t").glob("*")))
+    remove_output()
     monkeypatch.setattr(time, "time", back)
     train_script.train(config)
-    assert all(s["tokens_per_s"] > 0 for s in read_metrics(Path("runs/t/metrics.jsonl"), "step"))
+    found = (Path("runs/t/ckpt2/model.safetensors").read_bytes(), sorted(p.name for p in Path("runs/t").glob("*")))
+    assert found == expected
+    epochs = read_metrics(Path("runs/t/metrics.jsonl"), "epoch")
+    assert all(0 < e["seconds"] < 3600 and 0 <= e["validation_seconds"] < 3600 for e in epochs)
+    assert all(0 < s["tokens_per_s"] < 1e9 for s in read_metrics(Path("runs/t/metrics.jsonl"), "step"))
 
 
 @pytest.mark.parametrize("change", ["vanished", "changed"])

@@ -165,6 +165,11 @@ def test_damaged_config_is_refused(tmp_path: Path, content: bytes) -> None:
         {"vocab_size": True},
         {"max_position_embeddings": 0},
         {"rms_norm_eps": "small"},
+        {"rms_norm_eps": 0},
+        {"rms_norm_eps": 10**400},
+        {"rope_theta": float("nan"), "rope_parameters": {"rope_theta": float("nan")}},
+        {"rope_parameters": {"rope_theta": -1.0}},
+        {"max_position_embeddings": 10**30},
         {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}},
         {"rope_parameters": {"rope_type": "default", "rope_theta": [1]}},
         {"rope_parameters": "default"},
@@ -184,6 +189,21 @@ def test_absurd_or_mismatched_or_foreign_config_is_refused_before_anything_is_al
     monkeypatch.setattr("model.huggingface.Decoder", lambda shape: pytest.fail("a decoder was built"))
     monkeypatch.setattr("model.huggingface.load_file", lambda path: pytest.fail("weights were read"))
     refused(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float8_e4m3fn])
+def test_tensors_that_are_no_weights_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    folder = save(make_model(), tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"].to(dtype)
+    save_file(weights, folder / "model.safetensors")
+    assert "model.norm.weight holds no weights" in refused(folder)
+
+
+def test_a_config_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    folder = save(make_model(), tmp_path)
+    (folder / "config.json").write_text("[" * 200_000)
+    assert "damaged" in refused(folder)
 
 
 def test_damaged_weights_are_refused_wherever_they_are_cut(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -94,10 +94,13 @@ def train_rank(
     compiler: str = "",
     plan_only: bool = False,
     bad: tuple[str, int, int] | None = None,
+    no_memory: tuple[str, str, int] | None = None,
+    concluded: bool = False,
 ) -> dict[str, torch.Tensor]:
     """One rank's part of a run, as torchrun would start it; a signal reaches the last rank after step `stop_at`.
 
-    bad: what becomes NaN (loss, gradients, weights), on which rank, in which step. What it prints is left in the file
+    bad: what becomes NaN (loss, gradients, weights), on which rank, in which step. no_memory: a module, its function
+    that finds no memory, and on which rank. concluded: as a run is, with an average. What it prints is left in the file
     said-<rank>.
     """
     torch.set_num_threads(1)
@@ -129,6 +132,9 @@ def train_rank(
 
         return planted
 
+    def lacking(*args: Any, **kwargs: Any) -> Any:
+        raise torch.OutOfMemoryError("planted")
+
     def conclude(run: Any, epochs: Any) -> None:
         weights.update({name: sharding.whole(p).clone() for name, p in run.model.named_parameters()})
 
@@ -136,11 +142,12 @@ def train_rank(
     with (
         patch.object(train_script, "train_step", step),
         patch.object(train_script, "loss_function", loss_function),
-        patch.object(train_script, "conclude", conclude),
+        nullcontext() if concluded else patch.object(train_script, "conclude", conclude),
         patch.object(distributed, "BUCKET_BYTES", 16384),
         patch.object(torch, "compile", partial(torch.compile, backend=compiler) if compiler else torch.compile),
         Path(f"said-{rank}").open("w") as said,
         redirect_stdout(said),
+        patch(".".join(no_memory[:2]), lacking) if no_memory and rank == no_memory[2] else nullcontext(),
     ):
         train_script.train(config, plan_only=plan_only)
     return weights
@@ -250,6 +257,31 @@ def test_weights_that_became_nan_on_one_rank_only_are_put_back_on_all(
         2 if parallel == "fsdp" else 4
     )  # rank 0, which saves, has all of them in ddp: sound ones
     assert back["step"] == 3 + IN_A_ROW
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "said"),
+    [
+        ("training.sharding", "try_whole", "no memory for whole weights on every rank, so it is not validated"),
+        ("eval.validation", "document_losses", "no memory to validate it"),
+    ],
+)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_without_memory_for_the_validation_stops_no_other(
+    ranks: Ranks, awkward: Config, place: str, name: str, said: str, rank: int
+) -> None:
+    """Ranks that disagreed would wait for each other until the pool's time is over."""
+    weights = ranks.train(again(awkward, "many", parallel="fsdp"), 2, no_memory=(place, name, rank))
+    assert_same_on_all_ranks(weights)
+    assert said in Path("said-0").read_text()
+    assert [e["epoch"] for e in read_metrics(Path("runs/many/metrics.jsonl"), "unvalidated")] == [1]
+
+
+def test_a_rank_without_memory_for_a_mean_stops_no_other(ranks: Ranks, awkward: Config) -> None:
+    config = replace(awkward, train=replace(awkward.train, epochs=4))
+    ranks.train(again(config, "many", parallel="fsdp"), 2, no_memory=("training.average", "mean", 1), concluded=True)
+    assert "next: python" in Path("said-0").read_text()
+    assert not list(Path("runs/many").glob("ckpt*-*"))
 
 
 def test_adamw_on_four_shards_trains_as_on_one(ranks: Ranks, awkward: Config) -> None:

@@ -47,7 +47,7 @@ def test_a_run_that_an_older_version_began_goes_on(config: Config, monkeypatch: 
         json.dumps({k: v for k, v in state.items() if k not in ("recent", "left_out", "passed_over", "went_back")})
     )
     meta = {**read_meta(path), "files": {**read_meta(path)["files"], "trainer/state.json": file_sha256(file)}}
-    (path / "loam.json").write_text(json.dumps({k: v for k, v in sealed(meta).items() if k != "seal"}))
+    (path / "loam.json").write_text(json.dumps(sealed(meta)))
     train_script.train(config, resume=True)
     assert [s["step"] for s in events("step")] == list(range(1, len(events("step")) + 1))
     verify(Path("runs/t/ckpt2"), to_resume=True)
@@ -131,3 +131,20 @@ def test_a_signal_in_the_last_samples_does_not_break_the_end(config: Config, mon
     assert [e["epoch"] for e in events("epoch")] == [1, 2, 3, 4]
     assert not train_script.train(config)["interrupted"]  # the same command does what is left
     assert [e["epoch"] for e in events("epoch")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros"])
+def test_a_log_that_was_cut_inside_a_line_or_ends_in_zeros_does_not_stop_the_run(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    with monkeypatch.context() as patched:
+        stop_after(patched, 5)
+        assert train_script.train(config)["interrupted"]
+    log = Path("runs/t/metrics.jsonl")
+    content = log.read_bytes()
+    log.write_bytes(content[:-100] if damage == "cut" else content + b"\0" * 50 + b"\n")
+    train_script.train(config)
+    assert ("is shorter than when" in capsys.readouterr().out) == (damage == "cut")
+    steps = [s["step"] for s in events("step")]
+    assert steps == [n for n in range(1, steps[-1] + 1) if damage == "zeros" or n != 5]
+    assert "damaged" not in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Checkpoints: what is written in the background is what was there, damage of any kind is named, a sound one stays."""
 
+import errno
 import json
 import random
 import shutil
@@ -16,12 +17,12 @@ from config import Config
 from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
 from tests.made import save_checkpoint
+from training import metrics, save
 from training import run as run_module
-from training import save
-from training.checkpoint import newest_resumable, prune, restore, verify
+from training.checkpoint import newest_resumable, prune, read_meta, restore, sealed, verify
 from training.config import TrainConfig
 from training.optimizer import make_optimizers
-from training.save import Saver, snapshot, write_checkpoint
+from training.save import Saver, snapshot, tokenizer_files, write_checkpoint
 
 FLIPS = 60  # random bits a test flips; seeds are in the names
 
@@ -76,7 +77,7 @@ def test_a_copy_is_written_as_it_was_while_the_model_goes_on(tokenizer: Path) ->
         learn(model, optimizers)
         path = Path(f"runs/background{number}")
         saver.start(lambda path=path, taken=taken, number=number: write_checkpoint(  # type: ignore[misc]
-            path, taken, tokenizer, json.dumps({"step": 1}), meta(number)), taken)  # fmt: skip
+            path, taken, tokenizer_files(tokenizer, 16), json.dumps({"step": 1}), meta(number)), taken)  # fmt: skip
         saver.wait()
         blocking = content(Path(f"runs/blocking{number}"))
         assert content(path).keys() == blocking.keys()
@@ -121,6 +122,92 @@ def test_every_flipped_bit_of_every_file_is_found_and_named(folder: Path, seed: 
             assert found[0].name == "ckpt2", (name, place, bit)
         file.write_bytes(sound)
     assert verify(folder / "ckpt3", to_resume=True)["epoch"] == 3
+
+
+def test_every_flipped_bit_of_loam_json_is_found(folder: Path) -> None:
+    """All of them: a seal that is not there would else vouch for everything."""
+    file = folder / "ckpt3" / "loam.json"
+    sound = file.read_bytes()
+    for place in range(len(sound)):
+        for bit in range(8):
+            data = bytearray(sound)
+            data[place] ^= 1 << bit
+            if not _same_json(sound, bytes(data)):
+                file.write_bytes(data)
+                with pytest.raises(UserError):
+                    read_meta(folder / "ckpt3")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"files": {}}, "names no model.safetensors"),
+        ({"seal": None}, "is not what was written"),
+        ({"files": {"../../../outside": "0"}}, "which is not a file of its folder"),
+        ({"files": {"/proc/self/mem": "0"}}, "which is not a file of its folder"),
+        ({"step": 10**400}, "is not what was written"),
+    ],
+)
+def test_a_loam_json_that_leaves_out_or_leaves_the_folder_is_refused(
+    folder: Path, change: dict[str, Any], said: str
+) -> None:
+    file = folder / "ckpt3" / "loam.json"
+    meta = json.loads(file.read_text())
+    if change.get("files"):
+        change = {"files": {**meta["files"], **change["files"]}}
+    made = sealed({**meta, **change}) if "files" in change else {**meta, **change}
+    file.write_text(json.dumps(made))
+    with pytest.raises(UserError, match=said):
+        verify(folder / "ckpt3", to_resume=True)
+    found = newest_resumable(folder)
+    assert found is not None
+    assert found[0].name == "ckpt2"
+
+
+def test_what_is_found_damaged_counts_as_sound_no_more(folder: Path) -> None:
+    sound = {folder / "ckpt3", folder / "ckpt2"}
+    (folder / "ckpt3" / "model.safetensors").write_bytes(b"")
+    found = newest_resumable(folder, sound=sound)
+    assert found is not None
+    assert found[0].name == "ckpt2"
+    assert sound == {folder / "ckpt2"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_tokenizer_is_found_before_the_first_step(config: Config, content: str) -> None:
+    Path("runs/t/tokenizer/tokenizer_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is damaged"):
+        train_script.train(config)
+    assert not Path("runs/t/metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"sources": [{}], "fingerprint": "x"}'])
+def test_a_damaged_manifest_is_one_line(config: Config, content: str) -> None:
+    Path("runs/t/corpus/manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        train_script.train(config)
+
+
+def test_a_log_that_takes_no_more_inside_an_epoch_is_a_warning(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lines wait in memory until there is room; the save inside the epoch is left out."""
+    full, write = {"writes": 0}, metrics.MetricsLog._flush
+
+    def flush(self: metrics.MetricsLog) -> None:
+        full["writes"] += 1
+        if full["writes"] == 1:
+            raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
+        write(self)
+
+    monkeypatch.setattr(metrics.MetricsLog, "_flush", flush)
+    train_script.train(one_row(config, save_steps=5))
+    said = (
+        "warning: no checkpoint inside the epoch is saved: metrics.jsonl: cannot be written (No space left on device)"
+    )
+    assert said in capsys.readouterr().out
+    steps = metrics.read_metrics(Path("runs/t/metrics.jsonl"), "step")
+    assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
 
 
 def _same_json(a: bytes, b: bytes) -> bool:
@@ -190,7 +277,13 @@ def test_restored_from_disk_is_what_was_saved(folder: Path) -> None:
     restore(folder / "ckpt3", model, optimizers)
     taken = snapshot(model, optimizers)
     assert taken is not None
-    write_checkpoint(Path("runs/again"), taken, Path("runs/t/tokenizer"), json.dumps({"step": 3}), meta(3))
+    write_checkpoint(
+        Path("runs/again"),
+        taken,
+        tokenizer_files(Path("runs/t/tokenizer"), taken.shape.seq_len),
+        json.dumps({"step": 3}),
+        meta(3),
+    )
     assert content(Path("runs/again")) == content(folder / "ckpt3")
 
 
