@@ -95,6 +95,7 @@ def copy_part(source: Path, part: Path, num_tokens: int) -> None:
     manifest = json.loads((source / "corpus" / "manifest.json").read_text(encoding="utf-8"))
     for each in manifest["sources"]:
         each["weight"] = 1.0
+    del manifest["sha256"]  # of files that hold more
     (part / "corpus" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     tok = load_tokenizer(source / "tokenizer")
     for split in ("train", "val"):

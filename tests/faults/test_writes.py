@@ -183,11 +183,14 @@ def test_a_clock_that_goes_back_changes_nothing(config: Config, monkeypatch: pyt
 
     config = replace(config, train=replace(config.train, save_minutes=1e-6))
     train_script.train(config)
-    expected = (Path("runs/t/ckpt2/model.safetensors").read_bytes(), sorted(p.name for p in Path("runs/t").glob("*")))
+    expected = (
+        Path("runs/t/ckpt2/model.safetensors").read_bytes(),
+        sorted(p.name for p in Path("runs/t").glob("ckpt*")),
+    )
     remove_output()
     monkeypatch.setattr(time, "time", back)
     train_script.train(config)
-    found = (Path("runs/t/ckpt2/model.safetensors").read_bytes(), sorted(p.name for p in Path("runs/t").glob("*")))
+    found = (Path("runs/t/ckpt2/model.safetensors").read_bytes(), sorted(p.name for p in Path("runs/t").glob("ckpt*")))
     assert found == expected
     epochs = read_metrics(Path("runs/t/metrics.jsonl"), "epoch")
     assert all(0 < e["seconds"] < 3600 and 0 <= e["validation_seconds"] < 3600 for e in epochs)
