@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def main() -> None:
         kills = round(options.kills * SHARES.get(name, 1) / sum(SHARES.get(each, 1) for each in VARIANTS))
         part = campaign(config, kills, options.seed + number, partial(say, name), ranks)
         found.add(part)
-    report = {**facts(), "seed": options.seed, "seconds": round(time.monotonic() - began), **asdict(found)}
+    report = {**facts(), "seed": options.seed, "seconds": round(time.monotonic() - began), **vars(found)}
     print(*found.lines(), f"in {report['seconds']} s, seed {options.seed}", sep="\n")
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
