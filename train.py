@@ -62,7 +62,8 @@ LOG_EVERY = {
 def train(
     config: Config, plan_only: bool = False, resume: bool = False, accepted: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Train a run; returns {"folder", "epochs": [epoch events], "interrupted"}. Raises UserError.
+    """Train a run; returns {"folder", "epochs": [epoch events; of rank 0], "interrupted"}. Raises
+    UserError.
 
     accepted: what may differ from the run that is continued: keys of [train], "corpus".
     """
@@ -79,9 +80,9 @@ def train(
                 (run.folder / STOPPED).unlink(missing_ok=True)
             with stop_requests(run.stop):  # to the very end: an echo of the signal must not kill what is being saved
                 interrupted = train_until_stopped(run)
-            if interrupted and world.is_main:
-                (run.folder / STOPPED).touch()
-            epochs = read_metrics(run.folder / "metrics.jsonl", "epoch")
+                if interrupted and world.is_main:
+                    (run.folder / STOPPED).touch()
+            epochs = read_metrics(run.folder / "metrics.jsonl", "epoch") if world.is_main else []
             return {"folder": run.folder, "epochs": epochs, "interrupted": interrupted}
     except RuntimeError as error:  # what gloo and nccl raise where the other end is gone
         if lost := distributed.lost_ranks(world):
@@ -184,8 +185,10 @@ def train_until_stopped(run: Run) -> bool:
         run.say(f"stopped by {run.stop.signal} before there was a new step to save")
         interrupted = True
     finally:
-        settle(run)
-        run.log.close()
+        try:
+            settle(run)
+        finally:
+            run.log.close()
     if interrupted:
         return True
     # Rank 0 has written the last epoch before the others read it, and reads the log for all, who go on by what it says.

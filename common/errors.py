@@ -34,16 +34,20 @@ class MachineError(UserError):
     """A `UserError` of the machine that this process runs on, which rank 0 may not share: every rank says its own."""
 
 
+class ToldElsewhere(UserError):
+    """Another process has said what ends this one too."""
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main`; a `UserError` becomes one line on stderr (of one process a machine) and exit code 2."""
     try:
         main()
     except UserError as error:
         rank = os.environ.get("RANK", "0")
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        elif isinstance(error, MachineError):
+        if isinstance(error, MachineError) and rank != "0":
             print(f"error on rank {rank}: {error}", file=sys.stderr)
+        elif os.environ.get("LOCAL_RANK", rank) == "0" and not isinstance(error, ToldElsewhere):
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import UserError
 
-MOST_JSON = 64 << 20  # bytes; a manifest of a million files has fewer
+MOST_JSON = 256 << 20  # bytes; the manifest of a million files has about 80 million
 
 
 @contextmanager

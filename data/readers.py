@@ -25,7 +25,7 @@ from itertools import pairwise
 from typing import IO, Any, TextIO
 
 from common.errors import UserError
-from data.bounded import RECORD, Expanded, TooLong, check_expansion, check_json, lines_of, read_whole
+from data.bounded import RECORD, Expanded, TooLarge, TooLong, check_expansion, check_json, lines_of, read_whole
 from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
 from data.sources import InputFile, SourceConfig
 
@@ -244,10 +244,10 @@ def _jsonl(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
         if not is_unicode(line):
             yield _encoding(where, line, source)
             continue
-        check_json(line)
         try:
+            check_json(line)
             yield Record(where, json.loads(line))
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, TooLarge) as error:
             yield Record(where, None, "broken_json", str(error), line.rstrip("\r\n"))
 
 
@@ -257,17 +257,20 @@ def _json(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
     if not is_unicode(text):
         yield _encoding("", text, source)
         return
-    check_json(text)
     try:
+        check_json(text)
         value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, TooLarge) as error:
         first = text.lstrip().partition("\n")[0]
         try:
+            check_json(first)
             is_lines = isinstance(json.loads(first), dict)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, TooLarge):
             is_lines = False
         if is_lines:
             yield from _jsonl(io.StringIO(text, newline="\n"), source, "")
+        elif isinstance(error, TooLarge):
+            raise
         else:
             yield Record("", None, "broken_json", str(error), text[:RAW_BYTES])
         return
@@ -320,11 +323,19 @@ def _parquet(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
             try:
                 values = {name: batch.column(name)[row].as_py() for name in columns}
                 # What the file says of its own size is not to be relied on.
-                length += sum(len(value) if isinstance(value, str) else CELL for value in values.values())
+                length += sum(map(_length, values.values()))
                 check_expansion(length, len(content))
                 yield Record(f"#{number}", values)
             except UnicodeDecodeError as error:
                 yield Record(f"#{number}", None, "encoding", str(error.reason), printable(error.object))
+
+
+def _length(value: Any) -> int:
+    """Characters of all text in a value; CELL for any other."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return CELL + sum(map(_length, inner))
 
 
 def _text(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:

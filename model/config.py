@@ -61,7 +61,7 @@ class Shape:
             value = getattr(self, field.name)
             if field.type in (int, "int") and (type(value) is not int or not 1 <= value < MOST):
                 shown = value if not isinstance(value, int) or abs(value) < 10**20 else "far too large"
-                raise UserError(f"model {field.name} is {shown!r}: a whole number from 1 to {MOST:,} is needed")
+                raise UserError(f"model {field.name} is {shown!r}: a whole number from 1 to {MOST - 1:,} is needed")
             if field.type in (float, "float") and not math.isfinite(value):
                 raise UserError(f"model {field.name} is {value!r}: a number is needed")
         for name in ("rope_theta", "norm_eps"):
@@ -182,15 +182,15 @@ def memory_estimate(
     precision: str = "fp32",
     activation_checkpointing: bool = False,
     device: str = "cpu",
-    muon_copies: int = 0,
+    muon: int = 0,
 ) -> int:
     """Bytes that a training step on `rows` rows of seq_len tokens takes, weights and optimizer included.
 
     State: `state_bytes`. Kept for the backward pass: what eager autograd saves in each layer, or with checkpointing the
     layers' inputs. Passing: the gradients inside one layer (and with checkpointing that layer's activations), the
     head's gradients, one chunk of logits. Or, if that is more, what Muon needs for its update, when all those are gone:
-    `muon_copies` of its matrices, 2 where several processes share them, else 1; 0 is AdamW alone. `precision` "bf16" is
-    autocast.
+    its matrices, and where `muon` processes share them what each sends and receives; 0 is AdamW alone. `precision`
+    "bf16" is autocast.
 
     The factors are fitted to peak resident memory on CPU (torch 2.13, glibc), in float32 and bfloat16, with and
     without checkpointing: the estimate is 1.03 to 1.46 times what was measured for small at 1 to 32 rows and gpt2-124m
@@ -228,8 +228,9 @@ def memory_estimate(
     )
     # Muon: its matrices in bf16, and one batch of them in the iteration. seed-126m: 485 MB measured, 495 estimated.
     matrices = matrix_parameters(shape)
-    update = 2 * muon_copies * matrices + 16 * min(matrices, MUON_BATCH)
-    return int(state_bytes(shape, muon_copies > 0) + max(step, update if muon_copies else 0))
+    held = 2 + 2 / muon if muon > 1 else 1.0  # copies of the matrices
+    update = operand * (held * matrices + 8 * min(matrices, MUON_BATCH))
+    return int(state_bytes(shape, muon > 0) + max(step, update if muon else 0))
 
 
 def matrix_parameters(shape: Shape) -> int:

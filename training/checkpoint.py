@@ -53,7 +53,9 @@ def read_meta(path: Path) -> dict[str, Any]:
     meta = read_json(path / "loam.json")
     if not isinstance(meta, dict) or not isinstance(meta.get("files"), dict) or not isinstance(meta.get("step"), int):
         raise UserError(f"{path}/loam.json is damaged: it does not say what a checkpoint's does")
-    if sealed(meta)["seal"] != meta.get("seal"):
+    if "seal" not in meta:
+        raise UserError(f"{path}/loam.json has no seal, so nothing vouches for it: take another checkpoint")
+    if sealed(meta)["seal"] != meta["seal"]:
         raise UserError(f"{path}/loam.json is not what was written (its own hash differs): take another checkpoint")
     return meta
 

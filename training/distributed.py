@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from common.errors import MachineError, UserError, unwritable
+from common.errors import MachineError, ToldElsewhere, UserError, unwritable
 from training import sharding
 from training.memory import out_of_memory
 
@@ -245,7 +245,7 @@ def on_main(world: World, action: Callable[[], object]) -> None:
                 raise
             error = UserError(line)
     if any_rank(error is not None):
-        raise error or UserError("rank 0 stopped")
+        raise error or ToldElsewhere("rank 0 stopped")
 
 
 def on_all(world: World, action: Callable[[], T]) -> T:
@@ -257,7 +257,7 @@ def on_all(world: World, action: Callable[[], T]) -> T:
     except UserError as raised:
         error = MachineError(str(raised)) if world.size > 1 and not world.is_main else raised
     if any_rank(error is not None):
-        raise error or UserError("another rank stopped")
+        raise error or ToldElsewhere("another rank stopped")
     return found[0]
 
 

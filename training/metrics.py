@@ -35,8 +35,11 @@ class MetricsLog:
         """Flush to disk; returns the file's length in bytes. OSError on a full disk: nothing is lost yet."""
         if self._file is None:
             return 0
-        self._flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:  # which does not say of which file
+            raise OSError(error.errno, error.strerror, self._file.name) from error
         return self._file.tell()
 
     def cut(self, num_bytes: int) -> None:

@@ -318,9 +318,8 @@ def _micro_batch(
 def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, precision: str, world: World) -> int:
     """Bytes that one process takes for its `rows` rows of a step, `micro_batch` of them at a time."""
     muon = config.optimizer == "muon"
-    copies = min(world.size, 2) if muon else 0
     recomputed = config.activation_checkpointing
-    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, copies)
+    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, muon * world.size)
     if config.parallel != "fsdp" or world.size == 1:
         return whole
     return whole - saved_bytes(shape, world.size, micro_batch < rows, muon)

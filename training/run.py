@@ -184,7 +184,7 @@ def go_back(run: Run, epoch: int) -> None:
         run.state = state_of(found, made_with, run.world, accepted=made_with["inputs"])
     run.state.update(went_back=times, passed_over=before["passed_over"] + before["left_out"], left_out=[])
     run.recent = Recent(run.world.device, run.state["recent"])
-    run.log.sync()
+    distributed.on_main(run.world, run.log.sync)
     run.validated = cut_back(run.folder / "metrics.jsonl", run.state, run.world)
     run.log.cut(run.state["metrics_bytes"])
     run.log.write("went_back", step=before["step"], to_step=run.state["step"], passed_over=before["left_out"])

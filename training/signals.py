@@ -90,11 +90,10 @@ def stop_requests(request: StopRequest) -> Iterator[None]:
 def _end_at_the_second(reading: int) -> None:
     """Read the numbers of signals until there are no more; end the process where one follows the first's echo."""
     first: float | None = None
-    while number := os.read(reading, 1):
-        if number[0] not in SIGNALS:
-            continue
+    while numbers := os.read(reading, 4096):  # all that have come: an echo that waited for this thread is one
+        wishes = [number for number in numbers if number in SIGNALS]
         now = time.monotonic()
-        if first is None:
+        if wishes and first is None:
             first = now
-        elif now - first > ECHO_SECONDS:
-            os._exit(128 + number[0])  # what a shell makes of a process that the signal ended
+        elif wishes and first is not None and now - first > ECHO_SECONDS:
+            os._exit(128 + wishes[0])  # what a shell makes of a process that the signal ended

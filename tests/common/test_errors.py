@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import MachineError, UserError, run_command
+from common.errors import MachineError, ToldElsewhere, UserError, run_command
 
 
 def raising(error: BaseException):  # type: ignore[no-untyped-def]
@@ -39,6 +39,8 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
         (1, 1, UserError("said by rank 0"), ""),
         (8, 0, UserError("this machine lacks it"), "error: this machine lacks it\n"),
         (1, 1, MachineError("only here"), "error on rank 1: only here\n"),
+        (8, 0, MachineError("only here"), "error on rank 8: only here\n"),
+        (8, 0, ToldElsewhere("rank 0 stopped"), ""),
     ],
 )
 def test_one_process_of_a_machine_speaks_and_who_alone_knows(

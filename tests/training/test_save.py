@@ -192,20 +192,31 @@ def test_a_log_that_takes_no_more_inside_an_epoch_is_a_warning(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Lines wait in memory until there is room; the save inside the epoch is left out."""
-    full, write = {"writes": 0}, metrics.MetricsLog._flush
+    full, opened = {"writes": 0}, metrics.MetricsLog.__init__
 
-    def flush(self: metrics.MetricsLog) -> None:
-        full["writes"] += 1
-        if full["writes"] == 1:
-            raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
-        write(self)
+    class Filling:
+        """The file behind a log: takes ten bytes of the first write, none of the second, then all."""
 
-    monkeypatch.setattr(metrics.MetricsLog, "_flush", flush)
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: bytes) -> int:
+            full["writes"] += 1
+            if full["writes"] == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return int(self.file.write(data[:10] if full["writes"] == 1 else data))
+
+    def init(self: Any, *args: Any) -> None:
+        opened(self, *args)
+        self._file = Filling(self._file)
+
+    monkeypatch.setattr(metrics.MetricsLog, "__init__", init)
     train_script.train(one_row(config, save_steps=5))
-    said = (
-        "warning: no checkpoint inside the epoch is saved: metrics.jsonl: cannot be written (No space left on device)"
-    )
-    assert said in capsys.readouterr().out
+    said = "no checkpoint inside the epoch is saved: runs/t/metrics.jsonl: cannot be written (No space left on device)"
+    assert f"warning: {said}" in capsys.readouterr().out
     steps = metrics.read_metrics(Path("runs/t/metrics.jsonl"), "step")
     assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
 
