@@ -182,15 +182,15 @@ def memory_estimate(
     precision: str = "fp32",
     activation_checkpointing: bool = False,
     device: str = "cpu",
-    muon: int = 0,
+    muon_ranks: int = 0,
 ) -> int:
     """Bytes that a training step on `rows` rows of seq_len tokens takes, weights and optimizer included.
 
     State: `state_bytes`. Kept for the backward pass: what eager autograd saves in each layer, or with checkpointing the
     layers' inputs. Passing: the gradients inside one layer (and with checkpointing that layer's activations), the
     head's gradients, one chunk of logits. Or, if that is more, what Muon needs for its update, when all those are gone:
-    its matrices, and where `muon` processes share them what each sends and receives; 0 is AdamW alone. `precision`
-    "bf16" is autocast.
+    its matrices, and where `muon_ranks` processes share them what each sends and receives; 0 is AdamW alone.
+    `precision` "bf16" is autocast.
 
     The factors are fitted to peak resident memory on CPU (torch 2.13, glibc), in float32 and bfloat16, with and
     without checkpointing: the estimate is 1.03 to 1.46 times what was measured for small at 1 to 32 rows and gpt2-124m
@@ -228,9 +228,9 @@ def memory_estimate(
     )
     # Muon: its matrices in bf16, and one batch of them in the iteration. seed-126m: 485 MB measured, 495 estimated.
     matrices = matrix_parameters(shape)
-    held = 2 + 2 / muon if muon > 1 else 1.0  # copies of the matrices
+    held = 2 + 2 / muon_ranks if muon_ranks > 1 else 1.0  # copies of the matrices
     update = operand * (held * matrices + 8 * min(matrices, MUON_BATCH))
-    return int(state_bytes(shape, muon > 0) + max(step, update if muon else 0))
+    return int(state_bytes(shape, muon_ranks > 0) + max(step, update if muon_ranks else 0))
 
 
 def matrix_parameters(shape: Shape) -> int:

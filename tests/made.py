@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -44,3 +45,27 @@ def loss_and_gradients(
 def farthest(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
     """The largest distance of a gradient from the expected one, as a share of that one's norm."""
     return max(float((a - b).norm() / b.norm().clamp(min=1e-9)) for a, b in zip(found, expected, strict=True))
+
+
+def assert_compiled_is_plain(
+    model: Decoder,
+    device: torch.device,
+    precision: str,
+    tolerance: float,
+    loss_tolerance: float,
+    recomputed: bool = False,
+) -> None:
+    """Loss and every gradient of a compiled micro-batch are those of a plain one; without the document mask they would
+    be ten tolerances apart. recomputed: activations of the compiled one."""
+    loss, gradients = loss_and_gradients(model, device, precision, compiled=False)
+    model.activation_checkpointing = recomputed
+    compiled_loss, compiled = loss_and_gradients(model, device, precision, compiled=True)
+    assert abs(compiled_loss - loss) <= loss_tolerance * abs(loss)
+    assert farthest(compiled, gradients) < tolerance
+    forward = model.forward
+
+    def unmasked(ids: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        return forward(ids, positions, documents * 0)
+
+    with patch.object(model, "forward", unmasked):
+        assert farthest(loss_and_gradients(model, device, precision, compiled=False)[1], gradients) > 10 * tolerance

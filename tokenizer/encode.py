@@ -8,7 +8,6 @@ The files are named by a fingerprint of corpus, tokenizer, template and format, 
 when they are not what was written. A corpus that is not what was prepared is refused.
 """
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import atomic_file, file_sha256, fingerprint, write_json
+from common.files import atomic_file, file_sha256, fingerprint, read_json, write_json
 from data.tokens import INDEX_SCHEMA, Tokens, from_index, id_dtype, open_tokens
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.template import ASSISTANT, CHAT_TEMPLATE, join_document
@@ -118,10 +117,11 @@ def _part(stem: Path, suffix: str) -> Path:
 def _hashes_in(file: Path, key: str) -> dict[str, str]:
     """File name -> SHA-256, as a JSON file notes them; empty where it does not, or cannot be read."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8")).get(key)
-    except (OSError, ValueError, AttributeError):
+        found = read_json(file)
+    except UserError:
         return {}
-    return found if isinstance(found, dict) else {}
+    hashes = found.get(key) if isinstance(found, dict) else None
+    return hashes if isinstance(hashes, dict) else {}
 
 
 def _write_store(corpus: Path, split: str, tok: Tokenizer, stem: Path, quiet: bool) -> None:

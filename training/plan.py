@@ -319,7 +319,7 @@ def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, prec
     """Bytes that one process takes for its `rows` rows of a step, `micro_batch` of them at a time."""
     muon = config.optimizer == "muon"
     recomputed = config.activation_checkpointing
-    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, muon * world.size)
+    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, world.size if muon else 0)
     if config.parallel != "fsdp" or world.size == 1:
         return whole
     return whole - saved_bytes(shape, world.size, micro_batch < rows, muon)

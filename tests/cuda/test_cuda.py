@@ -15,7 +15,7 @@ from model.attention import additive, attend, build_mask, document_mask
 from model.config import ModelConfig, Shape, resolve_shape
 from model.decoder import Decoder
 from model.loss import weighted_nll
-from tests.made import farthest, loss_and_gradients
+from tests.made import assert_compiled_is_plain
 from training.config import TrainConfig
 from training.optimizer import make_optimizers
 from training.step import loss_function, to_device, train_step, update
@@ -89,20 +89,10 @@ def test_the_model_on_a_gpu_equals_the_cpu() -> None:
 
 @pytest.mark.parametrize("recomputed", [False, True])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.04)])
-def test_a_compiled_step_has_the_gradients_of_a_plain_one(
-    precision: str, tolerance: float, recomputed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_step_has_the_gradients_of_a_plain_one(precision: str, tolerance: float, recomputed: bool) -> None:
     torch._dynamo.reset()
     torch.manual_seed(1)
-    model = Decoder(shape_of_tests())
-    loss, gradients = loss_and_gradients(model, CUDA, precision, compiled=False)
-    model.activation_checkpointing = recomputed
-    compiled_loss, compiled = loss_and_gradients(model, CUDA, precision, compiled=True)
-    assert compiled_loss == pytest.approx(loss, rel=1e-4)
-    assert farthest(compiled, gradients) < tolerance
-    forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda ids, positions, documents: forward(ids, positions, documents * 0))
-    assert farthest(loss_and_gradients(model, CUDA, precision, compiled=False)[1], gradients) > 10 * tolerance
+    assert_compiled_is_plain(Decoder(shape_of_tests()), CUDA, precision, tolerance, 1e-4, recomputed)
 
 
 def some_steps(compiled: bool, number: int = 6) -> list[float]:

@@ -56,7 +56,7 @@ def test_a_micro_batch_is_the_largest_that_fits_into_free_memory(monkeypatch: py
         monkeypatch.setattr(plan, "free_memory", lambda device: int(free))
         return plan._micro_batch(config, shape, 8, "fp32", world)[0]
 
-    need = [memory_estimate(shape, rows, muon=1) for rows in range(9)]
+    need = [memory_estimate(shape, rows, muon_ranks=1) for rows in range(9)]
     assert chosen(1e12) == 8
     assert chosen(1.01 * need[8] / plan.MEMORY_SHARE) == 8
     assert chosen(0.99 * need[8] / plan.MEMORY_SHARE) == 4  # two of one size, not seven and one
@@ -77,8 +77,8 @@ def test_what_docs_scaling_says_of_one_gpu_is_what_the_plan_says(monkeypatch: py
 def test_shards_take_less_memory_and_the_plan_says_so() -> None:
     shape, config = PRESETS["seed-126m"], TrainConfig(parallel="fsdp")
     cpu = torch.device("cpu")
-    assert plan._memory(config, shape, 2, 2, "fp32", World(0, 1, cpu)) == memory_estimate(shape, 2, muon=1)
-    whole = memory_estimate(shape, 2, muon=8)
+    assert plan._memory(config, shape, 2, 2, "fp32", World(0, 1, cpu)) == memory_estimate(shape, 2, muon_ranks=1)
+    whole = memory_estimate(shape, 2, muon_ranks=8)
     assert plan._memory(replace(config, parallel="ddp"), shape, 2, 2, "fp32", World(0, 8, cpu)) == whole
     sharded = [plan._memory(config, shape, 2, 2, "fp32", World(0, size, cpu)) for size in (2, 8, 64)]
     assert whole > sharded[0] > sharded[1] > sharded[2] > whole - 16 * count_parameters(shape)
