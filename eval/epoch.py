@@ -7,7 +7,6 @@ a signal puts them off: neither ends a run. All ranks call what is here.
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 from common.runs import averages
@@ -46,7 +45,7 @@ def judge(run: Run, epoch: int) -> None:
     world, started = run.world, time.monotonic()
     train_loss = run.state["nats"] / max(run.state["weight"], 1e-9)
     name = f"ckpt{epoch}"
-    found = validated(run, run.stop.wanted)
+    found = validated(run)
     if found is None or not math.isfinite(found["val_loss"]):
         unvalidated(run, epoch, "no memory to validate it" if found is None else "its validation loss is not finite")
         return
@@ -94,10 +93,11 @@ def unvalidated(run: Run, epoch: int, why: str) -> None:
     run.say(f"epoch {epoch}: {why} -> {run.folder / f'ckpt{epoch}'}")
 
 
-def validated(run: Run, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
-    """Figures of the model, its weights whole on every rank, on the validation split; None: no memory for them."""
+def validated(run: Run) -> dict[str, Any] | None:
+    """Figures of the model, its weights whole on every rank, on the validation split; None: no memory for them. Raises
+    `Stopped` on all ranks where a signal has come to one."""
     with autocast(run.world.device, run.plan.precision):
-        return validate(run.model, run.val, run.world, run.plan.micro_batch, stopping)
+        return validate(run.model, run.val, run.world, run.plan.micro_batch, run.stop.wanted)
 
 
 def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
@@ -111,7 +111,7 @@ def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
         if distributed.unless_out_of_memory(lambda: sharding.try_whole(model)) is None:
             return None
         with sharding.gathered(model):
-            return validated(run, run.stop.wanted)
+            return validated(run)
 
     found = best_mean(distributed.from_main(world, lambda: last_epochs(run.folder, last)), model, judged)
     lowest = min((event["val_loss"] for event in epochs), default=math.inf)
