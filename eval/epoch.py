@@ -26,7 +26,7 @@ def finish_epoch(run: Run, epoch: int) -> bool:
     """Validate, log the epoch, add the figures to its checkpoint, print samples. True if a signal ended the validation:
     the epoch is saved, and validated when the run goes on."""
     run.model.eval()
-    if distributed.unless_out_of_memory(lambda: sharding.try_whole(run.model)) is None:
+    if distributed.unless_out_of_memory(lambda: sharding.try_whole(run.model, run.plan.precision)) is None:
         unvalidated(run, epoch, "no memory for whole weights on every rank, so it is not validated")
         return False
     try:
@@ -51,11 +51,14 @@ def judge(run: Run, epoch: int) -> None:
         return
     metrics = {"train_loss": train_loss, **found}
     seconds = round(run.state["seconds"], 3)
-    if world.is_main:
+
+    def keep() -> None:
         update_metrics(run.folder / name, metrics)  # before the log, whose line says that the epoch is judged
-    run.log.write("epoch", epoch=epoch, step=run.state["step"], **metrics, checkpoint=name, seconds=seconds,
-                  validation_seconds=round(time.monotonic() - started, 3))  # fmt: skip
-    run.log.sync()
+        run.log.write("epoch", epoch=epoch, step=run.state["step"], **metrics, checkpoint=name, seconds=seconds,
+                      validation_seconds=round(time.monotonic() - started, 3))  # fmt: skip
+        run.log.sync()
+
+    distributed.on_main(world, keep)
     run.say(
         f"epoch {epoch}: train loss {train_loss:.4f}, validation loss {metrics['val_loss']:.4f} (perplexity "
         f"{metrics['val_ppl']:.2f}), {metrics['val_bpb']:.4f} bits per byte on {metrics['val_documents']:,} documents, "
@@ -108,7 +111,7 @@ def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
     model = run.model.eval()
 
     def judged() -> dict[str, Any] | None:
-        if distributed.unless_out_of_memory(lambda: sharding.try_whole(model)) is None:
+        if distributed.unless_out_of_memory(lambda: sharding.try_whole(model, run.plan.precision)) is None:
             return None
         with sharding.gathered(model):
             return validated(run)
@@ -122,8 +125,12 @@ def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:
     where = {"epoch": last, "step": run.state["step"], "tokens": run.state["tokens"]}
     provenance = {**run.provenance, **where, "average_of": [path.name for path in chosen], "metrics": metrics}
     taken = snapshot(model, [], world.is_main, copy=False)
-    if taken is not None:
+
+    def keep() -> None:
+        assert taken is not None
         write_checkpoint(run.folder / name, taken, run.tokenizer_files, None, provenance)
+
+    distributed.on_main(world, keep)
     run.say(
         f"the average of {len(chosen)} epochs' weights is better than each epoch: validation loss "
         f"{metrics['val_loss']:.4f}, {metrics['val_bpb']:.4f} bits per byte -> {run.folder / name}"

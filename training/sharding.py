@@ -85,11 +85,18 @@ def give_up(model: nn.Module) -> None:
         module.set_reshard_after_backward(True)
 
 
-def try_whole(model: Decoder) -> bool:
-    """True where this rank has room for the whole weights of a sharded model, beside what it holds; else it is out of
-    memory, as torch says it. Without this, one rank would leave a gather in which the others wait."""
+def try_whole(model: Decoder, precision: str) -> bool:
+    """True where this rank has room for what `gathered` takes beside what it holds; else it is out of memory, as torch
+    says it. Without this, one rank would leave a gather in which the others wait. A probe: a system that promises more
+    than it has, as Linux does on a CPU, says yes to nearly all."""
     if is_sharded(model):
-        torch.empty(4 * count_parameters(model.shape), dtype=torch.uint8, device=model.norm.weight.device)
+        outside = sum(prod(size) for size in outer_parameters(model.shape).values())
+        layer = (count_parameters(model.shape) - outside) // model.shape.num_layers
+        sizes = [4 * outside] + [layer * (2 if precision == "bf16" else 4)] * model.shape.num_layers
+        sizes.append(max(sizes))  # what a gather receives, before it is laid out as weights
+        device = model.norm.weight.device
+        held = [torch.empty(size, dtype=torch.uint8, device=device) for size in sizes]
+        del held
     return True
 
 

@@ -1,6 +1,9 @@
-"""A run folder with a small corpus and tokenizer, made without the data room, so that training can be tested alone."""
+"""A run folder with a small corpus and tokenizer, made without the data room, so that training can be tested alone; and
+the ranks that train on it together."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from config import Config
 from data.pipeline import DOCUMENT_SCHEMA
 from model.config import ModelConfig
+from tests.training.ranks import Ranks
 from tokenizer.bpe import TokenizerConfig, train_tokenizer
 from training.config import TrainConfig
 
@@ -68,3 +72,21 @@ def make_inputs_of(config: Config) -> None:
     write_corpus(run / "corpus", {"train": 160, "val": 24, "test": 24})
     texts = [" ".join(filter(None, (row.get(n) for n in ("text", "question", "answer")))) for row in make_rows(160, 0)]
     train_tokenizer(iter(texts), sum(map(len, texts)), config.tokenizer, run / "tokenizer")
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Ranks]:
+    group = Ranks(4)
+    yield group
+    group.kill()
+
+
+@pytest.fixture
+def awkward(config: Config) -> Config:
+    """7 rows a step, one a micro-batch; 18 numbers a head and 66 inside are no multiple of 4."""
+    model = replace(config.model, hidden_size=36, intermediate_size=66)
+    return replace(
+        config,
+        model=model,
+        train=replace(config.train, batch_tokens=48 * 7, micro_batch=1, epochs=1, optimizer="muon", samples=0),
+    )
