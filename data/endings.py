@@ -1,0 +1,238 @@
+"""Does a text end where it should? What its last lines show, and what the other rows of its source are used to.
+
+    row -> habit(row): how it ends, as a pair of names -> Counter of a source's rows (`habits`, merged by addition)
+        -> find_cut(row, habits): a span and words that say why the row is cut off
+
+Ends by kind: "whole" (a full stop and what is like it), "open" (inside a bracket, a code fence, before a comma or after
+"the": cut off whoever wrote it), "bare" (prose without a full stop), "comma", "colon", "other" (code, tables, titles,
+verse, short phrases: nothing can be said). "bare" tells of a cut where the rows of a source usually end with a full
+stop: with 60% of all rows cut off, 40% still do, while in sources of bare phrases it is 5% or less. Likewise a last
+line that opens with a mark of its own ("#### 42").
+"""
+
+import re
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+from data.markup import Span, is_code, open_environments
+from data.wording import word_set
+
+Row = dict[str, Any]
+Habits = Counter[tuple[str, str]]  # (kind of end, mark that opens the last line) -> rows
+
+STOPS = 0.3  # share of whole ends among the whole and bare ones, from which on a missing full stop is a cut
+MARKS = 0.3  # share of rows with a mark, from which on its absence is a cut; those without must look cut off by half
+MIN_ROWS = 5  # of a source, to speak of habits
+COMMAS = 8  # bare ends for each comma, from which on commas are cuts too: of cut novels 6% end with one
+LONG = 80  # characters, from which on one sentence without a full stop is judged
+
+_TERMINAL = ".!?…。！？．।॥؟۔։።፡᙮༎᠃။។᜶‽"
+_CLOSERS = "\"'”’»)]}*_`~›」』）】》〉 \u200b\u200c\u200e\u200f"
+_OPEN_WORDS = word_set("the a an and or but because than their my your our its every into if while whose of")
+_OPEN_LATER = word_set(
+    "to in for from by at as is are was were that which his her with on be been has have had will would can could "
+    "should must may might not so such between when where who very i he she they we it this these those about "
+    "after before under over through during without until upon among there then also only just each more most "
+    "some any no"
+)
+_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|vs|e\.g|i\.e|cf|Fig|Eq)\.$")
+_CUT_MARK = re.compile(r"(?:\[(?:truncated|cut|more|continued|\.\.\.|…)\]|<truncated>|\(truncated\))$", re.I)
+_LIST_ITEM = re.compile(r"\s*(?:[-*•+–]|\(?[0-9]{1,3}[.):]|\(?[a-zA-Z][.)])\s")
+_MARK = re.compile(r"[#=>*|<\\~-]+\S{0,10}|\S{1,14}:\**")
+_LABEL = re.compile(r"[^:.!?]{1,40}: ?\S.{0,60}$")
+_FAREWELL = re.compile(r"(?:--|[.!?] )(?:\S+ ){0,3}\S+,$|\b(?:[Yy]ours?(?: \w+)?|friend|servant|[Ss]incerely|etc\.),$")
+_QUOTE = re.compile(r"(?<!\w)['‘]\w")  # a single quotation mark that opens
+_LINK = re.compile(r"(?:://|www\.|doi\b|arxiv|\.(?:com|org|edu|html?)\b)\S*$", re.I)
+_NAME_OF_THINGS = re.compile(r"[A-Z0-9“\"(][\w'’.-]*|of|the|and|in|a|an|to|for|with|by|on|at|from|&|-|—")
+_SENTENCE = re.compile(rf"[{re.escape(_TERMINAL)}][\"”’»)\]*_]*\s|\n\s*\n|:\s")
+
+
+def field_of(row: Row) -> str:
+    return "text" if row["kind"] == "text" else "answer"
+
+
+def habit(row: Row) -> tuple[str, str]:
+    """How a row ends: (kind of end, the mark that opens its last line or ""). A source's habits are a"
+    " Counter of them."""
+    text = row[field_of(row)]
+    if not text or not text.strip():
+        return "other", ""
+    return how_it_ends(text, row["kind"] == "text")[0], mark_of(text)
+
+
+def mark_of(text: str) -> str:
+    """The sign or label that opens the last of several lines, as "####" in "#### 42"; "" for none."""
+    body = text.rstrip()
+    head, newline, last = body.rpartition("\n")
+    opening, _, rest = last.strip().partition(" ")
+    if not newline or not rest or len(last) > 60 or _LIST_ITEM.match(last) or not head.strip():
+        return ""
+    return opening if _MARK.fullmatch(opening) and not opening.startswith(("//", "--")) else ""
+
+
+def find_cut(row: Row, habits: Habits | None = None) -> Span | None:
+    """Why the answer (or text) of a row is cut off; without `habits` only what shows by itself is found."""
+    field = field_of(row)
+    text = row[field]
+    if not text or not text.strip():
+        return None
+    kind, why, start = how_it_ends(text, field == "text")
+    end = len(text.rstrip())
+    if kind == "open" and (habits is None or not _short_phrases(habits) or end >= LONG or "```" in why):
+        return start, end, why
+    if habits is None or habits.total() < MIN_ROWS:
+        return None
+    if (mark := usual_mark(habits)) and mark_of(text) != mark:
+        return start, end, f"ends without the line that other answers of the source end with: {mark!r}"
+    commas, bare = _count(habits, "comma"), _count(habits, "bare")
+    if kind == "comma" and bare > COMMAS * commas:
+        kind = "bare"  # in novels one paragraph in 500 leads to speech or ends a letter with a comma
+    if kind == "bare" and stops(habits) >= STOPS and not _short_phrases(habits):
+        return start, end, f"{why}; in this source {stops(habits):.0%} end with a full stop"
+    if (
+        kind == "colon"
+        and field == "answer"
+        and stops(habits) >= STOPS
+        and _count(habits, "colon") < 0.02 * habits.total()
+    ):
+        return start, end, "ends with a colon, and nothing follows"
+    return None
+
+
+def _count(habits: Habits, kind: str) -> int:
+    return sum(rows for (one, _), rows in habits.items() if one == kind)
+
+
+def stops(habits: Habits) -> float:
+    """Share of rows with a full stop at the end, among those where one can be asked for."""
+    whole, bare = _count(habits, "whole"), _count(habits, "bare") + _count(habits, "open")
+    return whole / (whole + bare) if whole + bare >= MIN_ROWS else 0.0
+
+
+def _short_phrases(habits: Habits) -> bool:
+    return _count(habits, "other") > 0.8 * habits.total()
+
+
+def usual_mark(habits: Habits) -> str:
+    """The mark that the last lines of a source open with; "" for none.
+
+    It must open those of nearly all rows, or of 30% while most others look cut off: "}" is no such mark where programs
+    end in many ways.
+    """
+    marks: Counter[str] = Counter()
+    for (_, mark), rows in habits.items():
+        marks[mark] += rows
+    del marks[""]
+    if not marks:
+        return ""
+    mark, rows = marks.most_common(1)[0]
+    others = {key: count for key, count in habits.items() if key[1] != mark}
+    cut = sum(count for (kind, _), count in others.items() if kind in ("bare", "open", "colon"))
+    total, without = habits.total(), sum(others.values())
+    if total < MIN_ROWS or rows < MARKS * total or (rows < 0.9 * total and cut < 0.5 * without):
+        return ""
+    return mark
+
+
+# -- one end
+
+
+def how_it_ends(text: str, is_text: bool) -> tuple[str, str, int]:
+    """(kind, why in words, where the evidence starts) of a text that is not empty."""
+    body = text.rstrip()
+    tail = body[-400:]
+    offset = len(body) - len(tail)
+    last_line = tail[tail.rfind("\n") + 1 :]
+    at = offset + tail.rfind("\n") + 1
+    if "```" in body and body.count("```") % 2:
+        return "open", "a code fence ``` opens and does not close", body.rfind("```")
+    if _CUT_MARK.search(tail[-20:]):
+        return "open", "ends with a mark of a cut", at
+    core = tail.rstrip(_CLOSERS)
+    if not core or core[-1] in _TERMINAL:
+        return ("open", "ends with an abbreviation", at) if _ABBREVIATION.search(tail[-8:]) else ("whole", "", at)
+    last = body[-1]
+    if "\\begin" in tail and open_environments(body[-4000:]):
+        return "open", "a LaTeX environment is open at the end", body.rfind("\\begin")
+    if last == ":" and core.endswith(":"):
+        return "colon", "ends with a colon", at
+    if _is_closed(tail, last_line, last):
+        return "other", "", at
+    if is_code(body):
+        return _code_end(body, tail, at)
+    if _is_other(tail, last_line, last, is_text):
+        return "other", "", at
+    return _prose_end(tail, last_line, last, at, offset, is_text)
+
+
+def _code_end(body: str, tail: str, at: int) -> tuple[str, str, int]:
+    missing = body.count("{") - body.count("}") + body.count("(") - body.count(")")
+    if tail[-1] in "([{,=+&|" and missing > 0:
+        return "open", f"the code ends with {tail[-1]!r} and open brackets", at
+    return "other", "", at
+
+
+def _is_closed(tail: str, last_line: str, last: str) -> bool:
+    """Tables, headings, quotations, brackets, formulas, links, lines in capitals."""
+    line = last_line.strip()
+    if line.startswith(("|", "#", ">", "[")) or tail.endswith("--"):
+        return True
+    if last in "'’" and len(tail) > 1 and tail[-2].isalpha() and not _QUOTE.search(tail):
+        return False  # an apostrophe: "don'"
+    return (
+        last in ")]}>`|*_$%\"”’'»」』）】》~—^"
+        or _LINK.search(line[-120:]) is not None
+        or (line.isupper() and len(line) > 2)
+    )
+
+
+def _is_other(tail: str, last_line: str, last: str, is_text: bool) -> bool:
+    """Titles, labels, verse: ends without a full stop that are right."""
+    line = last_line.strip()
+    filled = [one.strip() for one in tail.split("\n")[1:] or [tail] if one.strip()]
+    paragraph = tail.rpartition("\n\n")[2] if "\n\n" in tail or len(tail) < 100 else ""
+    words = paragraph.split()
+    if 2 < len(words) <= 14 and all(_NAME_OF_THINGS.fullmatch(word) for word in words):
+        return True  # a title
+    if not is_text and (_LABEL.match(line) or line.split()[-1].startswith("#")):
+        return True  # "Fruit: apple, pear", "#hashtag"
+    if len(filled) >= 3 and all(len(one) < 55 and not one[0].islower() for one in filled[-4:]):
+        return True  # verse, lists, addresses
+    return is_text and last == "," and bool(_FAREWELL.search(line[-60:]))
+
+
+def _prose_end(tail: str, line: str, last: str, at: int, offset: int, is_text: bool) -> tuple[str, str, int]:
+    words = line.split()
+    word = words[-1].strip("\"'“”‘’(*_").lower()
+    breaks = [match.end() for match in _SENTENCE.finditer(tail)]
+    sentence = tail[breaks[-1] :] if breaks else tail
+    opens = max(sentence.rfind("("), sentence.rfind("["))
+    bracket = opens > max(sentence.rfind(")"), sentence.rfind("]")) and len(sentence.split()) > 3
+    longer = len(words) > 2 and len(sentence.split()) > 2
+    if bracket:
+        return (
+            "open",
+            f"a bracket opens and does not close: {sentence[opens : opens + 40]!r}",
+            offset + len(tail) - len(sentence) + opens,
+        )
+    if word in _OPEN_WORDS and longer:
+        return "open", f"ends after {word!r}", at
+    if last in ",-=+<(&" and longer and not is_text:
+        return "open", f"ends after {last!r}", at
+    if _LIST_ITEM.match(line) and word not in _OPEN_LATER:
+        return "other", "", at
+    judged = offset + len(tail) >= LONG or len(tail) - len(sentence) >= LONG / 2
+    if is_text:
+        judged = offset + len(tail) >= LONG / 2 and len(tail.split()) >= 6
+    if not judged or (not is_text and word not in _OPEN_LATER and last.isalnum() and _flat_list(sentence)):
+        return "other", "", at
+    kind = "comma" if is_text and last == "," else "bare"
+    return kind, f"ends inside a sentence, after {words[-1][-30:]!r}", at
+
+
+def _flat_list(sentence: str) -> bool:
+    """Items of a list whose line breaks are lost: "Joint pain Swelling of the legs Fever"."""
+    words = sentence.split()
+    capitals = sum(1 for before, word in pairwise(words) if word[0].isupper() and before[-1].isalnum())
+    return capitals >= max(2, 0.08 * len(words))

@@ -1,0 +1,69 @@
+"""The words of a text, cut once for all searches of signs.
+
+In: a text. Out: its words in lower case and without signs, the set of them, the length of the longest, and whether
+characters stand for words. A look into a set takes a tenth of a search in the text: that keeps clean rows cheap.
+"""
+
+import re
+import string
+from typing import NamedTuple
+
+_SIGNS = str.maketrans(
+    dict.fromkeys(string.punctuation.replace("'", "") + "“”„«»…–—。，、！？；：「」（）", " ") | {"’": "'"}
+)
+_ASCII_SIGNS = bytes(ord(chr(code).lower().translate(_SIGNS)) if code < 128 else code for code in range(256))
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_CHARACTER = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_SPACED = re.compile(r"\S+")
+
+
+def word_set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+class Words(NamedTuple):
+    all: list[str]
+    distinct: set[str]
+    longest: int
+    unspaced: bool  # a script without spaces: each character is a word
+
+    def hold(self, *any_of: frozenset[str]) -> bool:
+        """Whether there is a word of each set."""
+        for one in any_of:  # noqa: SIM110  (all() takes twice as long)
+            if one.isdisjoint(self.distinct):
+                return False
+        return True
+
+
+def cut_words(text: str) -> Words:
+    unspaced = not text.isascii() and _HAS_UNSPACED.search(text) is not None
+    plain = without_signs(text)
+    words = _CHARACTER.findall(plain) if unspaced else plain.split()
+    distinct = set(words)
+    return Words(words, distinct, max(map(len, distinct), default=0), unspaced)
+
+
+def without_signs(text: str) -> str:
+    """Lower case, spaces for signs; character by character, so that places stay the same."""
+    if text.isascii():
+        return text.encode().translate(_ASCII_SIGNS).decode()  # a tenth of the time of str.translate
+    return lowered(text).translate(_SIGNS)
+
+
+def lowered(text: str) -> str:
+    """Lower case where that keeps every character in its place (of İ it makes two)."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else text
+
+
+def place_of(text: str, words: Words, first: int, last: int) -> tuple[int, int]:
+    """Where the words number `first` up to `last` stand in the text."""
+    start = end = -1
+    pattern = _CHARACTER if words.unspaced else _SPACED
+    for number, match in enumerate(pattern.finditer(without_signs(text))):
+        if number == first:
+            start = match.start()
+        if number == last - 1:
+            return start, match.end()
+    return start, end
