@@ -39,6 +39,8 @@ def equality_key(row: Row) -> str:
 
 def normal(text: str) -> str:
     """NFC, every run of white space one space, none at the ends."""
+    if text.isascii():  # which is NFC: a fifth of the time
+        return " ".join(text.split())
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

@@ -5,7 +5,7 @@
 
 The page asks nothing of anyone: the policy in its head forbids every request, every script and every style but the one
 stylesheet, which it names by its hash. All text is escaped, and what cannot be seen in it is shown. An audit of hostile
-or no rows gives lines and a page as any other. Two audits: data/audit_comparison.py.
+or no rows gives lines and a page as any other. Two audits: data/report/comparison.py.
 """
 
 import base64
@@ -17,8 +17,8 @@ from typing import Any
 
 from common.files import atomic_file
 from common.text import one_line
-from data.audit_pieces import visible, visible_in_mark
-from data.audit_view import (
+from data.report.pieces import visible, visible_in_mark
+from data.report.view import (
     KINDS,
     balance_view,
     count,

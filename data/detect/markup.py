@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html.entities import name2codepoint
 
-from data.wording import word_set
+from data.detect.wording import word_set
 
 Span = tuple[int, int, str]
 MAX_SPANS = 20  # of one kind in one text; a report shows fewer

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 from ftfy.badness import BADNESS_RE
 
-from data.endings import Habits, field_of, find_cut, habit
-from data.loops import find_loop
-from data.markup import Span, find_markup
-from data.personal import find_pii, find_secrets
-from data.refusals import find_refusal
-from data.wording import cut_words
+from data.detect.endings import Habits, field_of, find_cut, habit
+from data.detect.loops import find_loop
+from data.detect.markup import Span, find_markup
+from data.detect.personal import find_pii, find_secrets
+from data.detect.refusals import find_refusal
+from data.detect.wording import cut_words
 
 __all__ = ["Habits", "Sign", "habit", "signs", "truncated"]
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from itertools import islice
 from operator import eq
 
-from data.markup import Span, is_code
-from data.wording import Words, lowered, place_of, word_set
+from data.detect.markup import Span, is_code
+from data.detect.wording import Words, lowered, place_of, word_set
 
 MAX_PERIOD = 200  # words of a unit
 WORD_TURNS, PHRASE_TURNS = 4, 3

@@ -9,8 +9,8 @@ person says. "I'm sorry to hear that" and an apology within a story or letter ar
 
 import re
 
-from data.markup import Span, is_code
-from data.wording import Words, lowered, word_set
+from data.detect.markup import Span, is_code
+from data.detect.wording import Words, lowered, word_set
 
 HEAD, HEAD_WORDS = 200, 70  # characters of an answer in which a refusal begins, and words
 

@@ -15,8 +15,8 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from data.markup import Span, is_code, open_environments
-from data.wording import word_set
+from data.detect.markup import Span, is_code, open_environments
+from data.detect.wording import word_set
 
 Row = dict[str, Any]
 Habits = Counter[tuple[str, str]]  # (kind of end, mark that opens the last line) -> rows

@@ -1,13 +1,13 @@
 """What the audit's pages show, made ready for their templates: rows, clusters, findings, figures as shares of a bar.
 
-In: parts of an audit (see data/audit_report.py); any may be missing, empty or huge. Out: plain lists and dicts.
+In: parts of an audit (see data/report/summary.py); any may be missing, empty or huge. Out: plain lists and dicts.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from data.audit_pieces import SHOWN, differing, excerpt, shortened
+from data.report.pieces import SHOWN, differing, excerpt, shortened
 
 FIELDS = ("context", "question", "answer", "text")
 ROWS_LISTED = 200  # of a finding; audit.json has all

@@ -11,13 +11,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.personal import card_network, has_checksum, masked
-from data.signs import Sign, habit, signs, truncated
+from data.detect.personal import card_network, has_checksum, masked
+from data.detect.signs import Sign, habit, signs, truncated
 
-NOUNS = (
-    "river stone garden letter window mountain teacher engine summer market bridge doctor forest signal harbour".split()
-)
-VERBS = "crosses follows shows needs keeps changes leaves finds carries breaks".split()
+NOUNS = [
+    "river",
+    "stone",
+    "garden",
+    "letter",
+    "window",
+    "mountain",
+    "teacher",
+    "engine",
+    "summer",
+    "market",
+    "bridge",
+    "doctor",
+    "forest",
+    "signal",
+    "harbour",
+]
+VERBS = ["crosses", "follows", "shows", "needs", "keeps", "changes", "leaves", "finds", "carries", "breaks"]
 
 
 def qa(answer: str, question: str = "What is it?", **more: Any) -> dict[str, Any]:
@@ -132,7 +146,7 @@ def test_random_prose_has_no_signs(seed: int) -> None:
 def test_long_rows_of_one_piece_take_no_longer_than_others(piece: str) -> None:
     """200,000 characters; a search that goes back over all it has read would take hours."""
     code = (
-        "from data.signs import signs\n"
+        "from data.detect.signs import signs\n"
         f"piece = {piece!r} * (200_000 // {len(piece)})\n"
         "empty = dict.fromkeys(['text', 'context', 'question', 'answer'])\n"
         "signs({**empty, 'kind': 'text', 'text': piece})\n"
@@ -496,7 +510,8 @@ def test_card_numbers_are_found_by_network_and_checksum_and_masked(start: str, l
         shown = " ".join(number[i : i + 4] for i in range(0, length, 4))
         details = [sign.detail for sign in found(qa(f"My card is {shown} as you know."), "pii")]
         assert [
-            card_network(number) in detail and number[4:-4] not in detail.replace(" ", "") for detail in details
+            (card_network(number) or "?") in detail and number[4:-4] not in detail.replace(" ", "")
+            for detail in details
         ] == [True]
         wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
         assert "pii" not in kinds(qa(f"My card is {wrong} as you know."))

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from data.audit_view import KINDS, percent
+from data.report.view import KINDS, percent
 
 CORPORA = Path(os.environ.get("LOAM_CORPORA") or "/nonexistent")
 NASTY = "<script>alert('x')</script> & <img src=http://evil.example/x onerror=alert(1)> \"{{ 7 * 7 }}\""

@@ -10,8 +10,8 @@
 from pathlib import Path
 from typing import Any
 
-from data.audit_report import LENGTHS, LINES, Audit, cell, fitting, render_page
-from data.audit_view import count, funnel_view, grade_view, histogram_view, part, percent, size, title
+from data.report.summary import LENGTHS, LINES, Audit, cell, fitting, render_page
+from data.report.view import count, funnel_view, grade_view, histogram_view, part, percent, size, title
 
 MOST_KINDS, MOST_SOURCES = 10, 6  # lines of the terminal; with all other lines, at least nine are left for steps
 

@@ -14,11 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 
-from data.audit_comparison import compare_lines, comparison, write_comparison
-from data.audit_pieces import SHOWN, differing, excerpt, visible
-from data.audit_report import COLUMNS, LINES, terminal_summary, write_page
-from data.audit_view import KINDS, balance_view, cluster_view, funnel_view, histogram_view, percent, settings_view, size
-from tests.data.made_audits import CORPORA, EMPTY, NASTY, Audit, hostile_audit, real_audit
+from data.report.comparison import compare_lines, comparison, write_comparison
+from data.report.pieces import SHOWN, differing, excerpt, visible
+from data.report.summary import COLUMNS, LINES, terminal_summary, write_page
+from data.report.view import (
+    KINDS,
+    balance_view,
+    cluster_view,
+    funnel_view,
+    histogram_view,
+    percent,
+    settings_view,
+    size,
+)
+from tests.data.report.made_audits import CORPORA, EMPTY, NASTY, Audit, hostile_audit, real_audit
 
 needs_corpora = pytest.mark.skipif(not CORPORA.is_dir(), reason="LOAM_CORPORA names no folder")
 
@@ -160,7 +169,7 @@ def test_the_same_audit_gives_the_same_page(real: Audit, tmp_path: Path) -> None
 
 
 def test_colours_stand_in_both_themes() -> None:
-    css = (Path(__file__).parents[2] / "data/templates/audit.css").read_text(encoding="utf-8")
+    css = (Path(__file__).parents[3] / "data/report/templates/audit.css").read_text(encoding="utf-8")
     light, dark = css.split("prefers-color-scheme: dark", 1)
     used = set(re.findall(r"var\((--[\w-]+)\)", css))
     assert used
@@ -170,13 +179,13 @@ def test_colours_stand_in_both_themes() -> None:
 
 
 def test_an_installed_copy_has_its_templates() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     packed = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
-    for package in ("data", "eval"):
-        files = {path.relative_to(root / package) for path in (root / package / "templates").iterdir()}
+    for package, place in (("data.report", "data/report"), ("eval", "eval")):
+        files = {path.relative_to(root / place) for path in (root / place / "templates").iterdir()}
         assert files
         assert files == {
-            path.relative_to(root / package) for glob in packed[package] for path in (root / package).glob(glob)
+            path.relative_to(root / place) for glob in packed[package] for path in (root / place).glob(glob)
         }
 
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from data.wording import Words, lowered, word_set
+from data.detect.wording import Words, lowered, word_set
 
 Span = tuple[int, int, str]
 MAX_SPANS = 20  # of one kind in one text; a report shows fewer

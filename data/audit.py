@@ -1,0 +1,99 @@
+"""Look at raw data before anything else: what is wrong with it, with evidence, and what survives cleaning.
+
+    python data/audit.py questions.csv books/*.txt        files, columns guessed and said
+    python data/audit.py --config my-data.toml            the sources of a configuration
+    python data/audit.py new.csv --against old.csv        two versions of a corpus
+
+Writes audit.json and audit.html to --out (default: the working folder; with --config or --run, runs/<run>/).
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
+
+from common.errors import UserError, run_command
+from common.files import write_json
+from common.runs import run_folder
+from config import Config, load_command
+from data.auditing import AuditConfig, audit
+from data.guess import guessed_sources
+from data.report.comparison import compare_lines, write_comparison
+from data.report.summary import terminal_summary, write_page
+from data.sources import SourceConfig
+
+
+@dataclass
+class Options:
+    """The flags of this command.
+
+    Args:
+        against: another version of the corpus: a file, or several with commas between them
+        json: file for the findings (default: audit.json in --out)
+        out: folder for the report
+        seq_len: context that lengths are compared with, in tokens
+        engine: native (this machine) or ray (a cluster)
+    """
+
+    against: str | None = None
+    json: str | None = None
+    out: str | None = None
+    seq_len: int = 512
+    engine: Literal["native", "ray"] = "native"
+
+
+def main() -> None:
+    """The command line."""
+    settings = load_command(None, __doc__, positional={"files": "*"}, options=Options)
+    options: Options = settings.args.options
+    if options.seq_len < 1:
+        raise UserError(f"--seq_len is a number of tokens, 1 or more, not {options.seq_len}")
+    config = AuditConfig(options.seq_len, settings.prepare.min_bytes, engine=options.engine)
+    sources, base = _sources(settings)
+    found = audit(sources, config, base)
+    folder = _folder(settings, options)
+    folder.mkdir(parents=True, exist_ok=True)
+    report, page = Path(options.json) if options.json else folder / "audit.json", folder / "audit.html"
+    write_json(report, found)
+    if options.against:
+        other, lines = guessed_sources([name.strip() for name in options.against.split(",")])
+        print("\n".join(lines))
+        before = audit(other, config)
+        print("\n".join(compare_lines(found, before)))
+        write_comparison(found, before, page)
+    else:
+        print("\n".join(terminal_summary(found)))
+        write_page(found, page)
+    print(f"json: {report}\npage: {page}")
+    print(f"next: python data/prepare.py {_named(settings)}")
+
+
+def _sources(settings: Config) -> tuple[list[SourceConfig], Path]:
+    if not settings.args.files:
+        if not settings.source:
+            print("no file and no [[source]] is named: taking the embedded corpus, this Python's own documentation")
+        return settings.source, settings.base
+    if settings.args.config:
+        raise UserError("name files or --config, not both")
+    sources, lines = guessed_sources(settings.args.files)
+    print("\n".join(lines))
+    return sources, Path(".")
+
+
+def _folder(settings: Config, options: Options) -> Path:
+    if options.out:
+        return Path(options.out)
+    return run_folder(settings.run) if settings.args.run else Path(".")
+
+
+def _named(settings: Config) -> str:
+    if settings.args.config:
+        return f"--config {settings.args.config}"
+    return "--config my-data.toml  (configs/own-data.toml shows what stands in it)" if settings.args.files else ""
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,223 @@
+"""What stands in a book's file and is not the book: licence pages, page numbers, running heads, marks of its makers.
+
+In: a text. Out: spans of it, whole lines, with what each is. A page number is a line of a number alone that goes on
+counting; a running head is a line that comes back page by page with a number that grows; only what licences and
+digitisers say of themselves is known by its words.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+MIN_PAGES = 3  # numbers that go on counting
+PAGE_LINES = (8, 120)  # a page has so many lines, as the median of a book's
+HEAD_CHARACTERS = 80
+NOTICE_LINES = 400  # of a licence at the end of a file, at most
+
+_NUMBER = re.compile(
+    r"^[ \t\f*|~·•_()\[\]–—-]{0,40}(?:p(?:age|g|\.)?[ .]*)?([1-9]\d{0,3}|[ivxlc]{1,7})(?: ?(?:/|of) ?\d{1,4})?"
+    r"[ \t\r\f*|~·•_().\[\]–—-]{0,40}$",
+    re.I | re.M,
+)
+_INSIDE = re.compile(r"[\[({][ ]*(?:pg|page|p)\.?[ ]*(\d{1,4})[ ]*[\])}]", re.I)
+# Words and one number, at either end; signs of code and formulas are no part of a head.
+_WORDS = r"[^\W\d_][\w'’.,:&; |—–-]{2,70}?"
+_HEAD = re.compile(rf"^[ \f]*(?:(\d{{1,4}})[ |—–-]+{_WORDS}|{_WORDS}[ |—–-]+(\d{{1,4}}))[ \r]*$", re.M)
+_DIGITS = re.compile(r"\d+")
+_CHAPTER = re.compile(
+    r"\s*(?:chapter|book|part|section|volume|canto|act|scene|letter|figure|table|stave|step|exercise|question)\b", re.I
+)
+_MARK = re.compile(r"^\W*(start|end) of (?:the |this )?project gutenberg", re.I)
+
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns))
+
+
+# What a line must hold (in small letters) to be looked at, and what it must say then.
+_NOTICES: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
+    (
+        "Project Gutenberg's notice",
+        ("gutenberg", "pglaf"),
+        _any(r"(?i:project gutenberg|gutenberg(?:-tm|\.org|\.net|™)|pglaf)"),
+    ),
+    (
+        "who made the file",
+        ("ed by ", "proofread", "transcriber"),
+        _any(
+            r"^\W*(?:This (?:e-?text|e-?book|file) was )?(?:Produced|Prepared|Transcribed|Scanned|Digiti[sz]ed|Typed"
+            r"|Proof-?read|E-?text prepared)(?: and \w+)? by [A-Z\[(\"“].{3,}",
+            r"Distributed Proofread",
+            r"^\W*Transcriber['’]?s?['’]? Notes?\W*$",
+        ),
+    ),
+    (
+        "small print",
+        ("small print", "for the use of anyone", "release date:", "[ebook", "[etext", "[e-text", "[e-book"),
+        _any(
+            r"(?i:\bsmall print\b)",
+            r"(?i:\be-?(?:book|text)s? (?:is|are) for the use of anyone\b)",
+            r"(?i:^\W*release date:)",
+            r"(?i:\[e-?(?:text|book) ?#?\d+)",
+        ),
+    ),
+    (
+        "a licence",
+        (
+            "licensed under",
+            "spdx-",
+            "permission is",
+            "redistribution",
+            "rights reserved",
+            "warrant",
+            "be reproduced",
+            "copyright",
+            "©",
+            "creative commons",
+            "apache.org/licenses",
+        ),
+        _any(
+            r"(?i:licensed under (?:the|a) |spdx-license-identifier|apache\.org/licenses)",
+            r"(?i:permission is hereby granted|redistribution and use in source)",
+            r"(?i:all rights reserved|without warrant(?:y|ies))",
+            r"(?i:no part of this (?:publication|book) may be reproduced)",
+            r"(?i:copyright (?:\(c\)|©|\d{4})|©\s*(?:copyright\s*)?\d{4}|creative commons attribution)",
+        ),
+    ),
+    (
+        "a picture's place",
+        ("[illustration", "[ illustration", "[picture", "[image", "[plate", "[frontispiece"),
+        _any(r"(?i:^\W*\[ ?(?:illustration|picture|image|plate|frontispiece)\b[^\]]*\]?\W*$)"),
+    ),
+    (
+        "a printer's mark",
+        ("printed ", "blank page", "intentionally left blank"),
+        _any(
+            r"^\W*PRINTED (?:IN|BY|AT)\b.{3,}",
+            r"^\W*Printed (?:in|by|at)(?: and bound (?:in|by))? [A-Z].{2,80}$",
+            r"(?i:^\W*\[?(?:blank page|this page (?:is )?intentionally left blank)\]?\W*$)",
+        ),
+    ),
+)
+NOTICE_CHARACTERS = 300  # of a line: an article of a line may speak of licences
+_ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+
+
+class Line(NamedTuple):
+    """A line of a text that is furniture: characters [start, end) with its line end."""
+
+    start: int
+    end: int
+    detail: str
+
+
+def furniture(text: str) -> list[Line]:
+    """Lines that are none of the text's own, in order."""
+    places = list(_lines(text))
+    starts = [start for start, _ in places]
+
+    def line_of(position: int) -> int:
+        return bisect_right(starts, position) - 1
+
+    found = {**_numbers(text, line_of), **_heads(text, line_of), **_notices(text, places, line_of)}
+    return [Line(*places[at], detail) for at, detail in sorted(found.items())]
+
+
+def without_furniture(text: str) -> str:
+    """The text less those lines."""
+    parts, end = [], 0
+    for line in furniture(text):
+        parts.append(text[end : line.start])
+        end = line.end
+    return "".join([*parts, text[end:]])
+
+
+def _lines(text: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield start, end
+        start = end
+
+
+def _value(number: str) -> int:
+    if number.isdigit():
+        return int(number)
+    total, letters = 0, [_ROMAN[letter] for letter in number.lower()]
+    for one, following in pairwise([*letters, 0]):
+        total += -one if one < following else one
+    return total
+
+
+def _numbers(text: str, line_of: Callable[[int], int]) -> dict[int, str]:
+    """Lines that are a number alone, where numbers go on counting at the distance of pages; marks like [Pg 12]."""
+    alone = [(line_of(match.start(1)), _value(match[1])) for match in _NUMBER.finditer(text)]
+    marked = [(line_of(match.start(1)), int(match[1])) for match in _INSIDE.finditer(text)] if "[" in text else []
+    found = {at: f"page number {value}" for at, value in _counting(alone)}
+    return found | {at: f"page mark {value}" for at, value in _counting(marked)}
+
+
+def _counting(numbers: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those of (line, number) that belong to a longest rising run with steps of 1 to 3; none where it is no paging."""
+    ends: dict[int, tuple[int, int]] = {}  # number -> (length of the run that ends with it, index)
+    before: list[int] = [-1] * len(numbers)
+    length: list[int] = [1] * len(numbers)
+    for i, (_, value) in enumerate(numbers):
+        for step in (1, 2, 3):
+            known = ends.get(value - step)
+            if known and known[0] + 1 > length[i]:
+                length[i], before[i] = known[0] + 1, known[1]
+        if length[i] >= ends.get(value, (0, 0))[0]:
+            ends[value] = (length[i], i)
+    if not numbers or max(length) < MIN_PAGES:
+        return []
+    i = length.index(max(length))
+    run = []
+    while i >= 0:
+        run.append(numbers[i])
+        i = before[i]
+    run.reverse()
+    gaps = sorted(b - a for (a, _), (b, _) in pairwise(run))
+    middle = gaps[len(gaps) // 2]
+    return run if PAGE_LINES[0] <= middle <= PAGE_LINES[1] else []
+
+
+def _heads(text: str, line_of: Callable[[int], int]) -> dict[int, str]:
+    """Short lines that come back with a number that grows page by page."""
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for match in _HEAD.finditer(text):
+        line = match[0]
+        if not _CHAPTER.match(line):
+            head = _DIGITS.sub("", " ".join(line.casefold().split())).strip(" |—–-")
+            groups.setdefault(head, []).append((line_of(match.end() - 1), int(match[1] or match[2])))
+    found: dict[int, str] = {}
+    for head, numbers in groups.items():
+        if len(numbers) >= MIN_PAGES:
+            found |= {at: f"running head {head!r}" for at, _ in _counting(numbers)}
+    return found
+
+
+def _notices(text: str, places: list[tuple[int, int]], line_of: Callable[[int], int]) -> dict[int, str]:
+    """Lines in which licences, digitisers and printers speak; between Gutenberg's marks and the file's ends, all."""
+    found: dict[int, str] = {}
+    small = text.lower()
+    if len(small) != len(text):  # letters that are two when they are small: places would be others
+        small = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    for detail, keys, pattern in _NOTICES:
+        for key in keys:
+            position = small.find(key)
+            while position >= 0:
+                at = line_of(position)
+                start, end = places[at]
+                if at not in found and end - start <= NOTICE_CHARACTERS and pattern.search(text[start:end].strip()):
+                    found[at] = detail
+                position = small.find(key, max(end, position + 1))
+    for at in list(found):
+        mark = _MARK.search(text[places[at][0] : places[at][1]].strip("* \r\n"))
+        if mark and mark[1].lower() == "end" and len(places) - at <= NOTICE_LINES + len(places) // 20:
+            found |= dict.fromkeys(range(at, len(places)), "Project Gutenberg's licence")
+        elif mark and mark[1].lower() == "start" and at <= NOTICE_LINES:
+            found |= dict.fromkeys(range(at + 1), "Project Gutenberg's header")
+    return found

@@ -1,0 +1,125 @@
+"""Near duplicates: texts whose sets of word 3-grams have a Jaccard similarity of 0.8 or more.
+
+    signatures of 2-grams -> rows that agree in one of 25 bands of 4 -> pairs that agree in 64 of 100 places
+                          -> verified on the true sets
+
+A changed word takes three 3-grams and two 2-grams with it, so a pair at 0.8 is at 0.8 or more in 2-grams too, and
+shares a band with probability 1 - 2e-6. In a bucket of more than 1,000 rows a row is compared with the next 1,000 by
+size, so that the work does not grow with the square.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from data.detect.sketch import NUM_HASHES, buckets, ngrams, word_hashes
+
+NGRAM = 3
+BAND = 4
+JACCARD = 0.8
+MIN_AGREEMENT = 64  # of 100 places: what a pair at 0.8 falls short of once in 30,000
+BUCKET_REACH = 1000
+CACHED = 32 << 20  # 3-grams, 8 bytes each
+AT_ONCE = 512  # rows
+
+Take = Callable[[list[int]], list[str]]
+
+
+class Groups:
+    """Union-find over rows; a group is known by its smallest member."""
+
+    def __init__(self, number: int) -> None:
+        self.parent = np.arange(number)
+
+    def find(self, i: int) -> int:
+        parent = self.parent
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = int(parent[i])
+        return i
+
+    def join(self, i: int, j: int) -> None:
+        i, j = sorted((self.find(i), self.find(j)))
+        self.parent[j] = i
+
+    def labels(self) -> np.ndarray:
+        """int64 (N,): each row's group."""
+        parent = self.parent
+        while not np.array_equal(parent, above := parent[parent]):
+            parent = above
+        return parent
+
+
+class Shingles:
+    """The 3-grams of rows, sorted uint64, made when they are asked for; as many as CACHED are kept."""
+
+    def __init__(self, take: Take) -> None:
+        self.take, self.known, self.size = take, dict[int, np.ndarray](), 0
+
+    def load(self, rows: list[int]) -> None:
+        """Make those of many rows at once."""
+        if self.size > CACHED:
+            self.known, self.size = {}, 0
+        missing = [row for row in dict.fromkeys(rows) if row not in self.known]
+        for start in range(0, len(missing), AT_ONCE):
+            part = missing[start : start + AT_ONCE]
+            grams, offsets = ngrams(*word_hashes(self.take(part)), NGRAM)
+            for i, row in enumerate(part):
+                self.known[row] = np.unique(grams[offsets[i] : offsets[i + 1]])
+                self.size += len(self.known[row])
+
+    def of(self, row: int) -> np.ndarray:
+        """One row's."""
+        if row not in self.known:
+            self.load([row])
+        return self.known[row]
+
+
+def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, take: Take) -> list[tuple[int, int]]:
+    """Verified pairs among `rows` (ascending); not all of a cluster's pairs.
+
+    signature: uint16 (N, NUM_HASHES). sizes: int (N,), each row's number of words. take: texts of rows.
+    """
+    linked = Groups(len(signature))
+    shingles = Shingles(take)
+    pairs: list[tuple[int, int]] = []
+    refused: set[tuple[int, int]] = set()
+    for place in range(0, NUM_HASHES - BAND + 1, BAND):
+        for bucket in buckets(signature, rows, place, BAND):
+            roots = np.array([linked.find(i) for i in bucket.tolist()])
+            if (roots == roots[0]).all():
+                continue
+            if len(bucket) > BUCKET_REACH:
+                order = np.argsort(sizes[bucket], kind="stable")
+                bucket, roots = bucket[order], roots[order]
+            for k, i in enumerate(bucket.tolist()):
+                for at in _candidates(k, bucket, roots, sizes, signature):
+                    j = int(bucket[at])
+                    pair = (min(i, j), max(i, j))
+                    if roots[at] == roots[k] or pair in refused:
+                        continue
+                    if similarity(shingles.of(i), shingles.of(j)) >= JACCARD:
+                        linked.join(i, j)
+                        pairs.append(pair)
+                        roots[(roots == roots[at]) | (roots == roots[k])] = linked.find(i)
+                    else:
+                        refused.add(pair)
+    return pairs
+
+
+def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, sizes: np.ndarray, signature: np.ndarray) -> list[int]:
+    """Positions in a bucket after the k-th that may be similar to it and are not linked to it yet."""
+    others = slice(k + 1, k + 1 + BUCKET_REACH)
+    at = np.flatnonzero(roots[others] != roots[k]) + k + 1
+    if not len(at):
+        return []
+    agreement = (signature[bucket[at]] == signature[bucket[k]]).sum(axis=1)
+    return at[agreement >= MIN_AGREEMENT].tolist()
+
+
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Jaccard similarity of two sorted sets."""
+    if min(len(a), len(b)) < JACCARD * max(len(a), len(b)):  # cannot reach it
+        return 0.0
+    common = len(np.intersect1d(a, b, assume_unique=True))
+    return common / (len(a) + len(b) - common) if len(a) + len(b) else 0.0
