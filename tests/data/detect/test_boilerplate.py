@@ -109,7 +109,12 @@ def test_an_opening_ends_at_the_first_mark_of_a_clause() -> None:
 
 def test_two_words_are_no_phrase_and_three_are() -> None:
     dice = random.Random(1)
-    for phrase, found in (("Good day.", []), ("A good day.", [*range(0, 60, 2)]), ("Of course,", []), ("Oh of course,", [*range(0, 60, 2)])):
+    for phrase, found in (
+        ("Good day.", []),
+        ("A good day.", [*range(0, 60, 2)]),
+        ("Of course,", []),
+        ("Oh of course,", [*range(0, 60, 2)]),
+    ):
         texts, _ = planted(dice, 60, "opening", phrase)
         assert flagged(texts) == found, phrase
 

@@ -224,7 +224,9 @@ def test_pieces_are_the_fixed_words_and_the_slots_in_turns(seed: int) -> None:
     fillers: list[list[str]] = []
     texts = []
     for _ in range(5):
-        fillers.append([" ".join(f"v{dice.randrange(10**9)}" for _ in range(dice.randint(1, 3))) for w in skeleton if not w])
+        fillers.append(
+            [" ".join(f"v{dice.randrange(10**9)}" for _ in range(dice.randint(1, 3))) for w in skeleton if not w]
+        )
         rest = iter(fillers[-1])
         texts.append(" ".join(word or next(rest) for word in skeleton))
     pieces = skeleton_pieces([word for word in skeleton if word], texts)
