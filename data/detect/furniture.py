@@ -12,12 +12,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 MIN_PAGES = 3  # numbers that go on counting
+COUNTED = 1 / 3  # of the numbers: among many at random some rise, too
 PAGE_LINES = (8, 120)  # a page has so many lines, as the median of a book's
 HEAD_CHARACTERS = 80
 NOTICE_LINES = 400  # of a licence at the end of a file, at most
 
 _NUMBER = re.compile(
-    r"^[ \t\f*|~·•_()\[\]–—-]{0,40}(?:p(?:age|g|\.)?[ .]*)?([1-9]\d{0,3}|[ivxlc]{1,7})(?: ?(?:/|of) ?\d{1,4})?"
+    r"^[ \t\f*|~·•_()\[\]–—-]{0,40}(?:p(?:age|g|\.)?[ .]*)?([1-9]\d{0,3}|[ivxlc]{1,9})(?: ?(?:/|of) ?\d{1,4})?"
     r"[ \t\r\f*|~·•_().\[\]–—-]{0,40}$",
     re.I | re.M,
 )
@@ -121,7 +122,7 @@ def furniture(text: str) -> list[Line]:
     def line_of(position: int) -> int:
         return bisect_right(starts, position) - 1
 
-    found = {**_numbers(text, line_of), **_heads(text, line_of), **_notices(text, places, line_of)}
+    found = {**_heads(text, line_of), **_numbers(text, line_of), **_notices(text, places, line_of)}
     return [Line(*places[at], detail) for at, detail in sorted(found.items())]
 
 
@@ -171,7 +172,7 @@ def _counting(numbers: list[tuple[int, int]]) -> list[tuple[int, int]]:
                 length[i], before[i] = known[0] + 1, known[1]
         if length[i] >= ends.get(value, (0, 0))[0]:
             ends[value] = (length[i], i)
-    if not numbers or max(length) < MIN_PAGES:
+    if not numbers or max(length) < max(MIN_PAGES, COUNTED * len(numbers)):
         return []
     i = length.index(max(length))
     run = []
@@ -189,7 +190,7 @@ def _heads(text: str, line_of: Callable[[int], int]) -> dict[int, str]:
     groups: dict[str, list[tuple[int, int]]] = {}
     for match in _HEAD.finditer(text):
         line = match[0]
-        if not _CHAPTER.match(line):
+        if not _CHAPTER.match(line) and not line.islower():  # "return 2" of code
             head = _DIGITS.sub("", " ".join(line.casefold().split())).strip(" |—–-")
             groups.setdefault(head, []).append((line_of(match.end() - 1), int(match[1] or match[2])))
     found: dict[int, str] = {}

@@ -1,6 +1,7 @@
 """Boilerplate: phrases that many rows repeat are found and cut out; what rows have of their own is not."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ def test_pieces_are_the_text_in_order(text: str) -> None:
     found = pieces(text)
     assert all(text[a:b].strip() for a, b in found)
     assert "".join("".join(text[a:b].split()) for a, b in found) == "".join(text.split())
-    assert all(end <= start for (_, end), (start, _) in zip(found, found[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(found))
 
 
 @settings(max_examples=25, deadline=None)
@@ -196,7 +197,7 @@ def test_spans_stand_in_order_and_apart_in_rows_that_are_flagged(texts: list[str
     stock = stock_of(texts * 3)
     for text, holds in zip(texts, stock_rows(texts, stock).tolist(), strict=True):
         spans = stock_spans(text, stock)
-        assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a.end <= b.start for a, b in pairwise(spans))
         assert all(0 <= span.start < span.end <= len(text) for span in spans)
         assert holds or not spans
         if len(text.casefold()) == len(text):  # else the places of words are not known

@@ -1,6 +1,7 @@
 """Hashes and signatures: functions of a text's words alone, and as near to the true similarity as 100 places allow."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def hashes_of(texts: list[str]) -> list[list[int]]:
     assert len(offsets) == len(texts) + 1
     assert offsets[0] == 0
     assert offsets[-1] == len(hashes)
-    return [hashes[a:b].tolist() for a, b in zip(offsets, offsets[1:], strict=False)]
+    return [hashes[a:b].tolist() for a, b in pairwise(offsets)]
 
 
 @settings(max_examples=200, deadline=None)
