@@ -16,16 +16,17 @@ real = pytest.mark.skipif(not CORPORA.is_dir(), reason="LOAM_CORPORA names no fo
 TEXTS = {
     "en": "All human beings are born free and equal in dignity and rights, and should act towards one another well.",
     "de": "Alle Menschen sind frei und gleich an Würde und Rechten geboren und sollen einander brüderlich begegnen.",
-    "fr": "Tous les êtres humains naissent libres et égaux en dignité et en droits, et doivent agir en frères.",
+    "fr": "Tous les êtres humains naissent libres et égaux en dignité et en droits, et doivent être frères.",
     "es": "Todos los seres humanos nacen libres e iguales en dignidad y derechos y deben comportarse fraternalmente "
     "los unos con los otros. Toda persona tiene derecho a la educación, que debe ser gratuita, al menos en lo elemental.",
     "ru": "Все люди рождаются свободными и равными в своем достоинстве и правах и должны поступать в духе братства.",
     "el": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα και έχουν "
-    "συνείδηση. Καθένας έχει δικαίωμα στην εκπαίδευση, που πρέπει να παρέχεται δωρεάν, "
+    "συνείδηση. Καθένας έχει δικαίωμα στην "
+    "εκπαίδευση, που πρέπει να παρέχεται δωρεάν "
     "τουλάχιστον στη στοιχειώδη βαθμίδα της.",
     "ar": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا بروح الإخاء "
     "لكل شخص حق التمتع بجنسية ما ولا يجوز "
-    "حرمان أي شخص من جنسيته تعسفا أو إنكار حقه في تغييرها، وللأسرة حق التمتع بحماية المجتمع والدولة",
+    "حرمان أي شخص من جنسيته تعسفا أو إنكار حقه في تغييرها",
     "ja": "すべての人間は、生れながらにして自由であり、かつ、尊厳と権利とについて平等である。",
     "ko": "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다. 서로 형제애의 정신으로 행동하여야 한다.",
 }  # fmt: skip
