@@ -216,7 +216,7 @@ def template_finding(store: Store, templates: list[Template], keep: int) -> Find
 def conflicts(store: Store, rows: np.ndarray) -> list[Finding]:
     """Questions with several answers (in the same context), and answers that many questions share."""
     rows = rows[~store.facts["is_text"][rows]]
-    question = store.facts["question"][rows] ^ (store.facts["context"][rows] * np.uint64(0x9E3779B97F4A7C15))
+    question = store.facts["asked"][rows] ^ (store.facts["context"][rows] * np.uint64(0x9E3779B97F4A7C15))
     many = _several(question, store.facts["answer"][rows], rows, CONFLICTS)
     conflicting = Finding("conflicting_answers", sorted(i for group in many for i in group))
     conflicting.clusters = [{**c, "members": False, "differ": "answers"} for c in _clusters(many)]

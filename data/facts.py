@@ -29,6 +29,7 @@ FACTS = pa.schema(
         ("n_bytes", pa.int64()),
         ("num_words", pa.int32()),
         *((name, pa.uint64()) for name in HASHED),
+        ("asked", pa.uint64()),
         ("signature", pa.binary(2 * NUM_HASHES)),
     ]
 )
@@ -61,6 +62,7 @@ def facts_of(texts: list[str], settings: Settings) -> pa.RecordBatch:
         "n_bytes": [row["n_bytes"] for row in rows],
         "num_words": np.diff(offsets),
         **{name: [field_hash(row[name]) for row in rows] for name in HASHED},
+        "asked": [hash_of(asked) if (asked := asked_words(row["question"])) else 0 for row in rows],
         "signature": _binary(signatures(grams, starts)),
     }
     return pa.RecordBatch.from_arrays(
@@ -95,6 +97,11 @@ def field_hash(value: str | None) -> int:
     """Of a field after NFC, case folding and with every run of white space as one space; 0: there is nothing."""
     folded = normal(value).casefold() if value else ""
     return hash_of(folded) if folded else 0
+
+
+def asked_words(question: str | None) -> str:
+    """What makes two questions the same: all but case, white space and the marks at their end."""
+    return normal(question).casefold().strip(" ?？.。!:;\"'“”‘’") if question else ""
 
 
 def hash_of(text: str) -> int:
