@@ -45,7 +45,7 @@ LANGUAGES = [
     Language("Slovak", 1, 0.4, _CENTRAL, "áíéčýžšúľťňôďäóĺŕ"),
     Language("Hungarian", 1, 0.4, _CENTRAL, "áéöíóőüúű"),
     Language("Croatian, Slovene, Bosnian, Serbian", 1, 0.15, _CENTRAL, "čžšćđ"),
-    Language("Romanian", 1, 0.25, _CENTRAL, "ăîâşţ"),
+    Language("Romanian", 1, 0.25, _CENTRAL[:3], "ăîâşţ"),
     Language("Sorbian", 0.1, 0.35, _CENTRAL, "ěłćšóžńčřź"),
     Language("any of the centre", 0.2, 0, _CENTRAL, "áéíóčšžöüěřłśćńőűăîâşţąężźťňďůúýäôđ"),
     Language("Turkish", 2, 0.4, _TURKISH, "ıüşçğöâîû"),

@@ -168,10 +168,12 @@ def _strictly(head: bytes, name: str, width: int) -> str | None:
 
 def _sample(stream: IO[bytes], length: int) -> tuple[bytes, float]:
     """Lines with bytes beyond ASCII, an equal part from each piece of the file, and their share of all its bytes."""
+    at = 0
     budget = max(256, SAMPLE // (length // PIECE + 1))
     taken: list[bytes] = []
     beyond = 0
     while piece := stream.read(PIECE):
+        at += len(piece)
         room = budget
         for match in re.finditer(rb"[^\n\r]*[\x80-\xff][^\n\r]*", piece):
             beyond += match.end() - match.start()
@@ -179,7 +181,7 @@ def _sample(stream: IO[bytes], length: int) -> tuple[bytes, float]:
                 # A piece may begin and end inside a character: no encoding here has one that spans a byte below 0x30.
                 start = match.start() if match.start() or not taken else _past(piece, 0)
                 stop = min(match.end(), start + room)
-                stop = stop if stop < len(piece) else max(_before(piece, start, stop), start)
+                stop = stop if stop < len(piece) or at >= length else max(_before(piece, start, stop), start)
                 taken.append(piece[start:stop])
                 room -= stop - start
     return b"\n".join(taken), min(1.0, beyond / max(length, 1))
@@ -217,9 +219,8 @@ def decide(sample: bytes, share: float = 1.0, valid: int = 0, invalid: int = 0) 
     confidence = math.floor(best.posterior * best.explained * 100) / 100
     why = ""
     enough = len(re.findall(rb"[\x80-\xff]", sample)) >= 50  # the surprise of a few letters says little
-    if (enough and best.nats > (DULL if best.encoding not in CHARACTER_SETS else DULL_EAST)) or (
-        best.latin and best.dense > DENSE
-    ):
+    east = best.encoding in CHARACTER_SETS
+    if enough and (best.nats > (DULL_EAST if east else DULL) or (best.latin and best.dense > DENSE)):
         why = "like no text in an encoding that is known here"
     elif best.latin and valid >= 3 and valid * 50 > invalid:
         why = f"{valid:,} characters are valid UTF-8, {invalid:,} bytes are not"

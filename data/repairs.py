@@ -9,6 +9,8 @@ A repair of a text that needs none returns it unchanged, so that it can be run o
 """
 
 import re
+from html import unescape
+from html.entities import name2codepoint
 from html.parser import HTMLParser
 from typing import Any
 
@@ -33,8 +35,11 @@ _VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\s"'<>=`]++)"""
 _INSIDE = rf"(?:\s+[A-Za-z][\w:.-]*\s*=\s*{_VALUE}|\s+(?:open|hidden|reversed|compact|nowrap|noshade))*\s*/?>"
 _IS_TAG = re.compile(rf"</?(?:{_TAG}){_INSIDE}|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _NO_TAG = re.compile(rf"<(?!/?(?:{_TAG}){_INSIDE}|!--)", re.IGNORECASE)
-_NO_ENTITY = re.compile(r"&(?!(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});)")
-_ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
+_NUMBER = "#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}"
+_NO_ENTITY = re.compile(
+    rf"&(?!(?:{'|'.join([*name2codepoint, 'apos'])}|{_NUMBER});)"
+)  # HTML 4's names; HTML 5: &circle;
+_PLAIN_ENTITY = re.compile(rf"&(?:amp|lt|gt|quot|apos|nbsp|{_NUMBER});")
 _MATH = re.compile(r"(\$\$[^$]+\$\$|\$[^$\s](?:[^$]*[^$\s])?\$(?![0-9])|\\\(.*?\\\)|\\\[.*?\\\])", re.DOTALL)
 _RAISED = str.maketrans("0123456789+-()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾")
 _LOWERED = str.maketrans("0123456789+-()", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎")
@@ -44,10 +49,11 @@ def html_to_text(text: str) -> str:
     """HTML as text: paragraphs, lists, quotes; code verbatim, <pre> as a fenced block; links keep their words.
 
     Only HTML's own tags count, so `vector<int>` and `a < b` stay; an entity needs its semicolon, and LaTeX between
-    dollars keeps its spaces, `&` and `<`. Text without a tag or an entity is returned as it is.
+    dollars keeps its spaces, `&` and `<`. Text without a tag is returned as it is but for entities that stand for ASCII
+    and numbers: `&sum;` may be C.
     """
-    if not _IS_TAG.search(text) and not _ENTITY.search(text):
-        return text
+    if not _IS_TAG.search(text):
+        return _PLAIN_ENTITY.sub(lambda match: unescape(match[0]), text)
     reader = _Reader()
     reader.feed(_NO_ENTITY.sub("&amp;", _NO_TAG.sub("&lt;", text)))
     reader.close()
@@ -190,6 +196,11 @@ def _script(tag: str, data: str) -> str:
 # -- characters
 
 
+# ftfy takes a space for byte 0xa0 where that makes a character: "Â is a letter" would lose its first word. Its settings
+# turn this off for whole lines only, so a text is cut where it could happen.
+_LETTER_AND_SPACE = re.compile(r"(?<=[\u00c2-\u00f4])(?= )")
+
+
 def fix_mojibake(text: str) -> str:
     """Text that was UTF-8 and was decoded as something else, as it was; by ftfy, with all its other repairs off.
 
@@ -197,11 +208,23 @@ def fix_mojibake(text: str) -> str:
     """
     if text.isascii():
         return text
+    fixed = _ftfy(text)
+    if fixed != text and _LETTER_AND_SPACE.search(text):
+        fixed = "".join(map(_ftfy, _LETTER_AND_SPACE.split(text)))
+    if fixed.count("\ufffd") <= text.count("\ufffd"):
+        return fixed
+    lines = text.splitlines(keepends=True)
+    return "".join(map(fix_mojibake, lines)) if len(lines) > 1 else text
+
+
+def _ftfy(text: str) -> str:
     import ftfy
 
     config = ftfy.TextFixerConfig(
         unescape_html=False,
         remove_terminal_escapes=False,
+        restore_byte_a0=False,
+        replace_lossy_sequences=False,
         fix_latin_ligatures=False,
         fix_character_width=False,
         uncurl_quotes=False,
@@ -211,11 +234,7 @@ def fix_mojibake(text: str) -> str:
         normalization=None,
         explain=False,
     )
-    fixed = str(ftfy.fix_text(text, config))
-    if fixed.count("\ufffd") <= text.count("\ufffd"):
-        return fixed
-    lines = text.splitlines(keepends=True)
-    return "".join(map(fix_mojibake, lines)) if len(lines) > 1 else text
+    return str(ftfy.fix_text(text, config))
 
 
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
