@@ -70,10 +70,13 @@ class Columns:
         self.seen: dict[str, None] = {}
         self.found: set[str] = set()  # names of templates and conditions that some record had
         self.objects = 0
+        self.columns = self.fields(source)
         self.templates: dict[str, Template] = {
-            field: parse_template(setting) for field, setting in self.fields(source).items() if is_template(setting)
+            field: parse_template(setting) for field, setting in self.columns.items() if is_template(setting)
         }
-        self.conditions: list[Condition] = [parse_condition(setting) for setting in source.keep_if]
+        self.conditions: list[Condition] = [parse_condition(setting) for setting in source.keep_if or ()]
+        named = [name for template in self.templates.values() for name in names_of(template)]
+        self.names = [*named, *(condition.name for condition in self.conditions)]
 
     @staticmethod
     def fields(source: SourceConfig) -> dict[str, str]:
@@ -97,7 +100,7 @@ class Columns:
     @classmethod
     def needed(cls, source: SourceConfig) -> list[str]:
         """All columns that are read; of a dotted path the whole and its first part, for a name may hold a dot."""
-        names: list[str] = [parse_condition(setting).name for setting in source.keep_if]
+        names: list[str] = [parse_condition(setting).name for setting in source.keep_if or ()]
         for setting in cls.fields(source).values():
             names += names_of(parse_template(setting)) if is_template(setting) else [setting]
         names += [name.partition(".")[0] for name in names]
@@ -109,11 +112,10 @@ class Columns:
         if not self.objects and not self.seen:
             return
         optional = {"title"} if self.source.preset == "squad" else set()
-        for field, name in self.fields(self.source).items():
+        for field, name in self.columns.items():
             if field not in self.templates and name not in self.seen and name not in optional:
                 raise UserError(f"no column {name!r}; there are: {some_of(self.seen)}")
-        names = [name for template in self.templates.values() for name in names_of(template)]
-        for name in [*names, *(condition.name for condition in self.conditions)]:
+        for name in self.names:
             known = name in self.seen or (name.partition(".")[0] in self.seen and not self.objects)
             if not known and name not in self.found:
                 raise UserError(f"no column {str(name)!r}; there are: {some_of(self.seen)}")
@@ -152,8 +154,7 @@ class Columns:
                 yield filled
 
     def _fill(self, row: Row, value: Row) -> Iterator[Row]:
-        names = [name for template in self.templates.values() for name in names_of(template)]
-        for name in [*names, *(condition.name for condition in self.conditions)]:
+        for name in self.names:
             if name not in self.found and look_up(value, name) is not ABSENT:
                 self.found.add(name)
         for condition in self.conditions:
@@ -199,7 +200,7 @@ class Columns:
         """Fill every field of the row but the answer; return the answers, and a note. Raises Missing."""
         answers: list[str | None] = [None]
         note = None
-        for field, column in self.fields(self.source).items():
+        for field, column in self.columns.items():
             required = field in ("question", "answer", "text")
             if template := self.templates.get(field):
                 try:
@@ -216,7 +217,7 @@ class Columns:
                 continue
             items = [item]
             if field == "answer":
-                items, note = answers_of(item, self.source.answers)
+                items, note = answers_of(item, self.source.answers or "first")
             for item in items:
                 if problem := not_text(column, item):
                     raise Missing(*problem)

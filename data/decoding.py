@@ -8,8 +8,10 @@
 Step 4 is Bayes' rule with rough tables: commonness of the pair times the likelihood of each distinct word's letters.
 Pairs that decode to the same text are one candidate, since the choice between them changes nothing. The confidence is
 the best candidate's posterior times the share of characters that it explains; below `SURE` nothing is decided.
-charset-normalizer's order was measured on 170 files in legacy encodings and is not enough by itself: it ties cp1250
-with cp1252 on Spanish, and prefers cp1252 for Croatian. Its measure of mess is asked for a second opinion.
+SURE, DULL and DENSE were set on 180 files of 10 kB in legacy encodings: 158 are right, 22 undecided, none is wrong.
+Of 754 other texts of 49 to 5,517 bytes in 16 languages, encoded anew: 714 right, 40 undecided, none wrong.
+charset-normalizer's own choice is right for 85 and wrong for 84 of the first, 632 and 93 of the others (it ties cp1250
+with cp1252 on Spanish, and takes Croatian for cp1252), so only its measure of mess is asked, as a second opinion.
 7-bit encodings (ISO-2022-JP, UTF-7) are valid UTF-8, so they are read as such.
 """
 

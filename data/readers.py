@@ -15,24 +15,21 @@ A user's mistake that only the file can show (a column that is not there) is a r
 """
 
 import csv
-import gzip
 import io
 import json
 import re
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import IO, Any, TextIO
 
 from common.errors import UserError
-from data.bounded import RECORD, Expanded, TooLarge, TooLong, check_expansion, check_json, lines_of, read_whole
+from data.bounded import RECORD, TooLarge, TooLong, check_expansion, check_json, lines_of, read_whole
 from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
 from data.decoding import Detection, detect
+from data.opening import damaged, open_file
 from data.sources import InputFile, SourceConfig
 
-PIECE = 1 << 10  # compressed bytes at a time: zstd may make 32,696 of each, 33 MB
 PARQUET_ROWS = 128  # at a time: lists of texts are written out whole
 CELL = 16  # bytes that a value which is no text counts for
 RAW_BYTES = 1000  # of a file that is no text at all, quarantine shows this much
@@ -61,7 +58,7 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Row]:
         empty = False
         detail = f"{_after(last)}{error.encoding} cannot decode byte 0x{error.object[error.start]:02x}: {error.reason}"
         yield columns.row(Record("", None, "encoding", detail, printable(error.object[:RAW_BYTES])))
-    except _damaged() as error:
+    except damaged() as error:
         empty = False
         yield columns.row(Record("", None, "unreadable", f"{_after(last)}{type(error).__name__}: {error}"))
     if empty:
@@ -81,20 +78,11 @@ def _decoding(file: InputFile, source: SourceConfig) -> Detection:
 def _detect(file: InputFile) -> Detection:
     if file.format in ("python", "parquet"):
         return Detection("utf-8", 1.0)
-    return detect(lambda: _open(file), _damaged())
+    return detect(lambda: open_file(file), damaged())
 
 
 def _after(where: str) -> str:
     return f"after {where.lstrip(':#')}: " if where else ""
-
-
-def _damaged() -> tuple[type[Exception], ...]:
-    """What a damaged file raises. Not a constant: who only trains imports this module and may lack zstandard."""
-    import pyarrow as pa
-    import zstandard
-
-    # RuntimeError and NotImplementedError: an encrypted zip member, a compression method zipfile does not know
-    return (OSError, EOFError, zlib.error, zipfile.BadZipFile, zstandard.ZstdError, pa.ArrowException, RuntimeError)
 
 
 # -- records: one function a format
@@ -109,7 +97,7 @@ def _records(file: InputFile, source: SourceConfig, decoding: Detection) -> Iter
         for where, value in records(str(file.path).partition(":")[2]):
             yield Record(where, value)
         return
-    with _open(file) as stream:
+    with open_file(file) as stream:
         if file.format == "parquet":
             yield from _parquet(stream, source)
             return
@@ -130,59 +118,6 @@ def _records(file: InputFile, source: SourceConfig, decoding: Detection) -> Iter
                 yield from _csv(lines, source.delimiter or ("\t" if file.format == "tsv" else ","), decoding)
             else:
                 yield from (_jsonl if file.format == "jsonl" else _lines)(lines, decoding)
-
-
-def _open(file: InputFile) -> IO[bytes]:
-    """The file's bytes, decompressed, as a buffered stream."""
-    raw: IO[bytes]
-    packed = file.path.stat().st_size
-    if file.member is not None:
-        archive = zipfile.ZipFile(file.path)
-        raw, name, packed = (
-            archive.open(file.member),
-            file.member,
-            min(packed, archive.getinfo(file.member).compress_size),
-        )
-    else:
-        raw, name = file.path.open("rb"), file.path.name
-    if name.lower().endswith(".gz"):
-        raw = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
-    elif name.lower().endswith(".zst"):
-        raw = _Zstd(raw)  # type: ignore[assignment]
-    return io.BufferedReader(Expanded(raw, packed), 1 << 20)
-
-
-class _Zstd(io.RawIOBase):
-    """Decompresses frames in a row. zstandard's own reader takes a frame that is cut short for the end of the file."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        import zstandard
-
-        self.raw, self.compressed, self.content = raw, b"", b""
-        self.start_frame = zstandard.ZstdDecompressor().decompressobj
-        self.frame: Any = None  # the one being read; None between frames
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.content:
-            self.compressed = self.compressed or self.raw.read(PIECE)
-            if not self.compressed:
-                if self.frame is not None:
-                    raise EOFError("the file is cut short: its last zstd frame has no end")
-                return 0
-            self.frame = self.frame or self.start_frame()
-            self.content, self.compressed = self.frame.decompress(self.compressed), b""
-            if self.frame.eof:
-                self.frame, self.compressed = None, self.frame.unused_data
-        part, self.content = self.content[: len(buffer)], self.content[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
-
-    def close(self) -> None:
-        self.raw.close()
-        super().close()
 
 
 class _Lines:

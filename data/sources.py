@@ -10,7 +10,7 @@ import math
 import os
 import re
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +48,7 @@ class SourceConfig:
         preset: squad (nested JSON), alpaca (instruction + input + output) or chat (messages) instead of naming columns
         question: column of the question (default: question), or a template, "What does {name} of {school} say?"
         answer: column of the answer (default: answer), or a template
-        answers: of a list of answers: the first, each in a row of its own, or all of them in one (join)
+        answers: of a list of answers: the first (default), each in a row of its own, or all of them in one (join)
         context: column of a passage that the question is about
         category: column that evaluation reports apart
         difficulty: column that evaluation reports apart
@@ -70,13 +70,13 @@ class SourceConfig:
     preset: Literal["squad", "alpaca", "chat"] | None = None
     question: str | None = None
     answer: str | None = None
-    answers: Literal["first", "each", "join"] = "first"
+    answers: Literal["first", "each", "join"] | None = None
     context: str | None = None
     category: str | None = None
     difficulty: str | None = None
     group: str | None = None
     text: str | None = None
-    keep_if: list[str] = field(default_factory=list)
+    keep_if: list[str] | None = None
     split: str = "file"
     delimiter: str | None = None
     encoding: str = "auto"
@@ -167,7 +167,7 @@ def _check(source: SourceConfig, where: str) -> None:
         raise UserError(f"{where}: kind is qa or text, not {source.kind!r}")
     if source.preset not in (None, "squad", "alpaca", "chat"):
         raise UserError(f"{where}: preset is squad, alpaca or chat, not {source.preset!r}")
-    if source.answers not in ("first", "each", "join"):
+    if source.answers not in (None, "first", "each", "join"):
         raise UserError(f"{where}: answers is first, each or join, not {source.answers!r}")
     if source.format is not None and source.format not in FORMATS.values():
         raise UserError(
@@ -210,7 +210,7 @@ def _check_templates(source: SourceConfig, where: str) -> None:
                 parse_template(setting)
         except UserError as error:
             raise UserError(f"{where}: {key}: {error}") from None
-    for setting in source.keep_if:
+    for setting in source.keep_if or ():
         try:
             parse_condition(setting)
         except UserError as error:
