@@ -86,7 +86,7 @@ def test_encodings_of_text_are_accepted(encoding: str) -> None:
         (SourceConfig(), "path is missing"),
         (SourceConfig(name="a\nb\x1b[31m", path="x.csv"), "holds what cannot be printed"),
         (SourceConfig(path="x.csv", kind="prose"), "kind is qa or text, not 'prose'"),  # type: ignore[arg-type]
-        (SourceConfig(path="x.csv", preset="squat"), "preset is squad or alpaca, not 'squat'"),  # type: ignore[arg-type]
+        (SourceConfig(path="x.csv", preset="squat"), "preset is squad, alpaca or chat, not 'squat'"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", format="xls"), "format is one of csv"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", encoding="utf-9"), "no encoding 'utf-9'"),
         (SourceConfig(path="x.csv", encoding="hex"), "'hex'"),
