@@ -39,7 +39,7 @@ DENSE = 0.85  # no language in Latin letters has letters beyond ASCII in more of
 
 
 class Detection(NamedTuple):
-    """How to decode a file. `encoding` is None where undecided: then it is read as UTF-8 and `detail` says why not."""
+    """How to decode a file. `encoding` is None where undecided: then it is read as UTF-8; `detail`: the candidates."""
 
     encoding: str | None
     confidence: float
@@ -232,8 +232,8 @@ def decide(sample: bytes, share: float = 1.0, valid: int = 0, invalid: int = 0) 
         why = "charset-normalizer finds it a mess"
     if why:
         return Detection(None, min(confidence, SURE - 0.01), detail=f"not decided ({others}): {why}")
-    runner = f"; next: {guesses[1].encoding}" if len(guesses) > 1 else ""
-    return Detection(best.encoding, confidence, f"read as {best.encoding}, confidence {confidence:.2f}{runner}")
+    note = f"read as {best.encoding}, confidence {confidence:.2f}"
+    return Detection(best.encoding, confidence, note, f"candidates: {others}")
 
 
 def _is_mess(sample: bytes, encoding: str) -> bool:

@@ -348,5 +348,5 @@ def _encoding(where: str, text: str, decoding: Detection) -> Record:
     byte = f"byte 0x{ord(first) - 0xDC00:02x}" if "\udc80" <= first <= "\udcff" else f"surrogate {first!a}"
     place = f" in line {text.count(chr(10), 0, bad[0]) + 1} of it" if "\n" in text.rstrip("\n") else ""
     detail = f"not {decoding.encoding or 'utf-8'}: {byte}{place} ({len(bad)} in all)"
-    detail += f"; encoding {decoding.detail}" if decoding.detail else ""
+    detail += f"; encoding {decoding.detail}" if decoding.encoding is None and decoding.detail else ""
     return Record(where, None, "encoding", detail, printable(text))
