@@ -62,6 +62,34 @@ def drop_exact(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     return table.filter(pa.array(stays)), copies
 
 
+def drop_near(
+    table: pa.Table, groups: np.ndarray, near: np.ndarray
+) -> tuple[pa.Table, pa.Table, np.ndarray, np.ndarray]:
+    """Split documents into the longest of each cluster of near duplicates (of equals the first) and the others, which
+    name it in `detail`; with `groups` and `near` (int64 (N,)) of those that stay."""
+    sizes = table["n_bytes"].to_numpy()
+    order = np.lexsort((np.arange(len(table)), -sizes, near))
+    first = np.append(True, near[order][1:] != near[order][:-1])
+    best = np.zeros(len(table), np.int64)
+    best[order] = order[np.maximum.accumulate(np.where(first, np.arange(len(table)), 0))]
+    stays = best == np.arange(len(table))
+    origins = table["origin"].take(pa.array(best[~stays])).to_pylist()
+    copies = table.filter(pa.array(~stays))
+    reasons = pa.array(["near_duplicate"] * len(copies), pa.large_string())
+    details = pa.array([f"nearly equals {origin}, directly or through others" for origin in origins], pa.large_string())
+    copies = copies.set_column(copies.schema.get_field_index("reason"), "reason", reasons)
+    copies = copies.set_column(copies.schema.get_field_index("detail"), "detail", details)
+    # Labels are numbers of documents: those of a group become the first of its members that stays.
+    old_groups, old_near = groups[stays], near[stays]
+    return table.filter(pa.array(stays)), copies, _renumbered(old_groups), _renumbered(old_near)
+
+
+def _renumbered(labels: np.ndarray) -> np.ndarray:
+    """Labels as the number of the first document that has each."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return first[inverse].astype(np.int64)
+
+
 def shared_limit(num_rows: int) -> int:
     """Most rows that a shared field may occur in to link them: 1%, but at least 20, and of few rows at most half.
 

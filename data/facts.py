@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data.clean import clean_row, normal
+from data.clean import DEFAULT_STEPS, clean_row, normal
 from data.columns import Row
 from data.detect.sketch import NUM_HASHES, ngrams, signatures, word_hashes
 
@@ -42,12 +42,12 @@ class Settings:
 
     sources: tuple[str, ...]
     min_bytes: int
-    skip: tuple[str, ...] = ()
+    steps: tuple[str, ...] = DEFAULT_STEPS
 
 
 def facts_of(texts: list[str], settings: Settings) -> pa.RecordBatch:
     """Rows, cleaned one by one, and their facts: columns of FACTS."""
-    rows = [clean_row(json.loads(text), settings.min_bytes, list(settings.skip)) for text in texts]
+    rows = [clean_row(json.loads(text), settings.min_bytes, settings.steps) for text in texts]
     hashes, offsets = word_hashes([compared_text(row) for row in rows])
     grams, starts = ngrams(hashes, offsets, 2)
     numbers = {name: i for i, name in enumerate(settings.sources)}

@@ -9,7 +9,9 @@ from typing import Any
 
 from common.errors import UserError
 from data.columns import Header
+from data.detect.contamination import Questions, index_questions
 from data.readers import _records as records
+from data.readers import read_file
 from data.sources import COMPRESSIONS, FORMATS, InputFile, SourceConfig, check_sources, list_files
 
 QUESTIONS = ("question", "prompt", "instruction", "query", "problem", "input", "title", "q")
@@ -29,6 +31,24 @@ def guessed_sources(paths: list[str]) -> tuple[list[SourceConfig], list[str]]:
             sources.append(source)
             lines.append(line)
     return check_sources(sources), lines
+
+
+def asked_in(paths: list[str]) -> Questions | None:
+    """The questions of files, to be looked for in texts; None: there are no files. Raises UserError."""
+    if not paths:
+        return None
+    sources, _ = guessed_sources(paths)
+    asked = [
+        (str(source.name), row["question"])
+        for source in sources
+        for file in list_files(source, Path("."))
+        for row in read_file(file, source)
+        if row["reason"] is None and row["question"]
+    ]
+    if not asked:
+        raise UserError(f"no question in {', '.join(paths)}")
+    names, questions = [name for name, _ in asked], [question for _, question in asked]
+    return index_questions([(list(range(len(asked))), names, questions)], list(dict.fromkeys(names)))
 
 
 def _files(path: Path) -> list[Path]:

@@ -4,7 +4,8 @@
     steps = ["html_to_text", "fix_mojibake", "empty", "too_short", "repetition", "exact_duplicate", "near_duplicate",
              "template", "cut_boilerplate"]
 
-Four sorts, in this order, so that nothing that a model is judged by teaches the cleaning (invariant 1):
+Four sorts, in this order, so that nothing that a model is judged by teaches the cleaning (invariant 1; the names stand
+in data/clean.py):
   repairs   of one row's texts: html_to_text fix_mojibake strip_control cut_furniture
   checks    of one row: empty too_short length repetition refusal mojibake control_characters markup pii secret
   alike     which rows are copies: exact_duplicate near_duplicate (data/pipeline.py)
@@ -34,13 +35,12 @@ from data.detect.templates import Fields, Skeletons, find_templates, row_fields
 from data.facts import compared_fields, compared_text
 from data.repairs import fix_mojibake, html_to_text, strip_control
 
-REPAIRS: dict[str, Callable[[str], str]] = {
+_REPAIRS: dict[str, Callable[[str], str]] = {
     "html_to_text": html_to_text,
     "fix_mojibake": fix_mojibake,
     "strip_control": strip_control,
     "cut_furniture": without_furniture,
 }
-SIGNS = ("repetition", "refusal", "mojibake", "control_characters", "markup", "pii", "secret")
 FIELDS = ("text", "context", "question", "answer")
 BATCH = 1024
 
@@ -49,11 +49,11 @@ def repair(row: Row, name: str) -> None:
     """Run a repair on each text of a row, in place. Running heads are a book's: cut_furniture leaves Q&A alone."""
     for column in ("text",) if name == "cut_furniture" else FIELDS:
         if row[column]:
-            row[column] = REPAIRS[name](row[column])
+            row[column] = _REPAIRS[name](row[column])
 
 
 def check(row: Row, name: str) -> Verdict:
-    """The verdict of one of SIGNS on a row."""
+    """Whether a row shows a sign of this kind (data/detect/signs.py)."""
     found = next((sign for sign in signs(row) if sign.kind == name), None)
     return (name, f"{found.field}: {found.detail}") if found else None
 
