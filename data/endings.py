@@ -4,10 +4,10 @@
         -> find_cut(row, habits): a span and words that say why the row is cut off
 
 Ends by kind: "whole" (a full stop and what is like it), "open" (inside a bracket, a code fence, before a comma or after
-"the": cut off whoever wrote it), "bare" (prose without a full stop), "comma", "colon", "other" (code, tables, titles,
-verse, short phrases: nothing can be said). "bare" tells of a cut where the rows of a source usually end with a full
-stop: with 60% of all rows cut off, 40% still do, while in sources of bare phrases it is 5% or less. Likewise a last
-line that opens with a mark of its own ("#### 42").
+"the": cut off whoever wrote it), "bare" (prose without a full stop), "comma", "colon"; of "other" (code, tables, titles,
+short phrases) and "verse" (short lines) nothing can be said. "bare" tells of a cut where the rows of a source usually
+end with a full stop: with 60% of all rows cut off, 40% still do, while in sources of bare phrases it is 5% or less.
+Likewise a last line that opens with a mark of its own ("#### 42").
 """
 
 import re
@@ -22,10 +22,10 @@ Row = dict[str, Any]
 Habits = Counter[tuple[str, str]]  # (kind of end, mark that opens the last line) -> rows
 
 STOPS = 0.3  # share of whole ends among the whole and bare ones, from which on a missing full stop is a cut
-MARKS = 0.3  # share of rows with a mark, from which on its absence is a cut; those without must look cut off by half
+MARKS = 0.3  # share of rows with a mark, from which on its absence is a cut (see usual_mark)
 MIN_ROWS = 5  # of a source, to speak of habits
 COMMAS = 8  # bare ends for each comma, from which on commas are cuts too: of cut novels 6% end with one
-LONG = 80  # characters, from which on one sentence without a full stop is judged
+LONG = 60  # characters, from which on one sentence without a full stop is judged
 
 _TERMINAL = ".!?…。！？．।॥؟۔։።፡᙮༎᠃။។᜶‽"
 _CLOSERS = "\"'”’»)]}*_`~›」』）】》〉 \u200b\u200c\u200e\u200f"
@@ -42,6 +42,10 @@ _LIST_ITEM = re.compile(r"\s*(?:[-*•+–]|\(?[0-9]{1,3}[.):]|\(?[a-zA-Z][.)])\
 _MARK = re.compile(r"[#=>*|<\\~-]+\S{0,10}|\S{1,14}:\**")
 _LABEL = re.compile(r"[^:.!?]{1,40}: ?\S.{0,60}$")
 _FAREWELL = re.compile(r"(?:--|[.!?] )(?:\S+ ){0,3}\S+,$|\b(?:[Yy]ours?(?: \w+)?|friend|servant|[Ss]incerely|etc\.),$")
+# "Be the change." - Mahatma Gandhi; Love,\nYour family
+_SIGNED = re.compile(
+    r"[\"”] ?[-—–]{1,2} ?[A-Z][\w.' ]{2,40}$|^[A-Z][\w ]{2,30}, *\n+[A-Z][\w.']*(?: [A-Z\w][\w.']*){0,3}$", re.M
+)
 _QUOTE = re.compile(r"(?<!\w)['‘]\w")  # a single quotation mark that opens
 _LINK = re.compile(r"(?:://|www\.|doi\b|arxiv|\.(?:com|org|edu|html?)\b)\S*$", re.I)
 _NAME_OF_THINGS = re.compile(r"[A-Z0-9“\"(][\w'’.-]*|of|the|and|in|a|an|to|for|with|by|on|at|from|&|-|—")
@@ -111,14 +115,14 @@ def stops(habits: Habits) -> float:
 
 
 def _short_phrases(habits: Habits) -> bool:
-    return _count(habits, "other") > 0.8 * habits.total()
+    return _count(habits, "other") + _count(habits, "verse") > 0.8 * habits.total()
 
 
 def usual_mark(habits: Habits) -> str:
     """The mark that the last lines of a source open with; "" for none.
 
-    It must open those of nearly all rows, or of 30% while most others look cut off: "}" is no such mark where programs
-    end in many ways.
+    It must open those of nearly all rows, or of 30% while few of the others end as if they were whole: "Note:" is no
+    such mark where the answers without it end with a full stop.
     """
     marks: Counter[str] = Counter()
     for (_, mark), rows in habits.items():
@@ -127,10 +131,10 @@ def usual_mark(habits: Habits) -> str:
     if not marks:
         return ""
     mark, rows = marks.most_common(1)[0]
-    others = {key: count for key, count in habits.items() if key[1] != mark}
-    cut = sum(count for (kind, _), count in others.items() if kind in ("bare", "open", "colon"))
-    total, without = habits.total(), sum(others.values())
-    if total < MIN_ROWS or rows < MARKS * total or (rows < 0.9 * total and cut < 0.5 * without):
+    others: Habits = Counter({key: count for key, count in habits.items() if key[1] != mark})
+    right = max(4 * _count(others, "whole"), 2 * _count(others, "other"))
+    total, without = habits.total(), others.total()
+    if total < MIN_ROWS or rows < MARKS * total or (rows < 0.9 * total and right > without):
         return ""
     return mark
 
@@ -163,6 +167,8 @@ def how_it_ends(text: str, is_text: bool) -> tuple[str, str, int]:
         return _code_end(body, tail, at)
     if _is_other(tail, last_line, last, is_text):
         return "other", "", at
+    if _is_verse(tail):
+        return "verse", "", at
     return _prose_end(tail, last_line, last, at, offset, is_text)
 
 
@@ -190,16 +196,21 @@ def _is_closed(tail: str, last_line: str, last: str) -> bool:
 def _is_other(tail: str, last_line: str, last: str, is_text: bool) -> bool:
     """Titles, labels, verse: ends without a full stop that are right."""
     line = last_line.strip()
-    filled = [one.strip() for one in tail.split("\n")[1:] or [tail] if one.strip()]
     paragraph = tail.rpartition("\n\n")[2] if "\n\n" in tail or len(tail) < 100 else ""
     words = paragraph.split()
     if 2 < len(words) <= 14 and all(_NAME_OF_THINGS.fullmatch(word) for word in words):
         return True  # a title
+    if line.count("|") > 1 or _SIGNED.search(tail[-120:]):
+        return True
     if not is_text and (_LABEL.match(line) or line.split()[-1].startswith("#")):
         return True  # "Fruit: apple, pear", "#hashtag"
-    if len(filled) >= 3 and all(len(one) < 55 and not one[0].islower() for one in filled[-4:]):
-        return True  # verse, lists, addresses
     return is_text and last == "," and bool(_FAREWELL.search(line[-60:]))
+
+
+def _is_verse(tail: str) -> bool:
+    """Short lines that begin with capitals or numbers: verse, lists, addresses."""
+    lines = [one.strip() for one in tail.split("\n")[1:] if one.strip()]
+    return len(lines) >= 3 and all(len(one) < 55 and not one[0].islower() for one in lines[-4:])
 
 
 def _prose_end(tail: str, line: str, last: str, at: int, offset: int, is_text: bool) -> tuple[str, str, int]:

@@ -69,7 +69,7 @@ def _may_loop(text: str, words: Words) -> bool:
             again += 1
             if text.startswith(probe, 2 * found - i) or (2 * i >= found and text.startswith(probe, 2 * i - found)):
                 return True
-    if again > 3 and again * step > len(text) * 0.35:
+    if again > 3 and again * step > len(text) * 0.3:
         return True
     parts = text.replace("\n", ". ").split(". ") if len(text) > REACH else []
     return len(parts) >= PIECES and len(set(parts)) <= len(parts) * 0.6
@@ -120,7 +120,7 @@ def _as_span(text: str, words: Words, run: tuple[int, int, int], told: bool) -> 
     if letters and turns < SOUND_TURNS and period > 1 and all(word.isdigit() or word in _SUMS for word in unit):
         return None  # "1 plus 1 plus 1"
     if words.unspaced:
-        if length < 12 or (turns < 6 and length < 24):
+        if length < 12 or (turns < 5 and length < 24):
             return None
     elif period > 1 and length < PHRASE_LENGTH and turns < 5 and not whole:
         return None
@@ -157,11 +157,13 @@ def _copies(text: str) -> Span | None:
     """Half or more of the sentences or lines are copies of others."""
     pieces = [piece.strip() for piece in _SENTENCE_END.split(text)]
     pieces = [piece for piece in pieces if len(piece) >= PIECE_LENGTH]
-    if len(pieces) < PIECES or len(set(pieces)) > len(pieces) / 2:
+    counts = Counter(pieces)
+    copies = sum(count for count in counts.values() if count >= PHRASE_TURNS)
+    if len(pieces) < PIECES or copies < len(pieces) / 2:
         return None
-    piece, count = Counter(pieces).most_common(1)[0]
-    if count < PHRASE_TURNS or len(_CODE_SIGN.findall(piece)) > 0.04 * len(piece) or is_code(text):
+    piece, count = counts.most_common(1)[0]
+    if len(_CODE_SIGN.findall(piece)) > 0.04 * len(piece) or is_code(text):
         return None
     start = text.find(piece)
-    share = 1 - len(set(pieces)) / len(pieces)
+    share = copies / len(pieces)
     return start, start + len(piece), f"{share:.0%} of the sentences are copies; {piece[:60]!r} stands {count} times"

@@ -60,7 +60,7 @@ _CODE_LINE = re.compile(
     r"|else:?$|elif |try:|except\b.{0,40}:$|assert \S+ ?[=(]|with \S+\(|(?:public|private|static) \w+ "
     r"|function\b.{0,40}\("
     r"|(?:const|let|var) \w+ ?=|#include|#!|using \w+;|echo |print ?\(|console\.|SELECT |INSERT |UPDATE "
-    r"|(?:done|fi|end|do|then|esac)\b.{0,12}$|[@}\])]|//|/\*|\S.{0,120}[=()<>$_\[\]{}].{0,80};\s*$|.{0,120}[{}\\]\s*$"
+    r"|(?:done|fi|end|do|then|esac)\b.{0,12}$|[@}\])]|//|/\*|\S.{0,120}[=()<>$_\[\]{}].{0,80};\s*$|[^\\\n]{0,120}[{}]\s*$"
     r"|[\w.\[\]]{1,60}\s?[-+*/]?=\s?\S|[\w.]{2,60}\([^)]{0,80}\)[;:]?\s*$)"
 )
 
@@ -195,7 +195,7 @@ def _dollars(text: str) -> Iterator[Span]:
 def _arguments(text: str) -> Iterator[Span]:
     """Braces of a command that do not close within the paragraph."""
     for match in _ARGUMENT.finditer(text):
-        depth, i, stop = 1, match.end(), min(len(text), match.end() + 1000)
+        depth, i, stop = 1, match.end(), min(len(text), match.end() + 400)
         while i < stop and depth:
             sign = text[i]
             if sign == "\\":
@@ -204,7 +204,9 @@ def _arguments(text: str) -> Iterator[Span]:
                 break
             depth += (sign == "{") - (sign == "}")
             i += 1
-        if depth and i < match.end() + 1000:
+            if not depth and text[i : i + 1] == "{":  # the second of a fraction
+                depth, i = 1, i + 1
+        if depth and i < match.end() + 400:
             yield *match.span(), f"LaTeX: the braces of {match.group()} do not close"
 
 

@@ -18,12 +18,14 @@ MAX_SPANS = 20  # of one kind in one text; a report shows fewer
 # -- people
 
 
-def find_pii(text: str) -> list[Span]:
+def find_pii(text: str, words: Words) -> list[Span]:
     found: list[Span] = []
     if "@" in text:
         found += _mails(text)
     if _SEVEN_DIGITS.search(text):
         found += _numbers(text)
+    if words.hold(_ADDRESSED) and text.count(".") > 2:
+        found += [(*one.span(1), f"IP address {one.group(1)}") for one in _IP.finditer(text) if is_public(one.group(1))]
     return sorted(found)[:MAX_SPANS]
 
 
@@ -77,6 +79,7 @@ _IBAN_LENGTH = {"NO": 15, "BE": 16, "DK": 18, "FI": 18, "NL": 18, "AT": 20, "CH"
 _IBAN_LENGTH |= {"ES": 24, "SE": 24, "CZ": 24, "SK": 24, "RO": 24, "SA": 24, "PT": 25, "TR": 26, "FR": 27, "IT": 27}
 _IBAN_LENGTH |= {"GR": 27, "PL": 28, "HU": 28, "AE": 23, "IL": 23, "LU": 20, "LT": 20, "LV": 21, "EE": 20, "HR": 21}
 _IBAN_LENGTH |= {"SI": 19, "BG": 22, "CY": 28, "MT": 31, "IS": 26, "UA": 29, "BR": 29, "RS": 22, "LI": 21, "MC": 27}
+_ADDRESSED = word_set("ip ipv4 address addresses host server ssh ping client")
 _IP = re.compile(
     r"\b(?:IP(?:v4)?|addresse?s?|host|server|ssh|ping|from"
     r"|client)\b[^0-9\n]{0,30}?(?<![\w.])((?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![\w.]*[0-9])",
@@ -110,9 +113,6 @@ def _numbers(text: str) -> Iterator[Span]:
         years = re.fullmatch(r"[12][0-9]{3}-[12][0-9]{3}", match.group(1))
         if not years and not any(start < match.end(1) and match.start(1) < end for start, end in taken):
             yield *match.span(1), f"phone number {match.group(1)}"
-    for match in _IP.finditer(text):
-        if is_public(match.group(1)):
-            yield *match.span(1), f"IP address {match.group(1)}"
 
 
 def card_network(digits: str) -> str | None:
@@ -212,13 +212,13 @@ _WHOSE_KEY = re.compile(
 _NAMED = re.compile(
     r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|key|credentials?|bearer)[\w-]{0,20}[\"'`]?"
     r"(?:\s{0,3}(?:=>|:=|=|:)\s{0,3}| is (?:now )?|,\s?(?=[\"'])|\s(?=[A-Za-z0-9+/_\-.]{20}))"
-    r"(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>{}()\[\],;]{6,300})",
+    r"(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>{}()\[\],;]{6,120})",
     re.I,
 )
 _PLACEHOLDER = re.compile(
     r"x{3,}|X{3,}|\*{2,}|\.{3}|…|your|example|sample|change.?me|placeholder|dummy|redacted|insert|replace"
     r"|todo|fixme|test.?key|fake|"
-    r"<|^\$[a-z_]+$|\$\{|\{\{|%\(|%s|0{6,}|1234567890abcdef|abcdefgh|^(?:my|the|some|an?|new"
+    r"<|^\$\w+$|\$\{|\{\{|%\(|%s|0{6,}|1234567890abcdef|abcdefgh|^(?:my|the|some|an?|new"
     r"|old)[_-]?(?:password|secret|token|key|pass)|_here\b|"
     r"^(?:none|null|true|false|undefined|required|optional|password|secret|token|string|username|user|admin"
     r"|root|guest|pass|hidden)\d{0,4}$",

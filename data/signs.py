@@ -72,7 +72,7 @@ def _spans(text: str, field: str, question: str) -> Iterator[tuple[str, Span]]:
         yield "control_characters", control
     for span in find_markup(text, question):
         yield "markup", span
-    for span in find_pii(text):
+    for span in find_pii(text, words):
         yield "pii", span
     for span in find_secrets(text, words):
         yield "secret", span

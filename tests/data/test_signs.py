@@ -14,10 +14,24 @@ from hypothesis import strategies as st
 from data.personal import card_network, has_checksum, masked
 from data.signs import Sign, habit, signs, truncated
 
-NOUNS = (
-    "river stone garden letter window mountain teacher engine summer market bridge doctor forest signal harbour".split()
-)
-VERBS = "crosses follows shows needs keeps changes leaves finds carries breaks".split()
+NOUNS = [
+    "river",
+    "stone",
+    "garden",
+    "letter",
+    "window",
+    "mountain",
+    "teacher",
+    "engine",
+    "summer",
+    "market",
+    "bridge",
+    "doctor",
+    "forest",
+    "signal",
+    "harbour",
+]
+VERBS = ["crosses", "follows", "shows", "needs", "keeps", "changes", "leaves", "finds", "carries", "breaks"]
 
 
 def qa(answer: str, question: str = "What is it?", **more: Any) -> dict[str, Any]:
@@ -82,63 +96,72 @@ def test_random_prose_has_no_signs(seed: int) -> None:
     assert signs(text(content)) == []
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "a",
-        "ab ",
-        "<",
-        "<a ",
-        "&",
-        "(",
-        "[",
-        "{",
-        "$",
-        "\\begin{a}",
-        "\\frac{",
-        "1",
-        "1 ",
-        "1-",
-        "+1 ",
-        "@",
-        "a@",
-        "a.",
-        "@a.",
-        "://a:",
-        "```",
-        "`",
-    ]
-    + [
-        "password ",
-        "password=",
-        "key ",
-        "sk-",
-        "eyJ",
-        "-----BEGIN ",
-        " i ",
-        "sorry ",
-        "as an ai ",
-        "i don't ",
-        "\u200b",
-        "Ã",
-        "é",
-        "中",
-        "\n",
-        ". ",
-        "a ",
-        "IP ",
-    ],
-)
-def test_long_rows_of_one_piece_take_no_longer_than_others(piece: str) -> None:
-    """200,000 characters; a search that goes back over all it has read would take hours."""
-    code = (
-        "from data.signs import signs\n"
-        f"piece = {piece!r} * (200_000 // {len(piece)})\n"
-        "empty = dict.fromkeys(['text', 'context', 'question', 'answer'])\n"
-        "signs({**empty, 'kind': 'text', 'text': piece})\n"
-        "signs({**empty, 'kind': 'qa', 'question': piece[:50], 'answer': piece + 'x'})\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+PIECES = [
+    "a",
+    "ab ",
+    "<",
+    "<a ",
+    "&",
+    "(",
+    "[",
+    "{",
+    "$",
+    "\\begin{a}",
+    "\\frac{",
+    "1",
+    "1 ",
+    "1-",
+    "+1 ",
+    "@",
+    "a@",
+    "a.",
+]
+PIECES += [
+    "@a.",
+    "://a:",
+    "```",
+    "`",
+    "password ",
+    "password=",
+    "key ",
+    "sk-",
+    "eyJ",
+    "-----BEGIN ",
+    " i ",
+    "sorry ",
+    "\n",
+]
+PIECES += [
+    "as an ai ",
+    "i don't ",
+    "\u200b",
+    "Ã",
+    "é",
+    "中",
+    ". ",
+    "a ",
+    "IP ",
+    "a?t",
+    "Title Case ",
+    "a, ",
+    "/p>",
+    "a\n\n",
+]
+
+
+@pytest.mark.parametrize("pieces", [PIECES[i::4] for i in range(4)])
+def test_long_rows_of_one_piece_take_no_longer_than_others(pieces: list[str]) -> None:
+    """200,000 characters of each; a search that goes back over all it has read would take hours."""
+    code = f"""if True:
+        from collections import Counter
+        from data.signs import signs
+        for piece in {pieces!r}:
+            long = piece * (200_000 // len(piece))
+            empty = dict.fromkeys(["text", "context", "question", "answer"])
+            signs({{**empty, "kind": "text", "text": long}})
+            signs({{**empty, "kind": "qa", "question": piece, "answer": long + "x"}}, Counter({{("whole", ""): 9}}))
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 # -- repetition
@@ -324,7 +347,7 @@ def test_utf8_that_was_read_as_another_encoding_is_mojibake(word: str, codec: st
     try:
         broken = word.encode().decode(codec)
     except UnicodeDecodeError:
-        pytest.skip(f"a byte of {word!r} has no letter in {codec}")
+        broken = word.encode().decode(codec, "replace")
     assert "mojibake" in kinds(qa(f"They say {broken} there."))
     assert "control_characters" not in kinds(qa(f"They say {broken} there."))
     assert not kinds(qa(f"They say {word} there."))
@@ -477,7 +500,8 @@ def test_phone_numbers_are_found(pattern: str) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_mail_addresses_are_found_whole(seed: int) -> None:
     dice = random.Random(seed)
-    address = f"{dice.choice(NOUNS)}.{dice.choice(NOUNS)}{dice.randrange(99)}@{dice.choice(VERBS)}.{dice.choice(['org', 'co.uk', 'de'])}"
+    name, domain = f"{dice.choice(NOUNS)}.{dice.choice(NOUNS)}{dice.randrange(99)}", dice.choice(["org", "co.uk", "de"])
+    address = f"{name}@{dice.choice(VERBS)}.{domain}"
     assert evidence(qa(f"Write to {address}, please."), "pii") == [address]
 
 
@@ -494,10 +518,9 @@ def test_card_numbers_are_found_by_network_and_checksum_and_masked(start: str, l
     for _ in range(10):
         number = luhn(dice, start, length)
         shown = " ".join(number[i : i + 4] for i in range(0, length, 4))
-        details = [sign.detail for sign in found(qa(f"My card is {shown} as you know."), "pii")]
-        assert [
-            card_network(number) in detail and number[4:-4] not in detail.replace(" ", "") for detail in details
-        ] == [True]
+        (sign,) = found(qa(f"My card is {shown} as you know."), "pii")
+        assert str(card_network(number)) in sign.detail
+        assert number[4:-4] not in sign.detail.replace(" ", "")
         wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
         assert "pii" not in kinds(qa(f"My card is {wrong} as you know."))
 
@@ -534,8 +557,12 @@ def test_numbers_are_private_only_in_their_forms(answer: str, evidences: list[st
 # -- secret
 
 
-def body(dice: random.Random, length: int, letters: str = string.ascii_letters + string.digits) -> str:
-    return "a1B2"[:0] + "".join(dice.choice(letters) for _ in range(length - 2)) + dice.choice(string.digits) + "k"
+def body(dice: random.Random, length: int) -> str:
+    return (
+        "".join(dice.choice(string.ascii_letters + string.digits) for _ in range(length - 2))
+        + dice.choice(string.digits)
+        + "k"
+    )
 
 
 @pytest.mark.parametrize(
