@@ -4,10 +4,10 @@
         -> find_cut(row, habits): a span and words that say why the row is cut off
 
 Ends by kind: "whole" (a full stop and what is like it), "open" (inside a bracket, a code fence, before a comma or after
-"the": cut off whoever wrote it), "bare" (prose without a full stop), "comma", "colon"; of "other" (code, tables, titles,
-short phrases) and "verse" (short lines) nothing can be said. "bare" tells of a cut where the rows of a source usually
-end with a full stop: with 60% of all rows cut off, 40% still do, while in sources of bare phrases it is 5% or less.
-Likewise a last line that opens with a mark of its own ("#### 42").
+"the": cut off whoever wrote it), "bare" (prose without a full stop), "comma", "colon"; of "other" (code, tables,
+titles), "phrase" (short ones) and "verse" (short lines) nothing can be said. "bare" tells of a cut where the rows of a
+source usually end with a full stop: with 60% of all rows cut off, 40% still do, while in sources of bare phrases it is
+5% or less. Likewise a last line that opens with a mark of its own ("#### 42").
 """
 
 import re
@@ -25,6 +25,7 @@ STOPS = 0.3  # share of whole ends among the whole and bare ones, from which on 
 MARKS = 0.3  # share of rows with a mark, from which on its absence is a cut (see usual_mark)
 MIN_ROWS = 5  # of a source, to speak of habits
 COMMAS = 8  # bare ends for each comma, from which on commas are cuts too: of cut novels 6% end with one
+SHORT = 30  # characters of an answer that is no piece of a longer one
 LONG = 60  # characters, from which on one sentence without a full stop is judged
 
 _TERMINAL = ".!?…。！？．।॥؟۔։።፡᙮༎᠃။។᜶‽"
@@ -87,7 +88,7 @@ def find_cut(row: Row, habits: Habits | None = None) -> Span | None:
         return start, end, why
     if habits is None or habits.total() < MIN_ROWS:
         return None
-    if (mark := usual_mark(habits)) and mark_of(text) != mark:
+    if (mark := usual_mark(habits)) and end > SHORT and (mark not in text or text.rstrip().endswith(mark)):
         return start, end, f"ends without the line that other answers of the source end with: {mark!r}"
     commas, bare = _count(habits, "comma"), _count(habits, "bare")
     if kind == "comma" and bare > COMMAS * commas:
@@ -115,7 +116,7 @@ def stops(habits: Habits) -> float:
 
 
 def _short_phrases(habits: Habits) -> bool:
-    return _count(habits, "other") + _count(habits, "verse") > 0.8 * habits.total()
+    return sum(_count(habits, kind) for kind in ("other", "verse", "phrase")) > 0.8 * habits.total()
 
 
 def usual_mark(habits: Habits) -> str:
@@ -232,12 +233,12 @@ def _prose_end(tail: str, line: str, last: str, at: int, offset: int, is_text: b
     if last in ",-=+<(&" and longer and not is_text:
         return "open", f"ends after {last!r}", at
     if _LIST_ITEM.match(line) and word not in _OPEN_LATER:
-        return "other", "", at
+        return "phrase", "", at
     judged = offset + len(tail) >= LONG or len(tail) - len(sentence) >= LONG / 2
     if is_text:
         judged = offset + len(tail) >= LONG / 2 and len(tail.split()) >= 6
     if not judged or (not is_text and word not in _OPEN_LATER and last.isalnum() and _flat_list(sentence)):
-        return "other", "", at
+        return "phrase", "", at
     kind = "comma" if is_text and last == "," else "bare"
     return kind, f"ends inside a sentence, after {words[-1][-30:]!r}", at
 

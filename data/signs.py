@@ -49,9 +49,15 @@ def signs(row: Row, habits: Habits | None = None) -> list[Sign]:
         text = row[field]
         if text:
             found += [Sign(kind, field, *span) for kind, span in _spans(text, field, question)]
-    if (sign := truncated(row, habits)) is not None:
-        found.append(sign)
-    return found
+    sign = truncated(row, None if any(_ends(one, row) for one in found) else habits)
+    return [*found, sign] if sign else found
+
+
+def _ends(sign: Sign, row: Row) -> bool:
+    """Whether another sign tells why a row ends as it does: a refusal, a loop, a mail address or tag at its end."""
+    if sign.field != field_of(row) or sign.kind in ("mojibake", "control_characters"):
+        return False
+    return sign.kind == "refusal" or sign.end >= len(row[sign.field].rstrip()) - 2
 
 
 def truncated(row: Row, habits: Habits | None = None) -> Sign | None:

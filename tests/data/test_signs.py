@@ -67,8 +67,14 @@ def prose(dice: random.Random, num: int) -> str:
 # -- all kinds
 
 ALPHABET = st.sampled_from(
-    list(string.printable + "éÃ¼â€™\x92\u200b\ufffd\ufeff\u202e中文あ€ก۔।”“\U0001f600\x00İ")
-    + ["<b>", "$\\frac{", "```", "the "]
+    [
+        *string.printable,
+        *"éÃ¼â€™\x92\u200b\ufffd\ufeff\u202e中文あ€ก۔।”“\U0001f600\x00İ",
+        "<b>",
+        "$\\frac{",
+        "```",
+        "the ",
+    ]
 )
 
 
@@ -558,11 +564,8 @@ def test_numbers_are_private_only_in_their_forms(answer: str, evidences: list[st
 
 
 def body(dice: random.Random, length: int) -> str:
-    return (
-        "".join(dice.choice(string.ascii_letters + string.digits) for _ in range(length - 2))
-        + dice.choice(string.digits)
-        + "k"
-    )
+    letters = string.ascii_letters + string.digits
+    return "".join(dice.choice(letters) for _ in range(length - 2)) + dice.choice(string.digits) + "k"
 
 
 @pytest.mark.parametrize(
@@ -575,8 +578,11 @@ def body(dice: random.Random, length: int) -> str:
         ("AIza", 35),
         ("sk_live_", 24),
         ("sk-", 48),
-    ]
-    + [("sk-proj-", 40), ("npm_", 36), ("pypi-AgEIcHlwaS5vcmc", 40), ("hf_", 34)],
+        ("sk-proj-", 40),
+        ("npm_", 36),
+        ("pypi-AgEIcHlwaS5vcmc", 40),
+        ("hf_", 34),
+    ],
 )
 def test_keys_of_providers_are_found_and_masked(start: str, length: int) -> None:
     dice = random.Random(start)
@@ -721,3 +727,14 @@ def test_some_ends_are_cut_off_whatever_the_source(answer: str) -> None:
 )
 def test_right_ends_are_right_even_where_full_stops_are_the_habit(answer: str) -> None:
     assert truncated(qa(answer), Counter({("whole", ""): 100, ("bare", ""): 3})) is None
+
+
+@pytest.mark.parametrize(
+    "answer", ["I'm sorry, but I cannot help you with that request.", "Write to anna.meyer@hafen.org"]
+)
+def test_another_sign_at_the_end_tells_why_a_row_ends_as_it_does(answer: str) -> None:
+    marked = Counter({("other", "####"): 90, ("whole", ""): 3})
+    plain = Counter({("whole", ""): 90})
+    for habits in (marked, plain):
+        assert "truncated" not in {sign.kind for sign in signs(qa("The harbour is very old. " + answer), habits)}
+    assert "truncated" in {sign.kind for sign in signs(qa("The harbour is very old, and many ships lie"), marked)}
