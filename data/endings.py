@@ -41,8 +41,15 @@ _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|vs|e\.g|i\.e|cf|Fig
 _CUT_MARK = re.compile(r"(?:\[(?:truncated|cut|more|continued|\.\.\.|…)\]|<truncated>|\(truncated\))$", re.I)
 _LIST_ITEM = re.compile(r"\s*(?:[-*•+–]|\(?[0-9]{1,3}[.):]|\(?[a-zA-Z][.)])\s")
 _MARK = re.compile(r"[#=>*|<\\~-]+\S{0,10}|\S{1,14}:\**")
+_HEADING = re.compile(
+    r"(?:chapter|part|book|section|act|scene|canto|volume|letter)\b[ .]{1,2}(?:[0-9]|[ivxlc]+\b).{0,50}$", re.I
+)
+    r"(?:chapter|part|book|section|act|scene|canto|volume|letter)\b[ .]{1,2}(?:[0-9]|[ivxlc]+\b).{0,50}$", re.I
+)
 _LABEL = re.compile(r"[^:.!?]{1,40}: ?\S.{0,60}$")
-_FAREWELL = re.compile(r"(?:--|[.!?] )(?:\S+ ){0,3}\S+,$|\b(?:[Yy]ours?(?: \w+)?|friend|servant|[Ss]incerely|etc\.),$")
+_FAREWELL = re.compile(  # and the beginning of a letter
+    r"(?:--|[.!?] )(?:\S+ ){0,3}\S+,$|\b(?:[Yy]ours?(?: \w+)?|friend|servant|[Ss]incerely|etc\.),$|^\W?(?:My )?[Dd]ear\b.{0,40},$"
+)
 # "Be the change." - Mahatma Gandhi; Love,\nYour family
 _SIGNED = re.compile(
     r"[\"”] ?[-—–]{1,2} ?[A-Z][\w.' ]{2,40}$|^[A-Z][\w ]{2,30}, *\n+[A-Z][\w.']*(?: [A-Z\w][\w.']*){0,3}$", re.M
@@ -201,7 +208,7 @@ def _is_other(tail: str, last_line: str, last: str, is_text: bool) -> bool:
     words = paragraph.split()
     if 2 < len(words) <= 14 and all(_NAME_OF_THINGS.fullmatch(word) for word in words):
         return True  # a title
-    if line.count("|") > 1 or _SIGNED.search(tail[-120:]):
+    if line.count("|") > 1 or _HEADING.match(line) or _SIGNED.search(tail[-120:]):
         return True
     if not is_text and (_LABEL.match(line) or line.split()[-1].startswith("#")):
         return True  # "Fruit: apple, pear", "#hashtag"

@@ -244,6 +244,8 @@ def test_half_of_the_sentences_may_be_copies_that_do_not_stand_in_a_row() -> Non
     answer = "".join(refrain + sentence(dice) + " " for _ in range(8))
     assert evidence(qa(answer), "repetition") == [refrain.strip().rstrip(".")]
     assert "repetition" not in kinds(qa(answer.replace(refrain, "", 6)))
+    verses = [sentence(dice) + "\n" + sentence(dice) for _ in range(3)]
+    assert "repetition" not in kinds(qa("".join(f"{verse}\n{refrain}\n{refrain[4:]}\n" for verse in verses)))
 
 
 # -- refusal
@@ -723,6 +725,8 @@ def test_some_ends_are_cut_off_whatever_the_source(answer: str) -> None:
         "See https://arxiv.org/abs/1601.07601",
         "The night is pure, so serene\nIt dwells in us and in our dreams\nAnd morning comes at last",
         "早上好。",
+        "Be the change that you wish to see, and let the others follow.\n\nLove,\nYour family",
+        "It was the end of all his long and weary journeys over the sea.\n\nChapter 2",
     ],
 )
 def test_right_ends_are_right_even_where_full_stops_are_the_habit(answer: str) -> None:
