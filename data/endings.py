@@ -44,11 +44,10 @@ _MARK = re.compile(r"[#=>*|<\\~-]+\S{0,10}|\S{1,14}:\**")
 _HEADING = re.compile(
     r"(?:chapter|part|book|section|act|scene|canto|volume|letter)\b[ .]{1,2}(?:[0-9]|[ivxlc]+\b).{0,50}$", re.I
 )
-    r"(?:chapter|part|book|section|act|scene|canto|volume|letter)\b[ .]{1,2}(?:[0-9]|[ivxlc]+\b).{0,50}$", re.I
-)
 _LABEL = re.compile(r"[^:.!?]{1,40}: ?\S.{0,60}$")
 _FAREWELL = re.compile(  # and the beginning of a letter
-    r"(?:--|[.!?] )(?:\S+ ){0,3}\S+,$|\b(?:[Yy]ours?(?: \w+)?|friend|servant|[Ss]incerely|etc\.),$|^\W?(?:My )?[Dd]ear\b.{0,40},$"
+    r"(?:--|[.!?] )(?:\S+ ){0,3}\S+,$|\b(?:[Yy]ours?(?: \w+)?|friend|servant|[Ss]incerely|etc\.),$"
+    r"|^\W?(?:My )?[Dd]ear\b.{0,40},$"
 )
 # "Be the change." - Mahatma Gandhi; Love,\nYour family
 _SIGNED = re.compile(
