@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from data.wording import Words, lowered, word_set
 
@@ -60,10 +61,10 @@ def _mails(text: str) -> Iterator[Span]:
 
 
 _PHONES = re.compile(
-    r"(?<![\w+/.\-])(?<![0-9] )(?:"
+    r"(?<![\w+/.\-])(?:"
     r"(?P<world>\+[1-9][0-9]{0,2}(?:[ .\-\u00a0]?\(?[0-9]{1,5}\)?){1,6})"
     r"|(?P<us>(?:1[-. ])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[0-9]{3}[-. ][0-9]{4})"
-    r"|(?P<wide>[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4})"
+    r"|(?P<wide>(?<![0-9] )[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4})"
     r"|(?P<ssn>(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4})"
     r")(?![\w\-/]|[.,]?[0-9]| [0-9])"
 )
@@ -73,7 +74,7 @@ _SAID_PHONE = re.compile(
     r"(\+?\(?[0-9](?:[ .\-()/]{0,2}[0-9]){6,14})(?![0-9])",
     re.I,
 )
-_CARD = re.compile(r"(?<![\w.,\-])(?<![0-9] )[2-6][0-9]{3}(?:[ -]?[0-9]{2,7}){2,4}(?![\w\-]|[., ]?[0-9])")
+_CARD = re.compile(r"(?<![\w.,\-])[2-6][0-9]{3}(?:[ -]?[0-9]{2,7}){2,4}(?![\w\-]|[., ]?[0-9])")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 _IBAN_LENGTH = {"NO": 15, "BE": 16, "DK": 18, "FI": 18, "NL": 18, "AT": 20, "CH": 21, "DE": 22, "GB": 22, "IE": 22}
 _IBAN_LENGTH |= {"ES": 24, "SE": 24, "CZ": 24, "SK": 24, "RO": 24, "SA": 24, "PT": 25, "TR": 26, "FR": 27, "IT": 27}
@@ -170,6 +171,7 @@ def masked(value: str) -> str:
 
 # -- keys
 
+_WORD_LENGTH = 20  # of a word; longer ones are rare
 _KEY_LENGTH = 14  # letters and digits in a row that every provider's key has
 _KEYS = re.compile(
     r"(?<![A-Za-z0-9_])(?:"
@@ -216,7 +218,7 @@ _NAMED = re.compile(
     re.I,
 )
 _PLACEHOLDER = re.compile(
-    r"x{3,}|X{3,}|\*{2,}|\.{3}|…|your|example|sample|change.?me|placeholder|dummy|redacted|insert|replace"
+    r"(?-i:x{4,}|X{4,})|^x{3,}|\*{2,}|\.{3}|…|your|example|sample|change.?me|placeholder|dummy|redacted|insert|replace"
     r"|todo|fixme|test.?key|fake|"
     r"<|^\$\w+$|\$\{|\{\{|%\(|%s|0{6,}|1234567890abcdef|abcdefgh|^(?:my|the|some|an?|new"
     r"|old)[_-]?(?:password|secret|token|key|pass)|_here\b|"
@@ -231,8 +233,8 @@ UNNAMED_BITS = 3.0
 
 def find_secrets(text: str, words: Words) -> list[Span]:
     found: list[Span] = []
-    mixed = words.longest >= _KEY_LENGTH and any(
-        len(one) >= _KEY_LENGTH and not one.isalpha() for one in words.distinct
+    mixed = words.longest >= _WORD_LENGTH or (
+        words.longest >= _KEY_LENGTH and any(len(one) >= _KEY_LENGTH and not one.isalpha() for one in words.distinct)
     )
     if mixed or words.hold(_PEM):
         found += _keys(text)
@@ -289,7 +291,8 @@ def _places(text: str, parts: tuple[str, ...]) -> Iterator[int]:
 def _looks_secret(value: str, quoted: bool) -> bool:
     """A value of letters and digits or signs; a plain word, a number or a name of code is none."""
     if _WORDY.fullmatch(value):
-        return quoted and len(value) >= 24 and bits(value) > 3.5
+        changes = sum(before.islower() != after.islower() for before, after in pairwise(value))
+        return quoted and len(value) >= 10 and (changes >= len(value) / 3 or (len(value) >= 24 and bits(value) > 3.5))
     if re.fullmatch(r"[\d.,:/%$€£-]+|[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]\w*)+|[a-z]+_?[a-z_]*\d?|[A-Z_]+\d?", value):
         return False
     return _mixed(value) or bool(re.search(r"[a-zA-Z].*[!@#$%^&*+=?~]|[!@#$%^&*+=?~].*[a-zA-Z]", value))

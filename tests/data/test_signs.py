@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.personal import card_network, has_checksum, masked
-from data.signs import Sign, habit, signs, truncated
+from data.signs import Sign, habit, signs, source_habits, truncated
 
 NOUNS = [
     "river",
@@ -82,7 +82,7 @@ ALPHABET = st.sampled_from(
 @given(st.lists(ALPHABET, max_size=80).map("".join), st.lists(ALPHABET, max_size=80).map("".join), st.integers(1, 5))
 def test_no_row_breaks_it_and_every_span_lies_in_its_field(one: str, two: str, times: int) -> None:
     for row in (qa(one * times, two, context=two), text(one * times), qa("", ""), text(two)):
-        habits = Counter([habit(row)] * 9 + [("whole", "")] * 9 + [("bare", "####")] * times)
+        habits = source_habits(Counter([habit(row)] * 9 + [("whole", "")] * 9 + [("bare", "####")] * times))
         for sign in [*signs(row), *signs(row, habits)]:
             assert 0 <= sign.start <= sign.end <= len(row[sign.field])
             assert sign.detail
@@ -160,12 +160,13 @@ def test_long_rows_of_one_piece_take_no_longer_than_others(pieces: list[str]) ->
     """200,000 characters of each; a search that goes back over all it has read would take hours."""
     code = f"""if True:
         from collections import Counter
-        from data.signs import signs
+        from data.signs import signs, source_habits
         for piece in {pieces!r}:
             long = piece * (200_000 // len(piece))
             empty = dict.fromkeys(["text", "context", "question", "answer"])
             signs({{**empty, "kind": "text", "text": long}})
-            signs({{**empty, "kind": "qa", "question": piece, "answer": long + "x"}}, Counter({{("whole", ""): 9}}))
+            habits = source_habits(Counter({{("whole", ""): 9}}))
+            signs({{**empty, "kind": "qa", "question": piece, "answer": long + "x"}}, habits)
     """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
@@ -671,7 +672,7 @@ def test_cut_rows_are_told_by_the_habits_of_their_source(name: str, share: float
     dice = random.Random(f"{name}{share}")
     rows = [SOURCES[name](dice) for _ in range(600)]
     cut = planted(rows, share, dice)
-    habits = Counter(map(habit, rows))
+    habits = source_habits(Counter(map(habit, rows)))
     told = [truncated(row, habits) is not None for row in rows]
     wrong = sum(one != two for one, two in zip(told, cut, strict=True))
     assert wrong <= 0.02 * max(sum(cut), 50), (wrong, sum(cut))
@@ -689,7 +690,7 @@ def test_sources_of_bare_phrases_titles_and_code_are_never_cut_off() -> None:
     programs = [qa(f"def {noun}(x):\n    y = {i}\n    return x + y") for i, noun in enumerate(NOUNS)]
     titles = [text(f"CHAPTER {i}. The {noun.title()} of the {noun.title()}") for i, noun in enumerate(NOUNS)]
     for rows in (phrases, programs, titles):
-        habits = Counter(map(habit, rows))
+        habits = source_habits(Counter(map(habit, rows)))
         assert [row for row in rows if truncated(row, habits)] == []
 
 
@@ -730,15 +731,15 @@ def test_some_ends_are_cut_off_whatever_the_source(answer: str) -> None:
     ],
 )
 def test_right_ends_are_right_even_where_full_stops_are_the_habit(answer: str) -> None:
-    assert truncated(qa(answer), Counter({("whole", ""): 100, ("bare", ""): 3})) is None
+    assert truncated(qa(answer), source_habits(Counter({("whole", ""): 100, ("bare", ""): 3}))) is None
 
 
 @pytest.mark.parametrize(
     "answer", ["I'm sorry, but I cannot help you with that request.", "Write to anna.meyer@hafen.org"]
 )
 def test_another_sign_at_the_end_tells_why_a_row_ends_as_it_does(answer: str) -> None:
-    marked = Counter({("other", "####"): 90, ("whole", ""): 3})
-    plain = Counter({("whole", ""): 90})
+    marked = source_habits(Counter({("other", "####"): 90, ("whole", ""): 3}))
+    plain = source_habits(Counter({("whole", ""): 90}))
     for habits in (marked, plain):
         assert "truncated" not in {sign.kind for sign in signs(qa("The harbour is very old. " + answer), habits)}
     assert "truncated" in {sign.kind for sign in signs(qa("The harbour is very old, and many ships lie"), marked)}
