@@ -15,6 +15,7 @@ from data.detect.words import places, words
 from data.estimate import tokens_per_byte
 from data.facts import compared_fields
 from data.findings import FUNNEL, KINDS, Finding
+from data.readers import detected
 from data.sources import InputFile, SourceConfig
 from data.store import Store
 
@@ -270,10 +271,20 @@ def _sources(
                 "bytes": size,
                 "tokens": int(tokens[own].sum()),
                 "share": size / total,
-                "encodings": [],
+                "encodings": _encodings([file for file, _ in files if file.source == name]),
             }
         )
     return told
+
+
+def _encodings(files: list[InputFile]) -> list[dict[str, Any]]:
+    """Files that are not UTF-8 beyond doubt, and what they were taken for."""
+    found = ((file.shown, *detected(file)) for file in files)
+    return [
+        {"file": shown, "encoding": encoding or "undecided", "confidence": sure}
+        for shown, encoding, sure in found
+        if encoding not in ("utf-8", "utf-8-sig") or sure < 1
+    ]
 
 
 def _lengths(store: Store, names: list[str], tokens: np.ndarray, seq_len: int) -> dict[str, Any]:

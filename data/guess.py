@@ -10,8 +10,7 @@ from typing import Any
 from common.errors import UserError
 from data.columns import Header
 from data.detect.contamination import Questions, index_questions
-from data.readers import _records as records
-from data.readers import read_file
+from data.readers import read_file, records
 from data.sources import COMPRESSIONS, FORMATS, InputFile, SourceConfig, check_sources, list_files
 
 QUESTIONS = ("question", "prompt", "instruction", "query", "problem", "input", "title", "q")

@@ -65,6 +65,14 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Row]:
         yield columns.row(Record("", None, "empty", "the file holds no rows"))
 
 
+def records(file: InputFile, source: SourceConfig) -> Iterator[Record]:
+    """The records of a file before they are rows; none behind a place where it is damaged."""
+    try:
+        yield from _records(file, source, _decoding(file, source))
+    except (UserError, UnicodeDecodeError, *damaged()):
+        return
+
+
 def detected(file: InputFile) -> tuple[str | None, float]:
     """The encoding that `encoding = "auto"` reads a file in, and how sure that is from 0 to 1; None where undecided."""
     decoding = _detect(file)

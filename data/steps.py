@@ -190,6 +190,10 @@ def drop_contaminated(row: Row, questions: Questions | None) -> Verdict:
     return ("contamination", f"holds a question of {held[1][1]}") if held else None
 
 
+def _given(rows: list[Row], questions: Questions | None) -> Questions | None:
+    return questions
+
+
 def fitted_steps(names: list[str], keep: int, questions: Questions | None) -> list[FittedStep]:
     """The fitted steps among `names`, in their order."""
     known: dict[str, tuple[Callable[[list[Row]], Any], Callable[[Row, Any], Verdict]]] = {
@@ -198,6 +202,6 @@ def fitted_steps(names: list[str], keep: int, questions: Questions | None) -> li
         "language": (fit_languages, drop_language),
         "boilerplate": (fit_stock, drop_boilerplate),
         "cut_boilerplate": (fit_stock, cut_boilerplate),
-        "contamination": (lambda rows: questions, drop_contaminated),
+        "contamination": (partial(_given, questions=questions), drop_contaminated),
     }
     return [FittedStep(name, *known[name]) for name in names if name in known]

@@ -79,7 +79,7 @@ _REFUSES = re.compile(
     r"|opinions?|feelings|emotions|beliefs|"
     r"preferences|memor(?:y|ies)|physical|personal|body|consciousness|means to|way (?:to|of)|answer|authority)\b"
     rf"|{_LINKED}i (?:do not|don't|didn't|did not) (?:know|understand)(?: (?:the answer|what you|your"
-    rf"|how to (?:answer|respond)|that)\b|[.!]?$)"
+    rf"|how to (?:answer|respond)|that)\b|[.!]|$)"
     r"|\b(?:i must|i(?:'m going to|'ll| will| would|'d)? (?:have|need|like) to|i) (?:\w+ )?(?:decline|refuse)\b"
     r"|\bi(?:'d| would) (?:rather|prefer) not (?:to )?(?:\w+ )?(?:answer|say|discuss|comment|help|provide|share)"
     r"|\b(?:in|not )?appropriate for me to (?:answer|comment|say|discuss|provide|share|give|speculate"

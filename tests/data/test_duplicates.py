@@ -28,7 +28,9 @@ LONG = "the whole of this answer is well over fifty bytes of text, number {}"
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
     full = [
-        clean_row({**dict.fromkeys(ROW_COLUMNS), "kind": "qa", "source": "s", "origin": f"f:{i}", **row}, 0, ["too_short"])
+        clean_row(
+            {**dict.fromkeys(ROW_COLUMNS), "kind": "qa", "source": "s", "origin": f"f:{i}", **row}, 0, ["too_short"]
+        )
         for i, row in enumerate(rows)
     ]
     names = [*ROW_COLUMNS, "id", "key"]
