@@ -29,7 +29,7 @@ from data.detect.boilerplate import SAMPLE, stock_phrases
 from data.detect.contamination import index_questions
 from data.detect.languages import SAMPLED, main_language
 from data.detect.near import Groups, near_duplicates
-from data.detect.signs import Habits, habit
+from data.detect.signs import SourceHabits, habit, source_habits
 from data.detect.templates import Template, find_templates
 from data.facts import FACTS, Settings, compared_fields, compared_text, facts_of
 from data.findings import KINDS, Finding
@@ -263,12 +263,12 @@ def learn(store: Store, alive: np.ndarray, names: list[str]) -> Learned:
     return learned
 
 
-def habits_of(store: Store, rows: np.ndarray) -> Habits:
+def habits_of(store: Store, rows: np.ndarray) -> SourceHabits:
     """How the answers or texts of a source end."""
-    found: Habits = Counter()
+    found: Counter[Any] = Counter()
     for start in range(0, len(rows), BATCH):
         found.update(map(habit, store.take(rows[start : start + BATCH].tolist())))
-    return found
+    return source_habits(found)
 
 
 def _bodies(store: Store, rows: np.ndarray) -> Iterator[list[str]]:

@@ -29,7 +29,7 @@ from data.detect.boilerplate import SAMPLE, stock_phrases, stock_spans, without
 from data.detect.contamination import Questions, held_questions
 from data.detect.furniture import without_furniture
 from data.detect.languages import SAMPLED, MainLanguage, main_language, other_language
-from data.detect.signs import Habits, habit, signs, truncated
+from data.detect.signs import SourceHabits, habit, signs, source_habits, truncated
 from data.detect.sketch import ngrams, signatures, word_hashes
 from data.detect.templates import Fields, Skeletons, find_templates, row_fields
 from data.facts import compared_fields, compared_text
@@ -156,12 +156,12 @@ def cut_boilerplate(row: Row, stock: dict[str, np.ndarray]) -> Verdict:
     return None
 
 
-def fit_habits(rows: list[Row]) -> dict[str, Habits]:
+def fit_habits(rows: list[Row]) -> dict[str, SourceHabits]:
     """How the texts of each source end."""
-    return {source: Counter(map(habit, of)) for source, of in _by_source(rows).items()}
+    return {source: source_habits(Counter(map(habit, of))) for source, of in _by_source(rows).items()}
 
 
-def drop_truncated(row: Row, habits: dict[str, Habits]) -> Verdict:
+def drop_truncated(row: Row, habits: dict[str, SourceHabits]) -> Verdict:
     """Reject a row whose text is cut off."""
     found = truncated(row, habits.get(row["source"]))
     return ("truncated", f"{found.field}: {found.detail}") if found else None

@@ -213,7 +213,7 @@ class Skeletons:
 
     def match(self, fields: Fields) -> Fields | None:
         """A skeleton that the row has: all of its words in order, 60% or more of the row's, in each field."""
-        for word in sorted({word for words in fields for word in words} & self._of.keys()):
+        for word in sorted({word for field in fields for word in field} & self._of.keys()):
             for skeleton in self._of[word]:
                 if len(skeleton) == len(fields) and all(map(_holds, skeleton, fields)):
                     return skeleton
