@@ -6,8 +6,9 @@
 Ends by kind: "whole" (a full stop and what is like it), "open" (inside a bracket, a code fence, before a comma or after
 "the": cut off whoever wrote it), "bare" (prose without a full stop), "comma", "colon"; of "other" (code, tables,
 titles), "phrase" (short ones) and "verse" (short lines) nothing can be said. "bare" tells of a cut where the rows of a
-source usually end with a full stop: with 60% of all rows cut off, 40% still do, while in sources of short
-phrases (4% of OpenTriviaQA's rows, 1% of NQ-open's) nothing is asked. Likewise a last line that opens with a mark of its own ("#### 42").
+source usually end with a full stop: with 60% of all rows cut off, 40% still do; of sources made of short phrases (4% of
+OpenTriviaQA's rows end with one, 1% of NQ-open's) nothing is asked. Likewise a last line that opens with a mark of its
+own ("#### 42").
 """
 
 import re
