@@ -51,7 +51,7 @@ def find_loop(text: str, words: Words, told: bool = False) -> Span | None:
 
 
 def _may_loop(text: str, words: Words) -> bool:
-    """Whether a search is worth its time, which is five times that of this test.
+    """Whether a search is worth its time, which is more than twice that of this test.
 
     A probe every few characters is looked for in what follows. In a loop it stands again, and once more at the same
     distance; of a text that is half copies a good part of all probes stand again.

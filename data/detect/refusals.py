@@ -66,7 +66,7 @@ _SORRY = (
     r"i regret|regretfully|alas|pardon)"
 )
 _REFUSES = re.compile(
-    r"(?<![\w'])(?=[a-z])(?:"  # only where a word begins: five times as fast
+    r"(?<![\w'])(?=[a-z])(?:"  # only where a word begins: four times as fast
     rf"(?:{_SORRY})\b[^.!?\n]{{0,60}}?\b(?:i|we|this (?:system|model|assistant)|the (?:model|assistant"
     rf"|system))\s?(?:{_NOT}|{_LACK})"
     rf"|{_STARTS}{_SORRY},? but (?:{_NOT}|{_LACK}|(?:this|that|it|there|the|your"
@@ -136,7 +136,7 @@ _OTHER_LANGUAGES = re.compile(
     r"عذرا.{0,10}لا (?:أستطيع|يمكنني)|آسف.{0,10}لا (?:أستطيع|يمكنني)|كنموذج لغ|मुझे खेद है.{0,30}(?:नहीं"
     r"|असमर्थ)|ขออภัย.{0,20}ไม่สามารถ"
 )
-# Cheap tests: the searches above take 0.5 ms an answer, and nine of ten answers hold none of these words.
+# Cheap tests: the searches above take 0.05 ms an answer, and most answers hold none of these words.
 _I = word_set("i i'm i'd i've i'll we we're")
 _NEGATIVE = word_set(
     "cannot can't unable not decline refuse won't rather don't lack no didn't couldn't only never doesn't isn't "
