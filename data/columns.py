@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from common.errors import UserError
 from data.conversations import LISTS, Unpaired, list_name, pairs
-from data.sources import InputFile, SourceConfig
-from data.templates import (
+from data.record_templates import (
     ABSENT,
     Condition,
     Missing,
@@ -26,6 +25,7 @@ from data.templates import (
     parse_template,
     render,
 )
+from data.sources import InputFile, SourceConfig
 
 Row = dict[str, Any]
 ROW_COLUMNS = [

@@ -9,7 +9,7 @@ answer, is told by `Unpaired`.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from data.templates import Missing
+from data.record_templates import Missing
 
 LISTS = ("messages", "conversations")
 ROLES = {

@@ -69,7 +69,9 @@ def records(file: InputFile, source: SourceConfig) -> Iterator[Record]:
     """The records of a file before they are rows; none behind a place where it is damaged."""
     try:
         yield from _records(file, source, _decoding(file, source))
-    except (UserError, UnicodeDecodeError, *damaged()):
+    except (UserError, UnicodeDecodeError):
+        return
+    except damaged():
         return
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
-from data.templates import is_template, parse_condition, parse_template
+from data.record_templates import is_template, parse_condition, parse_template
 
 FORMATS = {
     "csv": "csv",

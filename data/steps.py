@@ -98,15 +98,18 @@ def fit_templates(rows: list[Row], keep: int) -> Templates:
         parts = []
         for batch in _batches(some):
             parts.append(signatures(*ngrams(*word_hashes([compared_text(row) for row in batch]), 2)))
-        found = find_templates(
-            np.concatenate(parts), np.arange(len(some)), lambda at, of=some: [compared_fields(of[i]) for i in at]
-        )
+        fields = [compared_fields(row) for row in some]
+        found = find_templates(np.concatenate(parts), np.arange(len(some)), partial(_taken, fields))
         fitted.skeletons.append(Skeletons([template.skeleton for template in found]))
         for template in found:
             detail = f"one of {len(template.rows):,}: {_shown(template.skeleton)}"
             fitted.stay |= {some[i]["id"] for i in template.rows[:keep]}
             fitted.go |= {some[i]["id"]: detail for i in template.rows[keep:]}
     return fitted
+
+
+def _taken(fields: list[tuple[str, ...]], rows: list[int]) -> list[tuple[str, ...]]:
+    return [fields[row] for row in rows]
 
 
 def _shown(skeleton: Fields) -> str:

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from data.templates import ABSENT, Missing, Name, fails, look_up, names_of, parse_condition, parse_template, render
+from data.record_templates import (
+    ABSENT,
+    Missing,
+    Name,
+    fails,
+    look_up,
+    names_of,
+    parse_condition,
+    parse_template,
+    render,
+)
 
 NAME = st.text(st.characters(categories=["L", "Nd"], include_characters="_"), min_size=1, max_size=8)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(["{", "}", "{{x}}", "{x", "%s"])
