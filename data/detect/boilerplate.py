@@ -114,15 +114,17 @@ def _whole(parts: list[str], kinds: list[np.uint64], owner: list[int]) -> tuple[
 def stock_phrases(batches: Iterable[list[str]], num_rows: int) -> np.ndarray:
     """Keys (sorted uint64) of the phrases that are stock among `num_rows` texts, which come in batches."""
     least = least_rows(num_rows)
-    rare = np.zeros(1 << 24, np.uint32)  # counts by 24 bits of the key: what stays below `least` here needs no count
+    bits = min(24, max(10, (64 * num_rows).bit_length()))
+    shift = np.uint64(64 - bits)
+    rare = np.zeros(1 << bits, np.uint32)  # counts by a key's first bits: what stays below `least` here needs no count
     kept: list[np.ndarray] = []
     for texts in batches:
         keys, _ = phrase_keys(texts)
-        rare += np.bincount(keys >> np.uint64(40), minlength=1 << 24).astype(np.uint32)
+        rare += np.bincount((keys >> shift).astype(np.int64), minlength=1 << bits).astype(np.uint32)
         kept.append(keys)
     if not kept:
         return np.zeros(0, np.uint64)
-    common = np.concatenate([keys[rare[keys >> np.uint64(40)] >= least] for keys in kept])
+    common = np.concatenate([keys[rare[keys >> shift] >= least] for keys in kept])
     found, counts = np.unique(common, return_counts=True)
     return found[counts >= np.where(found & _SHORT, 2 * least, least)]
 
