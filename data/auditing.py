@@ -79,7 +79,7 @@ def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".
         alive[_distinct(store)] = True
         outside = list(questions_of(config.questions))
         learned = learn(store, alive, names, outside)
-        findings += look(store, alive, learned, config, outside)
+        findings += look(store, learned, config, outside)
         tokenizer = Path(config.tokenizer) if config.tokenizer else None
         return conclude(store, findings, files, sources, config.seq_len, tokenizer, bool(outside))
 
@@ -295,14 +295,15 @@ def _questions(store: Store, rows: np.ndarray) -> Iterator[tuple[list[int], list
         yield numbers, [row["source"] for row in taken], [row["question"] for row in taken]
 
 
-def look(store: Store, alive: np.ndarray, learned: Learned, config: AuditConfig, outside: list[Row]) -> list[Finding]:
+def look(store: Store, learned: Learned, config: AuditConfig, outside: list[Row]) -> list[Finding]:
     """What single rows show, with what was learned of their source."""
     from data.engine import map_rows
 
     found: dict[str, Finding] = {}
-    if not alive.any():
+    if not len(store):
         return []
-    size = int(store.facts["n_bytes"][alive].sum())
+    alive = store.facts["usable"]
+    size = int(store.facts["n_bytes"].sum())
     work = partial(marks_of, learned=learned)
     for batch in map_rows(store.pieces(alive), work, MARKS, size, config.engine):
         for number, marks in zip(batch.column("number").to_pylist(), batch.column("marks").to_pylist(), strict=True):
