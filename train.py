@@ -41,7 +41,7 @@ from training.forecast import earlier_runs, forecast_lines
 from training.measure import seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
-from training.plan import derive, time_line
+from training.plan import check_memory, derive, time_line
 from training.rehearsal import rehearse
 from training.resume import beginning, cut_back, refuse_to_overwrite, state_of, tell_continued
 from training.run import Run, finite, go_back, save, settle, write_steps
@@ -67,9 +67,10 @@ def train(
 
     accepted: what may differ from the run that is continued: keys of [train], "corpus".
     """
-    resolve_shape(config.model, SMALLEST)  # an impossible model is refused before a corpus is made for it
+    shape = resolve_shape(config.model, config.tokenizer.vocab_size or SMALLEST)
     world = distributed.start(config.train.device, config.train.deterministic)
     try:
+        check_memory(config.train, shape, world)  # an impossible model is refused before a corpus is made for it
         distributed.on_main(world, lambda: make_inputs(config, accepted))
         with ExitStack() as held:
             distributed.on_main(world, lambda: held.enter_context(config.claimed("train", not plan_only, accepted)))

@@ -84,6 +84,7 @@ def test_ragged_rows_and_broken_lines_go_to_quarantine_and_the_rest_is_prepared(
         (["train.py", "--epochs", "ten"], "--epochs: expected a whole number, got 'ten'"),
         (["train.py", "--config", "missing.toml"], "missing.toml"),
         (["train.py", "--model.preset", "huge"], "seed-126m"),
+        (["train.py", "--model.seq_len", "1000000000"], "a step of one row needs about"),
         (["tokenizer/train.py", "--vocab_size", "100"], "262"),
         (["eval/compare.py", "ckpt1", "ckpt6"], "no run"),
         (["chat.py", "nowhere"], "no run"),
@@ -92,6 +93,7 @@ def test_ragged_rows_and_broken_lines_go_to_quarantine_and_the_rest_is_prepared(
 )
 def test_a_bad_request_is_one_line(tmp_path: Path, command: list[str], said: str) -> None:
     assert_one_clear_line(run(tmp_path, *command), said)
+    assert not list(tmp_path.rglob("corpus"))  # nothing was made for it
 
 
 def test_the_whole_way_with_ones_own_data_and_its_later_mistakes(tmp_path: Path) -> None:

@@ -69,6 +69,11 @@ def test_sources_are_read_in_order_with_their_types() -> None:
     [
         (["--epochs", "ten"], None, "--epochs: expected a whole number, got 'ten'"),
         (["--epochs", "0"], None, "epochs 0: must be more than 0"),
+        (["--epochs", "1000000000000"], None, "epochs 1000000000000: must be 1,000,000 or fewer"),
+        (["--batch_tokens", str(2**63)], None, f"batch_tokens {2**63}: must be less than 2**63"),
+        (["--samples", "1" + "0" * 400], None, "samples far too large: must be less than 2**63"),
+        ([], "[train]\nlr = inf", "lr inf: must be 1e+09 or less"),
+        (["--lr", "1e308"], None, "lr 1e+308: must be 1e+09 or less"),
         (["--epochs", "2.5"], None, "--epochs: expected a whole number, got '2.5'"),
         (["--precision", "fp16"], None, "--precision: expected one of auto, bf16, fp32, got 'fp16'"),
         (["--model.seq_len", "x"], None, "--model.seq_len: expected a whole number, got 'x'"),
