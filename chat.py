@@ -10,6 +10,11 @@ import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train.py
 
+if __name__ == "__main__":
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 import codecs
 import sys
 from collections.abc import Callable, Iterator

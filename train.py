@@ -11,6 +11,11 @@ import os
 # 7.8 s spinning and 0.8 s like this. Read by OpenMP when torch is loaded, so it stands before that.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+if __name__ == "__main__":
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 import sys
 import time
 from collections.abc import Collection

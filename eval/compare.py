@@ -17,6 +17,9 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train.py
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
