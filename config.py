@@ -111,14 +111,15 @@ def load_command(
 
     # The file's values become the parser's defaults, so they are needed before the flags are read.
     file, run = _early(argv, "config"), _early(argv, "run")
-    if file is None and (run_folder(run or "default") / "config.toml").exists():
-        file = str(run_folder(run or "default") / "config.toml")
-    config = Config(run=run or "default")
+    recorded = run_folder("default" if run is None else run) / "config.toml"
+    if file is None and recorded.exists():
+        file = str(recorded)
+    config = Config(run="default" if run is None else run)
     if file is not None:
         path = Path(file)
         values = read_config(path)
         run_of_file = path.parent.name if path.name == "config.toml" else path.stem
-        config = Config(run=run or run_of_file, base=path.parent)
+        config = Config(run=run_of_file if run is None else run, base=path.parent)
         # A flag given to an earlier command (--vocab_size 512) need not be repeated for a later one.
         defaults = {k: v for k, v in frozen_sections(config.run).items() if k in SECTIONS and k != section}
         for name, checked in _checked_sections(path, values, config).items():

@@ -92,6 +92,12 @@ def test_sources_are_read_in_order_with_their_types() -> None:
         ([], "[train\n", "my.toml: not valid TOML"),
         (["--config", "missing.toml"], None, "missing.toml: no such configuration file"),
         (["--run", "../up"], None, "--run '../up'"),
+        (["--run", ""], None, "--run ''"),
+        (["--run="], None, "--run ''"),
+        (["--run-name", ""], "[train]\nepochs = 3", "--run ''"),
+        (["--tokenizer.vocab_size", "1000001"], None, "vocab_size 1000001: 1,000,000 or fewer are possible"),
+        ([], "[tokenizer]\nvocab_size = 999_999_999", "vocab_size 999999999: 1,000,000 or fewer are possible"),
+        (["--eval.resamples", "99999999999"], None, "resamples 99999999999: must be 1,000,000 or fewer"),
         (["--lr", "1e-3", "--min_lr", "1"], None, "min_lr 1.0: is more than lr 0.001"),
         (["--lr", "nan"], None, "--lr: expected a number, got 'nan'"),
         ([], "[train]\nlr = nan", "lr nan: must be more than 0"),
@@ -102,6 +108,11 @@ def test_a_mistake_is_one_line_that_names_its_place(argv: list[str], toml: str |
         load(*argv, toml=toml)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_largest_values_that_a_run_can_want_are_taken() -> None:
+    config = load("--epochs", "1000000", "--tokenizer.vocab_size", "1000000", "--eval.resamples", "1000000")
+    assert (config.train.epochs, config.tokenizer.vocab_size, config.eval.resamples) == (10**6, 10**6, 10**6)
 
 
 def test_a_run_remembers_its_settings() -> None:
