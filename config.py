@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, speaks
 from common.runs import claim, claimed, frozen_sections, read_config, relative_source, run_folder
 from data.pipeline import PrepareConfig
 from data.sources import SourceConfig
@@ -25,6 +25,7 @@ from model.config import ModelConfig
 from tokenizer.bpe import TokenizerConfig
 from training.config import TrainConfig
 
+SIZES = [name for name, hint in typing.get_type_hints(ModelConfig).items() if hint == int | None]
 SECTIONS: dict[str, type] = {
     "prepare": PrepareConfig,
     "tokenizer": TokenizerConfig,
@@ -134,6 +135,8 @@ def load_command(
         parsed = parser.parse_args(argv)
     except ArgumentError as error:
         raise UserError(f"{_one_line(str(error), '--', options)} (see --help)") from None
+    if file is not None and "model" in sections and speaks():
+        _say_what_stands_above_the_preset(file, defaults.get("model", {}), argv)
     for name, cls in sections.items():
         found = parsed if name == section else parsed[name]
         setattr(config, name, cls(**{f.name: found[f.name] for f in fields(cls)}))
@@ -147,6 +150,16 @@ def load_command(
 
 _CKPT_HELP = "folder under runs/ that holds the checkpoints (default: the newest run)"
 _RUN_HELP = "folder under runs/ (default: the configuration file's name, else 'default'); behind torchrun: --run-name"
+
+
+def _say_what_stands_above_the_preset(file: str, model: dict[str, Any], argv: list[str]) -> None:
+    """Single sizes of a file go before its preset, and before a flag's: whoever gives the flag is told."""
+    preset = _early(argv, "model.preset")
+    above = [
+        f"{key} = {value}" for key, value in model.items() if key in SIZES and _early(argv, f"model.{key}") is None
+    ]
+    if preset is not None and above:
+        print(f"note: --model.preset {preset}, but {file} has {', '.join(above)} in [model], which go before a preset")
 
 
 def _checked_sections(path: Path, values: dict[str, Any], config: Config) -> dict[str, dict[str, Any]]:

@@ -50,7 +50,7 @@ from training.plan import check_memory, derive, time_line
 from training.rehearsal import rehearse
 from training.resume import beginning, cut_back, refuse_to_overwrite, state_of, tell_continued
 from training.run import Run, finite, go_back, save, settle, write_steps
-from training.save import tokenizer_files
+from training.save import check_room, tokenizer_files
 from training.signals import Stopped, stop_requests
 from training.step import loss_function, prefetched, train_step
 from training.trouble import SLOWER, Recent
@@ -135,6 +135,11 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
     }
     if plan_only:
+        if world.is_main:
+            try:
+                check_room(folder, shape, config.train.optimizer == "muon")
+            except UserError as error:
+                print(f"warning: {error}")
         seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
         if world.is_main:
             print(time_line(plan, seconds, world.size if config.train.parallel == "ddp" else 1))
@@ -213,6 +218,8 @@ def train_epochs(run: Run) -> bool:
     """All epochs that are left. True if a signal ended them early; everything done until then is saved."""
     loss_of = loss_function(run.model, run.plan.compile)
     if run.state["cursor"]["epoch"] < run.config.train.epochs:
+        muon = run.config.train.optimizer == "muon"
+        distributed.on_main(run.world, lambda: check_room(run.folder, run.shape, muon))
         with run.stop.at_once(run.world.size == 1):
             rehearse(run.config.train, run.plan, run.model, run.optimizers, loss_of, run.sync)
     epochs = run.config.train.epochs

@@ -43,6 +43,11 @@ class ToldElsewhere(UserError):
     """Another process has said what ends this one too."""
 
 
+def speaks() -> bool:
+    """Whether this process says what concerns all: one of a machine does."""
+    return os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0"
+
+
 def leave_when_interrupted() -> None:
     """Until `run_command` Ctrl-C ends the process at once: a script says so before its imports, which take seconds."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else someone wants it ignored, as nohup does
@@ -59,7 +64,7 @@ def run_command(main: Callable[[], None]) -> None:
         rank = os.environ.get("RANK", "0")
         if isinstance(error, MachineError) and rank != "0":
             print(f"error on rank {rank}: {error}", file=sys.stderr)
-        elif _speaks() and not isinstance(error, ToldElsewhere):
+        elif speaks() and not isinstance(error, ToldElsewhere):
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:  # it has passed through all context managers: temporary files and the run's lock are gone
@@ -78,14 +83,9 @@ def run_command(main: Callable[[], None]) -> None:
 def _leave(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
     """Say it and end without Python's own end, into which daft's threads would run: it aborts the interpreter."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(OSError, ValueError):  # the terminal is gone, or the stream closed
-        if _speaks():
+    with suppress(OSError, ValueError, RuntimeError):  # the terminal is gone, the stream closed, or inside a print
+        if speaks():
             print("interrupted", file=sys.stderr)
         sys.stderr.flush()
         sys.stdout.flush()
     os._exit(ENDED_BY_SIGINT)
-
-
-def _speaks() -> bool:
-    """One process of a machine does."""
-    return os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0"

@@ -54,6 +54,19 @@ def test_dashes_and_underscores_are_the_same_in_flags(flag: str) -> None:
     assert load(*argv).train.batch_tokens == 4096
 
 
+def test_a_preset_on_the_command_line_names_the_sizes_of_the_file_that_go_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sizes = "[model]\nseq_len = 64\nnum_layers = 2\ndropout = 0.1"
+    config = load("--model.preset", "1b", "--model.num-layers=3", toml=sizes)
+    assert (config.model.preset, config.model.num_layers, config.model.seq_len) == ("1b", 3, 64)
+    said = "note: --model.preset 1b, but my.toml has seq_len = 64 in [model], which go before a preset\n"
+    assert capsys.readouterr().out == said
+    for argv, toml in ((["--model.preset", "1b"], "[model]\ndropout = 0.1"), (["--epochs", "3"], sizes)):
+        load(*argv, toml=toml)
+        assert capsys.readouterr().out == ""
+
+
 def test_run_name_is_another_word_for_run() -> None:
     """torchrun on Python 3.11 takes `--run` behind the script for an abbreviation of its own --run-path."""
     assert load("--run-name", "a").run == load("--run", "a").run == "a"
