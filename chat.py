@@ -16,6 +16,7 @@ if __name__ == "__main__":
     leave_when_interrupted()
 
 import codecs
+import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def chat(
         try:
             prompt, history = fitting_history(tok, history, question, model.shape.seq_len, sampling.max_new_tokens)
         except UserError as error:
-            write(f"{error}\n")
+            write(f"error: {error}\n")
             continue
         said = reply(model, tok, prompt, sampling, turn, write)
         write(f"{ending(said)}\n\n")
@@ -149,6 +150,8 @@ def ending(said: Generation) -> str:
 
 def typed_lines() -> Iterator[str]:
     """Lines of a person, with a prompt, or of a pipe, without."""
+    if isinstance(sys.stdin, io.TextIOWrapper):  # what is no UTF-8 is refused with its question
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     if not sys.stdin.isatty():
         yield from sys.stdin
         return
@@ -181,6 +184,8 @@ def main() -> None:
     args, sampling = settings.args, settings.args.options
     if args.device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device {args.device}: expected one of auto, cpu, cuda, mps")
+    if args.question is not None and not args.question.strip():
+        raise UserError("--question: is empty; ask something, or leave the flag out and type")
     path = find_checkpoint(args.checkpoint, args.run)
     model, tok, meta = load_for_inference(path, distributed.start(args.device).device, args.verify)
 

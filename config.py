@@ -106,7 +106,9 @@ def load_command(
         parser.add_argument(f"--{name}", help=text, **kind)
     sections = SECTIONS if section is not None else {}
     for name, cls in sections.items():
-        parser.add_class_arguments(cls, None if name == section else name)
+        # In a group of ours: one of jsonargparse's would come with a flag --model FILE, for a file that is no TOML.
+        group = parser.add_argument_group((cls.__doc__ or "").partition("\n")[0].rstrip("."))
+        group.add_class_arguments(cls, None if name == section else name, as_group=False)
     if options is not None:
         parser.add_class_arguments(options)
 
@@ -169,6 +171,9 @@ def _checked_sections(path: Path, values: dict[str, Any], config: Config) -> dic
         if name == "source":
             if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
                 raise UserError(f"{path}: sources are written [[source]], with two brackets")
+            for i, item in enumerate(content):
+                if not item.get("path"):
+                    raise UserError(f'{path}: [[source]] number {i + 1}: path is missing, as in path = "faq/*.csv"')
             config.source = [
                 SourceConfig(**_checked(path, f"[[source]] number {i + 1}", SourceConfig, item))
                 for i, item in enumerate(content)

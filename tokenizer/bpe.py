@@ -127,7 +127,7 @@ class Tokenizer:
         try:
             return [encoding.ids for encoding in self._bpe.encode_batch_fast(texts, add_special_tokens=False)]
         except (UnicodeEncodeError, TypeError):
-            raise UserError("a text holds a lone surrogate and cannot be encoded as UTF-8; repair it first") from None
+            raise UserError("a text is not valid UTF-8, or holds a lone surrogate; repair it first") from None
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The exact bytes of ids; a token may hold part of a character. Special tokens come out as their names."""
