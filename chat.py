@@ -60,6 +60,8 @@ class Sampling:
         for name, least in (("top_k", 0), ("max_new_tokens", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
+            if getattr(self, name) >= 2**63:
+                raise UserError(f"--{name} {getattr(self, name)}: must be less than 2**63")
 
 
 def fitting_history(

@@ -88,6 +88,7 @@ def test_ragged_rows_and_broken_lines_go_to_quarantine_and_the_rest_is_prepared(
         (["tokenizer/train.py", "--vocab_size", "100"], "262"),
         (["eval/compare.py", "ckpt1", "ckpt6"], "no run"),
         (["chat.py", "nowhere"], "no run"),
+        (["chat.py", "nowhere", "--seed", "99999999999999999999"], "--seed 99999999999999999999: must be less than"),
         (["data/prepare.py", "--val_share", "1.5"], "val_share"),
     ],
 )
