@@ -22,6 +22,9 @@ SPLIT_PATTERN = (  # Qwen2's; llama.cpp: tokenizer.ggml.pre = qwen2
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SMALLEST = 256 + NUM_SPECIAL
+# Four times the largest of the field (Gemma's 262,144). The trainer allocates a table of so many tokens before it looks
+# at a text, and its language ends the process where memory does not suffice.
+LARGEST = 1_000_000
 
 
 @dataclass
@@ -42,8 +45,10 @@ class TokenizerConfig:
             raise UserError(
                 f"vocab_size {self.vocab_size}: {SMALLEST} or more are needed (256 bytes, {NUM_SPECIAL} special tokens)"
             )
-        if self.min_frequency < 1:
-            raise UserError(f"min_frequency {self.min_frequency}: must be 1 or more")
+        if self.vocab_size is not None and self.vocab_size > LARGEST:
+            raise UserError(f"vocab_size {self.vocab_size}: {LARGEST:,} or fewer are possible")
+        if not 1 <= self.min_frequency < 2**63:
+            raise UserError(f"min_frequency {self.min_frequency}: must be from 1 up to, not including, 2**63")
 
 
 def default_vocab_size(num_bytes: int) -> int:
@@ -122,7 +127,7 @@ class Tokenizer:
         try:
             return [encoding.ids for encoding in self._bpe.encode_batch_fast(texts, add_special_tokens=False)]
         except (UnicodeEncodeError, TypeError):
-            raise UserError("a text holds a lone surrogate and cannot be encoded as UTF-8; repair it first") from None
+            raise UserError("a text is not valid UTF-8, or holds a lone surrogate; repair it first") from None
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The exact bytes of ids; a token may hold part of a character. Special tokens come out as their names."""
