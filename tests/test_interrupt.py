@@ -26,7 +26,7 @@ def interrupted(folder: Path, *command: str) -> subprocess.CompletedProcess[str]
         try:
             said = next((line for line in process.stdout if line.strip() == "here"), "")
             process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=60)
+            out, errors = process.communicate(timeout=30)
         finally:
             process.kill()
     assert said, errors
@@ -84,6 +84,28 @@ run_command(main)
     done = interrupted(tmp_path, "script.py")
     assert_quiet(done)
     assert done.stdout == "cleared up\n"
+
+
+def test_while_the_tokenizer_is_trained_nobody_waits_for_its_end(tmp_path: Path) -> None:
+    """The trainer reads texts, and merges pairs, where no signal is heard."""
+    write(tmp_path, {"my.toml": f"[[source]]\n{CSV}", "a.csv": GOOD_ROWS})
+    assert run(tmp_path, "data/prepare.py", "--config", "my.toml").returncode == 0
+    (tmp_path / "script.py").write_text(f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+import tokenizer.train as script
+from common.errors import run_command
+
+def training_texts(corpus):
+    yield "a"
+    {TELL_AND_WAIT.replace(chr(10), "; ")}
+
+script.training_texts = training_texts
+sys.argv = ["tokenizer/train.py", "--config", "my.toml"]
+run_command(script.main)
+""")
+    assert_quiet(interrupted(tmp_path, "script.py"))
+    assert {path.name for path in (tmp_path / "runs/my").iterdir()} == {".lock", "config.toml", "corpus"}
 
 
 # -- prepare: daft's threads read while the signal comes

@@ -8,6 +8,7 @@ of the Qwen2 family, which llama.cpp knows as `qwen2`. Ids 0 to 5 are the specia
 import json
 import math
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,12 @@ def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, show_pr
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=show_progress,
     )
-    bpe.train_from_iterator(texts, trainer)
+    # In a thread of its own, as no signal is heard inside: Ctrl-C ends the wait, and with it the process.
+    pool = ThreadPoolExecutor(1)
+    try:
+        pool.submit(bpe.train_from_iterator, texts, trainer).result()
+    finally:
+        pool.shutdown(wait=False)
     # Engines that encode plain text put the bos in front that every document was trained with.
     bpe.post_processor = processors.TemplateProcessing(
         single=f"{SPECIAL_TOKENS[BOS]} $A", special_tokens=[(SPECIAL_TOKENS[BOS], BOS)]
