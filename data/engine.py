@@ -130,7 +130,11 @@ def map_rows(
     frame = _Source(pieces, flow).read()
     worker: Any = Worker(work)  # of a column it makes an expression
     frame = frame.select(worker(daft.col("row")).alias("found")).select(daft.col("found").unnest())
-    for batch in frame.to_arrow_iter():
+    with daft.execution_config_ctx(maintain_order=False):  # else batches of later pieces wait for those of earlier ones
+        found = frame.to_arrow_iter()
+        batch = next(found, None)
+    while batch is not None:
         if flow is not None:
             flow.left += 1
         yield batch
+        batch = next(found, None)

@@ -30,6 +30,8 @@ def word_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     The words are those of data/detect/words.py. ASCII, most of it all, takes a way without a Python object a word: 6
     times as fast.
     """
+    if not texts:
+        return np.zeros(0, np.uint64), np.zeros(1, np.int64)
     content = np.frombuffer(b"\n".join(map(_spaced, texts)) + b"\n", np.uint8)
     gap = (content == 32) | (content == 10)
     starts = np.flatnonzero(~gap & np.concatenate([[True], gap[:-1]]))
