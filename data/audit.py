@@ -15,6 +15,10 @@ from typing import Literal
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
 
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 from common.errors import UserError, run_command
 from common.files import write_json
 from common.runs import run_folder

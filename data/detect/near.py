@@ -83,6 +83,7 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
 
     signature: uint16 (N, NUM_HASHES). sizes: int (N,), each row's number of words. take: texts of rows.
     """
+    rows = np.asarray(rows, np.int64)
     linked = Groups(len(signature))
     shingles = Shingles(take)
     pairs: list[tuple[int, int]] = []
@@ -114,7 +115,7 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
                         failed[i] = failed.get(i, 0) + 1
                         if failed[i] >= patience:
                             break
-    return pairs
+    return sorted(pairs)
 
 
 def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, sizes: np.ndarray, signature: np.ndarray) -> list[int]:

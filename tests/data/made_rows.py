@@ -13,7 +13,41 @@ from data.detect.sketch import ngrams, signatures, word_hashes
 from data.facts import Settings, facts_of
 from data.store import Store
 
-SYLLABLES = "ba be bo da de di do fa fe ga go ha hi ka ko la le li lo ma me mi na ne no pa pe ra re ri sa se ta".split()
+SYLLABLES = [
+    "ba",
+    "be",
+    "bo",
+    "da",
+    "de",
+    "di",
+    "do",
+    "fa",
+    "fe",
+    "ga",
+    "go",
+    "ha",
+    "hi",
+    "ka",
+    "ko",
+    "la",
+    "le",
+    "li",
+    "lo",
+    "ma",
+    "me",
+    "mi",
+    "na",
+    "ne",
+    "no",
+    "pa",
+    "pe",
+    "ra",
+    "re",
+    "ri",
+    "sa",
+    "se",
+    "ta",
+]
 
 
 def vocabulary(seed: int, number: int = 3000) -> list[str]:
