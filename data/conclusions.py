@@ -188,10 +188,10 @@ def _cluster(store: Store, cluster: dict[str, Any], origins: dict[int, str]) -> 
 
 
 def skeleton_pieces(skeleton: list[str], texts: list[str]) -> list[dict[str, Any]]:
-    """{"fixed": text} and {"slot": fillers} in turns, as the first of `texts` is written; all hold the skeleton."""
+    """{"fixed": text} and {"slot": fillers} in turns, as the first of `texts` that can be placed is written."""
     gaps: list[list[str]] = [[] for _ in range(len(skeleton) + 1)]
     fixed: list[str] = []
-    for number, text in enumerate(texts):
+    for text in texts:
         at = _matched(skeleton, text)
         if at is None:
             continue
@@ -201,7 +201,7 @@ def skeleton_pieces(skeleton: list[str], texts: list[str]) -> list[dict[str, Any
             filler = text[start:end].strip()
             if words(filler) and any(c.isalnum() for c in filler) and filler not in gaps[gap]:
                 gaps[gap].append(filler[:80])
-        if number == 0:
+        if not fixed:
             fixed = [text[start:end] for start, end in at]
     if not fixed:
         return [{"fixed": " ".join(skeleton)}]

@@ -24,7 +24,7 @@ def jaccard(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> float:
 
 def found(texts: list[str], rows: list[int] | None = None) -> list[tuple[int, int]]:
     sizes = np.diff(word_hashes(texts)[1])
-    chosen = np.arange(len(texts)) if rows is None else np.array(rows)
+    chosen = np.arange(len(texts)) if rows is None else np.array(rows, np.int64)
     return near_duplicates(signatures_of(texts), chosen, sizes, lambda numbers: [texts[i] for i in numbers])
 
 
@@ -66,7 +66,7 @@ def test_clusters_are_those_of_all_pairs(seed: int) -> None:
     dice.shuffle(texts)
     sets = [shingles(text) for text in texts]
     true = [
-        (i, j, jaccard(sets[i], sets[j])) for j in range(len(texts)) for i in range(j) if len(sets[i] & sets[j]) > 1
+        (i, j, jaccard(sets[i], sets[j])) for j in range(len(texts)) for i in range(j) if sets[i] & sets[j]
     ]
     near = [(i, j) for i, j, similar in true if similar >= JACCARD]
     assert len(near) > 100
@@ -82,7 +82,7 @@ def test_words_count_and_neither_case_nor_signs_do() -> None:
     texts[5] = texts[3].upper().replace(".", " !?\n")
     texts[11] = "漢字仮名交じり文は言葉の間に空白を置かないので一字が一語である。"
     texts[17] = texts[11].replace("。", "")
-    assert found(texts) == [(3, 5), (11, 17)]
+    assert sorted(found(texts)) == [(3, 5), (11, 17)]
     texts[5] = " ".join(sorted(texts[5].split()))  # the same words in another order
     assert found(texts) == [(11, 17)]
 
@@ -98,7 +98,7 @@ def test_only_the_rows_that_are_named_are_compared() -> None:
 
 
 def test_short_texts_are_near_only_where_their_words_are_equal() -> None:
-    assert found(["yes", "no", "Yes.", "yes no", "yes, no!", "no yes"]) in ([(0, 2), (3, 4)], [(3, 4), (0, 2)])
+    assert sorted(found(["yes", "no", "Yes.", "yes no", "yes, no!", "no yes"])) == [(0, 2), (3, 4)]
 
 
 def one_bucket(dice: random.Random, number: int) -> list[str]:
