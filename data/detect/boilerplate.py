@@ -68,16 +68,26 @@ def opening(text: str) -> int:
 
 def phrase_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """(keys, offsets): uint64, the distinct phrases of each text; text i has keys[offsets[i]:offsets[i + 1]]."""
+    keys, owners = _all_keys(texts)
+    order = np.lexsort((keys, owners))
+    keys, owners = keys[order], owners[order]
+    if len(keys):
+        fresh = np.append(True, (keys[1:] != keys[:-1]) | (owners[1:] != owners[:-1]))
+        keys, owners = keys[fresh], owners[fresh]
+    return keys, np.searchsorted(owners, np.arange(len(texts) + 1))
+
+
+def _all_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(keys, texts they are of) of all phrases, some of them more than once."""
     parts: list[str] = []
     kinds: list[np.uint64] = []
     owner: list[int] = []
     for i, text in enumerate(texts):
         sentences = pieces(text)
         if len(sentences) > 1:
-            for start, end in sentences:
-                parts.append(text[start:end])
-                kinds.append(_ENDS)
-                owner.append(i)
+            parts += [text[start:end] for start, end in sentences]
+            kinds += [_ENDS] * len(sentences)
+            owner += [i] * len(sentences)
         if end := opening(text):
             parts.append(text[:end])
             kinds.append(_OPENING)
@@ -85,16 +95,9 @@ def phrase_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     keys, owners = _whole(parts, kinds, owner)
     hashes, offsets = word_hashes(texts)
     grams, starts = ngrams(hashes, offsets, SPAN)
-    long = np.diff(offsets) >= SPAN
     of_gram = np.repeat(np.arange(len(texts)), np.diff(starts))
-    keys = np.concatenate([keys, grams[long[of_gram]] & ~_SHORT])
-    owners = np.concatenate([owners, of_gram[long[of_gram]]])
-    order = np.lexsort((keys, owners))
-    keys, owners = keys[order], owners[order]
-    if len(keys):
-        fresh = np.append(True, (keys[1:] != keys[:-1]) | (owners[1:] != owners[:-1]))
-        keys, owners = keys[fresh], owners[fresh]
-    return keys, np.searchsorted(owners, np.arange(len(texts) + 1))
+    long = (np.diff(offsets) >= SPAN)[of_gram]
+    return np.concatenate([keys, grams[long] & ~_SHORT]), np.concatenate([owners, of_gram[long]])
 
 
 def _whole(parts: list[str], kinds: list[np.uint64], owner: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -136,9 +139,12 @@ def stock_phrases(batches: Iterable[list[str]], num_rows: int) -> np.ndarray:
 
 def stock_rows(texts: list[str], stock: np.ndarray) -> np.ndarray:
     """bool (N,): which texts hold a stock phrase."""
-    keys, offsets = phrase_keys(texts)
-    hits = np.concatenate([[0], np.cumsum(np.isin(keys, stock))])
-    return hits[offsets[1:]] > hits[offsets[:-1]]
+    found = np.zeros(len(texts), bool)
+    if len(stock):
+        keys, owners = _all_keys(texts)
+        at = np.minimum(np.searchsorted(stock, keys), len(stock) - 1)
+        found[owners[stock[at] == keys]] = True
+    return found
 
 
 def stock_spans(text: str, stock: np.ndarray) -> list[Span]:

@@ -1,6 +1,7 @@
 """Boilerplate: phrases that many rows repeat are found and cut out; what rows have of their own is not."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,8 +101,10 @@ def test_words_in_a_row_are_a_passage_from_eight_on(words: int) -> None:
 
 def test_an_opening_ends_at_the_first_mark_of_a_clause() -> None:
     assert opening("Based on what you say, it is a cold.") == len("Based on what you say,")
-    assert opening("In short - no.") == len("In short - ")
-    assert opening("  Sure! Here it is.") == len("  Sure!")
+    assert opening("In short - no - it is not.") == len("In short - no - ")
+    assert opening("  Sure! Here it is: a cold.") == len("  Sure! Here it is:")  # a mark behind three words or more
+    assert opening("  Sure! Here it is.") == 0
+    assert opening("No. No. No. No. It was.") == len("No. No. No.")
     assert opening("No mark at all") == 0
     assert opening("It is nothing else.") == 0
     assert opening("") == 0
@@ -109,7 +112,12 @@ def test_an_opening_ends_at_the_first_mark_of_a_clause() -> None:
 
 def test_two_words_are_no_phrase_and_three_are() -> None:
     dice = random.Random(1)
-    for phrase, found in (("Good day.", []), ("A good day.", [*range(0, 60, 2)]), ("Of course,", []), ("Oh of course,", [*range(0, 60, 2)])):
+    for phrase, found in (
+        ("Good day.", []),
+        ("A good day.", [*range(0, 60, 2)]),
+        ("Of course,", []),
+        ("Oh of course,", [*range(0, 60, 2)]),
+    ):
         texts, _ = planted(dice, 60, "opening", phrase)
         assert flagged(texts) == found, phrase
 
@@ -182,7 +190,7 @@ def test_pieces_are_the_text_in_order(text: str) -> None:
     found = pieces(text)
     assert all(text[a:b].strip() for a, b in found)
     assert "".join("".join(text[a:b].split()) for a, b in found) == "".join(text.split())
-    assert all(end <= start for (_, end), (start, _) in zip(found, found[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(found))
 
 
 @settings(max_examples=25, deadline=None)
@@ -191,7 +199,7 @@ def test_spans_stand_in_order_and_apart_in_rows_that_are_flagged(texts: list[str
     stock = stock_of(texts * 3)
     for text, holds in zip(texts, stock_rows(texts, stock).tolist(), strict=True):
         spans = stock_spans(text, stock)
-        assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a.end <= b.start for a, b in pairwise(spans))
         assert all(0 <= span.start < span.end <= len(text) for span in spans)
         assert holds or not spans
         if len(text.casefold()) == len(text):  # else the places of words are not known

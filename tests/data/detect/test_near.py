@@ -65,9 +65,7 @@ def test_clusters_are_those_of_all_pairs(seed: int) -> None:
         texts.append(edited(dice, dice.choice(texts)))
     dice.shuffle(texts)
     sets = [shingles(text) for text in texts]
-    true = [
-        (i, j, jaccard(sets[i], sets[j])) for j in range(len(texts)) for i in range(j) if sets[i] & sets[j]
-    ]
+    true = [(i, j, jaccard(sets[i], sets[j])) for j in range(len(texts)) for i in range(j) if sets[i] & sets[j]]
     near = [(i, j) for i, j, similar in true if similar >= JACCARD]
     assert len(near) > 100
     assert sum(0.5 < similar < JACCARD for _, _, similar in true) > 100
