@@ -15,6 +15,10 @@ from typing import Literal
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
 
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 from common.errors import UserError, run_command
 from common.files import write_json
 from common.runs import run_folder
@@ -23,6 +27,7 @@ from data.auditing import AuditConfig, audit
 from data.guess import guessed_sources
 from data.report.comparison import compare_lines, write_comparison
 from data.report.summary import terminal_summary, write_page
+from data.report.view import settings_view
 from data.sources import SourceConfig
 
 
@@ -36,6 +41,8 @@ class Options:
         out: folder for the report
         seq_len: context that lengths are compared with, in tokens
         engine: native (this machine) or ray (a cluster)
+        tokenizer: a tokenizer.json that counts tokens (default: the run's, where --run or --config names one)
+        questions: files with commas between them whose questions are looked for in all rows, as evaluations are
     """
 
     against: str | None = None
@@ -43,6 +50,8 @@ class Options:
     out: str | None = None
     seq_len: int = 512
     engine: Literal["native", "ray"] = "native"
+    tokenizer: str | None = None
+    questions: str | None = None
 
 
 def main() -> None:
@@ -51,7 +60,14 @@ def main() -> None:
     options: Options = settings.args.options
     if options.seq_len < 1:
         raise UserError(f"--seq_len is a number of tokens, 1 or more, not {options.seq_len}")
-    config = AuditConfig(options.seq_len, settings.prepare.min_bytes, engine=options.engine)
+    config = AuditConfig(
+        options.seq_len,
+        settings.prepare.min_bytes,
+        settings.prepare.keep,
+        options.engine,
+        _tokenizer(settings, options),
+        _listed(options.questions),
+    )
     sources, base = _sources(settings)
     found = audit(sources, config, base)
     folder = _folder(settings, options)
@@ -59,13 +75,16 @@ def main() -> None:
     report, page = Path(options.json) if options.json else folder / "audit.json", folder / "audit.html"
     write_json(report, found)
     if options.against:
-        other, lines = guessed_sources([name.strip() for name in options.against.split(",")])
+        other, lines = guessed_sources(_listed(options.against))
         print("\n".join(lines))
         before = audit(other, config)
         print("\n".join(compare_lines(found, before)))
         write_comparison(found, before, page)
     else:
         print("\n".join(terminal_summary(found)))
+        print("\ncleaning that acts on this, for the TOML file:")
+        for section, lines in settings_view(found["recommended"]).items():
+            print("\n".join([f"[{section}]", *lines]))
         write_page(found, page)
     print(f"json: {report}\npage: {page}")
     print(f"next: python data/prepare.py {_named(settings)}")
@@ -81,6 +100,19 @@ def _sources(settings: Config) -> tuple[list[SourceConfig], Path]:
     sources, lines = guessed_sources(settings.args.files)
     print("\n".join(lines))
     return sources, Path(".")
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names else []
+
+
+def _tokenizer(settings: Config, options: Options) -> str | None:
+    if options.tokenizer:
+        if not Path(options.tokenizer).is_file():
+            raise UserError(f"--tokenizer {options.tokenizer}: no such file; it is a tokenizer.json")
+        return options.tokenizer
+    own = run_folder(settings.run) / "tokenizer" / "tokenizer.json"
+    return str(own) if settings.args.run and own.exists() else None
 
 
 def _folder(settings: Config, options: Options) -> Path:

@@ -13,7 +13,7 @@ from data.detect.boilerplate import stock_rows
 from data.detect.contamination import Questions, held_questions
 from data.detect.furniture import furniture
 from data.detect.languages import MainLanguage, other_language
-from data.detect.signs import Habits, signs
+from data.detect.signs import SourceHabits, signs
 
 MARKS = pa.schema([("number", pa.int64()), ("marks", pa.large_string())])
 
@@ -24,7 +24,7 @@ class Learned:
 
     stock: dict[str, np.ndarray] = field(default_factory=dict)  # keys of phrases, data/detect/boilerplate.py
     languages: dict[str, MainLanguage] = field(default_factory=dict)
-    habits: dict[str, Habits] = field(default_factory=dict)
+    habits: dict[str, SourceHabits] = field(default_factory=dict)
     questions: Questions | None = None
 
 

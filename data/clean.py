@@ -1,16 +1,16 @@
 """Per-row repairs and checks, what makes two documents equal, and the seam for cleaning that must be fitted on train.
 
-The order is the invariant: ROW_STEPS see one row and nothing else, so they run before the split. A step that learns
-from many rows (what is boilerplate, which template is overused) is a FittedStep: it is fitted on the training split
-alone, applied to all three, and `drop_equal_to_train` then removes from val and test what it made equal to train.
+The order is the invariant: REPAIRS and CHECKS see one row and nothing else, so they run before the split. A step that
+learns from many rows (what is boilerplate, which template is overused) is a FittedStep: it is fitted on the training
+split alone, applied to all three, and `drop_equal_to_train` then removes from val and test what it made equal to train.
 
 A step is a function of a row; it may repair the row in place, and returns None or (reason, detail) for quarantine.
-Nothing is repaired yet: text reaches the splits byte for byte.
+Unless a repair is among the steps, text reaches the splits byte for byte.
 """
 
 import hashlib
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from data.columns import Row
@@ -61,7 +61,7 @@ def required(row: Row) -> tuple[str, ...]:
 # -- steps before the split: one row each
 
 
-def empty(row: Row, min_bytes: int) -> Verdict:
+def empty(row: Row) -> Verdict:
     """A question, an answer or a text of white space only."""
     for name in required(row):
         if not (row[name] or "").strip():
@@ -75,18 +75,49 @@ def too_short(row: Row, min_bytes: int) -> Verdict:
     return ("too_short", f"{size} bytes, the least is {min_bytes}") if size < min_bytes else None
 
 
-ROW_STEPS: dict[str, Callable[[Row, int], Verdict]] = {"empty": empty, "too_short": too_short}
+# Names only: what the others do stands in data/steps.py, which needs packages that training does without.
+REPAIRS = ("html_to_text", "fix_mojibake", "strip_control", "cut_furniture")
+CHECKS = ("empty", "too_short", "length", "repetition", "refusal", "mojibake", "control_characters", "markup", "pii",
+          "secret")  # fmt: skip
+ALIKE = ("exact_duplicate", "near_duplicate")
+FITTED = ("template", "truncated", "language", "boilerplate", "cut_boilerplate", "contamination")
+STEPS = (*REPAIRS, *CHECKS, *ALIKE, *FITTED)
+DEFAULT_STEPS = ("empty", "too_short", "exact_duplicate")
 
 
-def clean_row(row: Row, min_bytes: int, skip: list[str] | None = None) -> Row:
-    """Run the steps on a row that has no reason yet; then it has its id and size. Returns the row."""
-    for name in required(row):  # null is no text at all: there is nothing to train on, whatever is skipped
+def clean_row(
+    row: Row,
+    min_bytes: int,
+    steps: Sequence[str] = DEFAULT_STEPS,
+    bounds: dict[str, tuple[int, int | None]] | None = None,
+) -> Row:
+    """Run the steps for one row among `steps`, in their order, as long as it has no reason; then it has its id and
+    size. Returns the row."""
+    for name in required(row):  # null is no text at all: there is nothing to train on, whatever the steps
         if row["reason"] is None and row[name] is None:
             row["reason"], row["detail"] = "empty", f"{name} is null"
-    for name, step in ROW_STEPS.items():
-        if row["reason"] is None and name not in (skip or []) and (verdict := step(row, min_bytes)):
+    for name in steps:
+        if row["reason"] is None and (verdict := _run(row, name, min_bytes, bounds or {})):
             row["reason"], row["detail"] = verdict
     return finish(row)
+
+
+def _run(row: Row, name: str, min_bytes: int, bounds: dict[str, tuple[int, int | None]]) -> Verdict:
+    if name == "empty":
+        return empty(row)
+    if name == "too_short":
+        return too_short(row, min_bytes)
+    if name not in REPAIRS and name not in CHECKS:
+        return None
+    from data import repairs
+    from data import steps as all_steps
+
+    if name == "length":
+        return repairs.out_of_bounds(row, bounds)
+    if name in REPAIRS:
+        all_steps.repair(row, name)
+        return None
+    return all_steps.check(row, name)
 
 
 def finish(row: Row) -> Row:
@@ -105,9 +136,6 @@ class FittedStep(NamedTuple):
     name: str
     fit: Callable[[list[Row]], Any]
     apply: Callable[[Row, Any], Verdict]
-
-
-FITTED_STEPS: list[FittedStep] = []
 
 
 def run_fitted_steps(splits: dict[str, list[Row]], steps: list[FittedStep]) -> list[Row]:

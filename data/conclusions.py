@@ -5,6 +5,7 @@ In: the rows (data/store.py) and the findings by row number. Out: the dict that 
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy as np
 from data.columns import Row
 from data.detect.boilerplate import Span, shown, stock_spans
 from data.detect.words import places, words
-from data.estimate import tokens_per_byte
+from data.estimate import token_counts
 from data.facts import compared_fields
-from data.findings import FUNNEL, KINDS, Finding
+from data.findings import FUNNEL, KINDS, Finding, recommended
+from data.readers import detected
 from data.sources import InputFile, SourceConfig
 from data.store import Store
 
@@ -36,33 +38,35 @@ def conclude(
     files: list[tuple[InputFile, SourceConfig]],
     sources: list[SourceConfig],
     seq_len: int,
+    tokenizer: Path | None = None,
+    asked: bool = False,
 ) -> dict[str, Any]:
-    """The whole of audit.json."""
+    """The whole of audit.json. tokenizer: a tokenizer.json that counts tokens; none: they are estimated.
+    asked: whether questions of other files were looked for."""
     names = [str(source.name) for source in sources]
-    rates = tokens_per_byte(store, names)
-    if len(store):
-        tokens = np.ceil(store.facts["n_bytes"] * np.array(rates)[store.facts["source"]]).astype(np.int64)
-    else:
-        tokens = np.zeros(0, np.int64)
+    tokens, estimated = token_counts(store, names, tokenizer)
     findings = _merged(findings)
     left_by = _left_by(store, findings)
     funnel = _funnel(findings, left_by, tokens)
     kept = left_by == ""
     origins = _origins(store, findings)
     told = [_told(store, f, name, number, origins) for f in findings for number, name in enumerate(names)]
+    # Without files of questions, sources hold each other's: which of them judges is the user's to say.
+    step_kinds = [finding.kind for finding in findings if finding.rows and (asked or finding.kind != "contamination")]
     total, usable = int(tokens.sum()), int(tokens[kept].sum())
     return {
         "format": FORMAT,
         "rows": len(store),
         "bytes": int(store.facts["n_bytes"].sum()) if len(store) else 0,
         "tokens": total,
-        "tokens_estimated": True,
+        "tokens_estimated": estimated,
         "seq_len": seq_len,
         "sources": _sources(store, names, sources, files, tokens),
         "lengths": _lengths(store, names, tokens, seq_len),
         "funnel": funnel,
         "grade": _grade(store, findings, usable / total if total else 0.0),
         "findings": [finding for finding in told if finding["count"]],
+        "recommended": {"prepare": {"steps": recommended(step_kinds)}},
         "balance": _balance(store),
         "sample": _sample(store, findings, left_by),
         "before_after": {
@@ -135,7 +139,7 @@ def _told(store: Store, finding: Finding, source: str, number: int, origins: dic
         "removable": kind.removable,
         "removed": sum(row in going for row in own),
         "advice": kind.advice,
-        "setting": kind.setting,
+        "setting": f"steps: {kind.step}" if kind.step else "",
         "rows": [origins[row] for row in own],
     }
     if not own:
@@ -270,10 +274,20 @@ def _sources(
                 "bytes": size,
                 "tokens": int(tokens[own].sum()),
                 "share": size / total,
-                "encodings": [],
+                "encodings": _encodings([file for file, _ in files if file.source == name]),
             }
         )
     return told
+
+
+def _encodings(files: list[InputFile]) -> list[dict[str, Any]]:
+    """Files that are not UTF-8 beyond doubt, and what they were taken for."""
+    found = ((file.shown, *detected(file)) for file in files)
+    return [
+        {"file": shown, "encoding": encoding or "undecided", "confidence": sure}
+        for shown, encoding, sure in found
+        if encoding not in ("utf-8", "utf-8-sig") or sure < 1
+    ]
 
 
 def _lengths(store: Store, names: list[str], tokens: np.ndarray, seq_len: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ BATCH = 1024  # rows
 BATCH_CHARACTERS = 4 << 20
 AHEAD = 32  # batches
 PATIENCE = 5.0  # seconds in which no batch is taken
+HERE_BYTES = 4 << 20  # of input: less is through before daft has started, which takes 0.3 to 0.9 s
 ALONE_BYTES = 24 << 20  # of input: one process is through with less before others would have started
 ROWS = pa.schema([("row", pa.large_string())])
 
@@ -106,6 +107,10 @@ def map_rows(
     work: of a list of rows, a batch with a line for each; it is sent to other processes, as are pieces under Ray.
     num_bytes: about how much input there is; for little of it no process is started.
     """
+    if engine == "native" and num_bytes < HERE_BYTES:
+        for rows in _batches(row for piece in pieces for row in piece()):
+            yield work(rows)
+        return
     if engine == "ray":
         daft.set_runner_ray()
     fields = daft.DataType.struct({field.name: daft.DataType.from_arrow_type(field.type) for field in schema})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data.clean import clean_row, normal
+from data.clean import DEFAULT_STEPS, clean_row, normal
 from data.columns import Row
 from data.detect.sketch import NUM_HASHES, ngrams, signatures, word_hashes
 
@@ -29,6 +29,7 @@ FACTS = pa.schema(
         ("n_bytes", pa.int64()),
         ("num_words", pa.int32()),
         *((name, pa.uint64()) for name in HASHED),
+        ("asked", pa.uint64()),
         ("signature", pa.binary(2 * NUM_HASHES)),
     ]
 )
@@ -41,12 +42,12 @@ class Settings:
 
     sources: tuple[str, ...]
     min_bytes: int
-    skip: tuple[str, ...] = ()
+    steps: tuple[str, ...] = DEFAULT_STEPS
 
 
 def facts_of(texts: list[str], settings: Settings) -> pa.RecordBatch:
     """Rows, cleaned one by one, and their facts: columns of FACTS."""
-    rows = [clean_row(json.loads(text), settings.min_bytes, list(settings.skip)) for text in texts]
+    rows = [clean_row(json.loads(text), settings.min_bytes, settings.steps) for text in texts]
     hashes, offsets = word_hashes([compared_text(row) for row in rows])
     grams, starts = ngrams(hashes, offsets, 2)
     numbers = {name: i for i, name in enumerate(settings.sources)}
@@ -61,6 +62,7 @@ def facts_of(texts: list[str], settings: Settings) -> pa.RecordBatch:
         "n_bytes": [row["n_bytes"] for row in rows],
         "num_words": np.diff(offsets),
         **{name: [field_hash(row[name]) for row in rows] for name in HASHED},
+        "asked": [hash_of(asked) if (asked := asked_words(row["question"])) else 0 for row in rows],
         "signature": _binary(signatures(grams, starts)),
     }
     return pa.RecordBatch.from_arrays(
@@ -95,6 +97,11 @@ def field_hash(value: str | None) -> int:
     """Of a field after NFC, case folding and with every run of white space as one space; 0: there is nothing."""
     folded = normal(value).casefold() if value else ""
     return hash_of(folded) if folded else 0
+
+
+def asked_words(question: str | None) -> str:
+    """What makes two questions the same: all but case, white space and the marks at their end."""
+    return normal(question).casefold().strip(" ?？.。!:;\"'“”‘’") if question else ""
 
 
 def hash_of(text: str) -> int:

@@ -3,13 +3,15 @@
 In: a path from a command line (a folder stands for its files). Out: `SourceConfig`s and what was guessed of each.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from data.columns import Header
-from data.readers import _records as records
+from data.columns import Header, Row
+from data.detect.contamination import Questions, index_questions
+from data.readers import read_file, records
 from data.sources import COMPRESSIONS, FORMATS, InputFile, SourceConfig, check_sources, list_files
 
 QUESTIONS = ("question", "prompt", "instruction", "query", "problem", "input", "title", "q")
@@ -29,6 +31,27 @@ def guessed_sources(paths: list[str]) -> tuple[list[SourceConfig], list[str]]:
             sources.append(source)
             lines.append(line)
     return check_sources(sources), lines
+
+
+def asked_in(paths: list[str]) -> Questions | None:
+    """The questions of files, to be looked for in texts; None: there are no files. Raises UserError."""
+    asked = list(questions_of(paths))
+    names = [row["source"] for row in asked]
+    batch = (list(range(len(asked))), names, [row["question"] for row in asked])
+    return index_questions([batch], list(dict.fromkeys(names))) if asked else None
+
+
+def questions_of(paths: list[str]) -> Iterator[Row]:
+    """The rows of files that hold a question; their sources bear the files' paths. Raises UserError."""
+    for source in guessed_sources(paths)[0] if paths else []:
+        number = 0
+        for file in list_files(source, Path(".")):
+            for row in read_file(file, source):
+                if row["reason"] is None and row["question"]:
+                    number += 1
+                    yield {**row, "source": source.path}
+        if not number:
+            raise UserError(f"{source.path}: no question in it")
 
 
 def _files(path: Path) -> list[Path]:

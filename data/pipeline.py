@@ -18,6 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,23 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import atomic_folder, file_sha256, fingerprint, write_json
 from common.text import one_line
-from data.clean import FITTED_STEPS, ROW_STEPS, FittedStep, clean_row, drop_equal_to_train, finish, run_fitted_steps
+from data.clean import (
+    ALIKE,
+    CHECKS,
+    DEFAULT_STEPS,
+    FITTED,
+    REPAIRS,
+    STEPS,
+    FittedStep,
+    clean_row,
+    drop_equal_to_train,
+    finish,
+    run_fitted_steps,
+)
 from data.columns import ROW_COLUMNS, USER_ERROR, Row
-from data.duplicates import drop_exact, drop_overlapping, group_documents, shared_limit
+from data.duplicates import drop_exact, drop_near, drop_overlapping, group_documents, shared_limit
 from data.readers import read_file
+from data.repairs import parse_bounds
 from data.sources import InputFile, SourceConfig, check_sources, embedded_sources, list_files
 from data.split import SPLITS, cut_text, order_key, plan_split
 
@@ -54,14 +68,25 @@ class PrepareConfig:
         test_share: share of the corpus's bytes to compare checkpoints on
         seed: another seed is another split
         min_bytes: shorter documents (all fields together, UTF-8) go to quarantine
-        skip: cleaning steps to leave out: empty, too_short, exact_duplicate
+        steps: cleaning steps, in their order (docs/audit.md): repairs html_to_text fix_mojibake strip_control
+            cut_furniture; checks empty too_short length repetition refusal mojibake control_characters markup pii
+            secret; alike exact_duplicate near_duplicate; fitted on the training split template truncated language
+            boilerplate cut_boilerplate contamination
+        skip: steps to leave out of those
+        lengths: bounds in bytes for the step length, such as "answer 10..4000", "all ..20000"
+        keep: rows of each template that stay
+        questions: files whose questions the step contamination looks for, as evaluations are
     """
 
     val_share: float = 0.05
     test_share: float = 0.05
     seed: int = 0
     min_bytes: int = 8
+    steps: list[str] = field(default_factory=lambda: list(DEFAULT_STEPS))
     skip: list[str] = field(default_factory=list)
+    lengths: list[str] = field(default_factory=list)
+    keep: int = 3
+    questions: list[str] = field(default_factory=list)
 
 
 def prepare(
@@ -90,13 +115,17 @@ def prepare(
     quarantine = table.filter(pc.invert(usable)).to_pylist()
     documents = table.filter(usable)
     del table
-    if "exact_duplicate" not in config.skip:
+    steps = [name for name in config.steps if name not in config.skip]
+    if "exact_duplicate" in steps:
         documents, copies = drop_exact(documents)
         quarantine += copies.to_pylist()
     if not len(documents):
         raise UserError(_nothing_usable(num_read, quarantine))
     limit = shared_limit(sum(kind == "qa" for kind in documents["kind"].to_pylist()))
     groups, near = group_documents(documents)
+    if "near_duplicate" in steps:
+        documents, copies, groups, near = drop_near(documents, groups, near)
+        quarantine += copies.to_pylist()
 
     ids = documents["id"].to_pylist()
     sizes = documents["n_bytes"].to_numpy()
@@ -119,7 +148,7 @@ def prepare(
             splits[plan.splits[i]].append(row)
     del documents
 
-    quarantine += run_fitted_steps(splits, FITTED_STEPS if fitted_steps is None else fitted_steps)
+    quarantine += run_fitted_steps(splits, _fitted(config, steps, base) if fitted_steps is None else fitted_steps)
     quarantine += drop_equal_to_train(splits)
     quarantine += drop_overlapping(splits)
     for name, rows in splits.items():
@@ -176,10 +205,24 @@ def check_config(config: PrepareConfig) -> None:
             raise UserError(f"{name} is a share of the corpus above 0 and below 0.5, as in 0.05, not {share}")
     if config.min_bytes < 0:
         raise UserError(f"min_bytes is 0 or more, not {config.min_bytes}")
-    known = [*ROW_STEPS, "exact_duplicate", *(step.name for step in FITTED_STEPS)]
-    for name in config.skip:
-        if name not in known:
-            raise UserError(f"skip: no cleaning step {name!r} (there are: {', '.join(known)})")
+    for setting in ("steps", "skip"):
+        for name in getattr(config, setting):
+            if name not in STEPS:
+                raise UserError(f"{setting}: no cleaning step {name!r} (there are: {', '.join(STEPS)})")
+    order = [
+        next(i for i, sort in enumerate((REPAIRS, CHECKS, ALIKE, FITTED)) if name in sort) for name in config.steps
+    ]
+    for (name, sort), (following, next_sort) in pairwise(zip(config.steps, order, strict=True)):
+        if next_sort < sort:
+            raise UserError(f"steps: {following} runs before {name}, whatever is written: name it before it")
+    if len(set(config.steps)) < len(config.steps):
+        raise UserError("steps: a step is named twice")
+    if config.keep < 0:
+        raise UserError(f"keep is a number of rows, 0 or more, not {config.keep}")
+    bounds = parse_bounds(config.lengths)
+    for setting, given, step in (("lengths", bounds, "length"), ("questions", config.questions, "contamination")):
+        if bool(given) != (step in config.steps):
+            raise UserError(f"{setting} and the step {step} need each other: name both or none")
 
 
 def input_sizes(sources: list[SourceConfig], base: Path) -> list[list[Any]]:
@@ -199,13 +242,15 @@ def read_sources(files: list[tuple[InputFile, SourceConfig]], config: PrepareCon
     text, number = daft.DataType.string(), daft.DataType.int64()
     names = [*ROW_COLUMNS, "id", "key"]
     schema = daft.DataType.struct({**dict.fromkeys(names, text), "n_bytes": number})
+    steps = [name for name in config.steps if name not in config.skip]
+    bounds = parse_bounds(config.lengths)
     bar = tqdm(total=len(files), desc="reading", unit="file", leave=False, disable=None)
 
     @daft.func(return_dtype=schema)
     def rows(index: int) -> Iterator[Row]:
         file, source = files[index]
         for row in read_file(file, source):
-            yield clean_row(row, config.min_bytes, config.skip)
+            yield clean_row(row, config.min_bytes, steps, bounds)
         bar.update()
 
     frame = daft.from_pydict({"index": list(range(len(files)))}).select(rows(daft.col("index")).alias("row"))
@@ -213,6 +258,15 @@ def read_sources(files: list[tuple[InputFile, SourceConfig]], config: PrepareCon
     table = frame.to_arrow()
     bar.close()
     return table.filter(pc.is_valid(table["origin"]))
+
+
+def _fitted(config: PrepareConfig, steps: list[str], base: Path) -> list[FittedStep]:
+    if not any(name in FITTED for name in steps):
+        return []
+    from data.guess import asked_in
+    from data.steps import fitted_steps  # which needs what only reading files needs
+
+    return fitted_steps(steps, config.keep, asked_in([str(base / name) for name in config.questions]))
 
 
 def _raise_user_errors(table: pa.Table) -> None:

@@ -6,30 +6,30 @@ Nothing is dropped: a record that cannot be used is a row with a `reason`, and a
 rows before the break and adds one row that says where. Nothing is altered: fields and texts are kept byte for byte;
 only a byte-order mark at the start of a file and the line end of a `split = "line"` document are not content.
   Not a row: blank lines of CSV, JSONL and line-split text. A file that holds no row at all is one row, reason "empty".
-  Not UTF-8 (or not the declared encoding): the record that holds the bytes goes to quarantine, the file's other
-  records stay. A record is a CSV row, a JSON line, a text line, a chapter, or the whole file where it is the document.
+  encoding = "auto": a file that is valid UTF-8 is read as such; of any other data/decoding.py says what it is, and a
+  note on the file's rows repeats it. Where that is undecided, and where a byte is not what the declared encoding has,
+  the record that holds the bytes goes to quarantine, the file's other records stay. A record is a CSV row, a JSON line,
+  a text line, a chapter, or the whole file where it is the document.
   Lists: of a list of answers the first is taken, and counted in the manifest's notes. Numbers and booleans become text.
 A user's mistake that only the file can show (a column that is not there) is a row with reason `USER_ERROR`.
 """
 
 import csv
-import gzip
 import io
 import json
 import re
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import IO, Any, TextIO
 
 from common.errors import UserError
-from data.bounded import RECORD, Expanded, TooLarge, TooLong, check_expansion, check_json, lines_of, read_whole
+from data.bounded import RECORD, TooLarge, TooLong, check_expansion, check_json, lines_of, read_whole
 from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
+from data.decoding import Detection, detect
+from data.opening import damaged, open_file
 from data.sources import InputFile, SourceConfig
 
-PIECE = 1 << 10  # compressed bytes at a time: zstd may make 32,696 of each, 33 MB
 PARQUET_ROWS = 128  # at a time: lists of texts are written out whole
 CELL = 16  # bytes that a value which is no text counts for
 RAW_BYTES = 1000  # of a file that is no text at all, quarantine shows this much
@@ -38,17 +38,18 @@ RAW_BYTES = 1000  # of a file that is no text at all, quarantine shows this much
 def read_file(file: InputFile, source: SourceConfig) -> Iterator[Row]:
     """All rows of one file. Never raises for what the file holds."""
     empty = True
-    columns = Columns(file, source)
+    decoding = _decoding(file, source)
+    columns = Columns(file, source, decoding.note)
     last = ""
     try:
-        for record in _records(file, source):
+        for record in _records(file, source, decoding):
             if isinstance(record.value, Header):
                 columns.seen |= dict.fromkeys(record.value)
                 columns.check_seen()
                 continue
             empty = False
             last = record.where
-            yield columns.row(record)
+            yield from columns.rows(record)
         columns.check_seen()
     except UserError as error:
         empty = False
@@ -57,113 +58,76 @@ def read_file(file: InputFile, source: SourceConfig) -> Iterator[Row]:
         empty = False
         detail = f"{_after(last)}{error.encoding} cannot decode byte 0x{error.object[error.start]:02x}: {error.reason}"
         yield columns.row(Record("", None, "encoding", detail, printable(error.object[:RAW_BYTES])))
-    except _damaged() as error:
+    except damaged() as error:
         empty = False
         yield columns.row(Record("", None, "unreadable", f"{_after(last)}{type(error).__name__}: {error}"))
     if empty:
         yield columns.row(Record("", None, "empty", "the file holds no rows"))
 
 
+def records(file: InputFile, source: SourceConfig) -> Iterator[Record]:
+    """The records of a file before they are rows; none behind a place where it is damaged."""
+    try:
+        yield from _records(file, source, _decoding(file, source))
+    except (UserError, UnicodeDecodeError):
+        return
+    except damaged():
+        return
+
+
+def detected(file: InputFile) -> tuple[str | None, float]:
+    """The encoding that `encoding = "auto"` reads a file in, and how sure that is from 0 to 1; None where undecided."""
+    decoding = _detect(file)
+    return decoding.encoding, decoding.confidence
+
+
+def _decoding(file: InputFile, source: SourceConfig) -> Detection:
+    return _detect(file) if source.encoding == "auto" else Detection(source.encoding, 1.0)
+
+
+def _detect(file: InputFile) -> Detection:
+    if file.format in ("python", "parquet"):
+        return Detection("utf-8", 1.0)
+    return detect(lambda: open_file(file), damaged())
+
+
 def _after(where: str) -> str:
     return f"after {where.lstrip(':#')}: " if where else ""
-
-
-def _damaged() -> tuple[type[Exception], ...]:
-    """What a damaged file raises. Not a constant: who only trains imports this module and may lack zstandard."""
-    import pyarrow as pa
-    import zstandard
-
-    # RuntimeError and NotImplementedError: an encrypted zip member, a compression method zipfile does not know
-    return (OSError, EOFError, zlib.error, zipfile.BadZipFile, zstandard.ZstdError, pa.ArrowException, RuntimeError)
 
 
 # -- records: one function a format
 
 
-def _records(file: InputFile, source: SourceConfig) -> Iterator[Record]:
+def _records(file: InputFile, source: SourceConfig, decoding: Detection) -> Iterator[Record]:
+    if source.records is not None and file.format != "json":
+        raise UserError(f"records names a list inside of a JSON file; this is {file.format}")
     if file.format == "python":
         from data.embedded import records
 
         for where, value in records(str(file.path).partition(":")[2]):
             yield Record(where, value)
         return
-    with _open(file) as stream:
+    with open_file(file) as stream:
         if file.format == "parquet":
             yield from _parquet(stream, source)
             return
         head = stream.peek(8192)[:8192]  # type: ignore[attr-defined]
-        wide = source.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
+        wide = decoding.codec.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
         if not wide and head.count(0) > 1 + len(head) // 500:  # bytes at random hold 1 in 256; a stray NUL is text
             detail = f"not {file.format}: {head.count(0)} NUL bytes in the first {len(head)}"
             yield Record("", None, "binary", detail, printable(head[:RAW_BYTES]))
             return
         if file.format == "json":
-            yield from _json(stream, source)
+            yield from _json(stream, source, decoding)
         elif file.format == "text" and source.split != "line":
-            yield from _text(stream, source)
+            yield from _text(stream, source, decoding)
         else:
             newline = "" if file.format in ("csv", "tsv") else "\n"
-            lines = io.TextIOWrapper(stream, _codec(source), errors="surrogateescape", newline=newline)
-            reader = {"csv": _csv, "tsv": _csv, "jsonl": _jsonl, "text": _lines}[file.format]
-            yield from reader(lines, source, "\t" if file.format == "tsv" else ",")
-
-
-def _open(file: InputFile) -> IO[bytes]:
-    """The file's bytes, decompressed, as a buffered stream."""
-    raw: IO[bytes]
-    packed = file.path.stat().st_size
-    if file.member is not None:
-        archive = zipfile.ZipFile(file.path)
-        raw, name, packed = (
-            archive.open(file.member),
-            file.member,
-            min(packed, archive.getinfo(file.member).compress_size),
-        )
-    else:
-        raw, name = file.path.open("rb"), file.path.name
-    if name.lower().endswith(".gz"):
-        raw = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
-    elif name.lower().endswith(".zst"):
-        raw = _Zstd(raw)  # type: ignore[assignment]
-    return io.BufferedReader(Expanded(raw, packed), 1 << 20)
-
-
-class _Zstd(io.RawIOBase):
-    """Decompresses frames in a row. zstandard's own reader takes a frame that is cut short for the end of the file."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        import zstandard
-
-        self.raw, self.compressed, self.content = raw, b"", b""
-        self.start_frame = zstandard.ZstdDecompressor().decompressobj
-        self.frame: Any = None  # the one being read; None between frames
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.content:
-            self.compressed = self.compressed or self.raw.read(PIECE)
-            if not self.compressed:
-                if self.frame is not None:
-                    raise EOFError("the file is cut short: its last zstd frame has no end")
-                return 0
-            self.frame = self.frame or self.start_frame()
-            self.content, self.compressed = self.frame.decompress(self.compressed), b""
-            if self.frame.eof:
-                self.frame, self.compressed = None, self.frame.unused_data
-        part, self.content = self.content[: len(buffer)], self.content[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
-
-    def close(self) -> None:
-        self.raw.close()
-        super().close()
-
-
-def _codec(source: SourceConfig) -> str:
-    """UTF-8 takes a byte-order mark or none."""
-    return "utf-8-sig" if source.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else source.encoding
+            lines = io.TextIOWrapper(stream, decoding.codec, errors=decoding.errors, newline=newline)
+            if file.format in ("csv", "tsv"):
+                yield from _csv(lines, source.delimiter or ("\t" if file.format == "tsv" else ","), decoding)
+            else:
+                yield from (_jsonl if file.format == "jsonl" else _lines)(lines, decoding)
 
 
 class _Lines:
@@ -196,11 +160,11 @@ class _Lines:
         return line
 
 
-def _csv(lines: TextIO, source: SourceConfig, delimiter: str) -> Iterator[Record]:
+def _csv(lines: TextIO, delimiter: str, decoding: Detection) -> Iterator[Record]:
     """Exactly what Python's csv module reads; a row whose number of fields is not the header's is ragged."""
     csv.field_size_limit(sys.maxsize)  # the default of 131,072 characters would refuse a long answer
     feed = _Lines(lines_of(lines))
-    reader = csv.reader(feed, delimiter=source.delimiter or delimiter)
+    reader = csv.reader(feed, delimiter=delimiter)
     header: list[str] | None = None
     while True:
         where = f":{reader.line_num + 1}"
@@ -228,12 +192,12 @@ def _csv(lines: TextIO, source: SourceConfig, delimiter: str) -> Iterator[Record
             detail = f"{len(row)} fields, the header has {len(header)}"
             yield Record(where, None, "ragged", detail, printable(raw))
         elif not is_unicode(raw):
-            yield _encoding(where, raw, source)
+            yield _encoding(where, raw, decoding)
         else:
             yield Record(where, dict(zip(reversed(header), reversed(row), strict=True)))  # of two names, the first
 
 
-def _jsonl(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
+def _jsonl(lines: TextIO, decoding: Detection) -> Iterator[Record]:
     for number, line in enumerate(lines_of(lines), 1):
         where = f":{number}"
         if isinstance(line, TooLong):
@@ -242,7 +206,7 @@ def _jsonl(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
         if line.isspace():
             continue
         if not is_unicode(line):
-            yield _encoding(where, line, source)
+            yield _encoding(where, line, decoding)
             continue
         try:
             check_json(line)
@@ -251,11 +215,11 @@ def _jsonl(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
             yield Record(where, None, "broken_json", str(error), line.rstrip("\r\n"))
 
 
-def _json(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
+def _json(stream: IO[bytes], source: SourceConfig, decoding: Detection) -> Iterator[Record]:
     """An array, or an object that holds one list; a file named .json that holds JSON lines is read as such."""
-    text = read_whole(stream).decode(_codec(source), "surrogateescape")
+    text = read_whole(stream).decode(decoding.codec, decoding.errors)
     if not is_unicode(text):
-        yield _encoding("", text, source)
+        yield _encoding("", text, decoding)
         return
     try:
         check_json(text)
@@ -268,22 +232,38 @@ def _json(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
         except (ValueError, RecursionError, TooLarge):
             is_lines = False
         if is_lines:
-            yield from _jsonl(io.StringIO(text, newline="\n"), source, "")
+            yield from _jsonl(io.StringIO(text, newline="\n"), decoding)
         elif isinstance(error, TooLarge):
             raise
         else:
             yield Record("", None, "broken_json", str(error), text[:RAW_BYTES])
         return
-    if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list)]
-        if len(lists) != 1:
-            raise UserError(f"holds an object with {len(lists)} lists ({some_of(value)}); one list of rows is needed")
-        value = lists[0]
-    if not isinstance(value, list):
-        raise UserError("holds no list of rows")
+    value = _list_in(value, source.records)
     rows = _squad(value) if source.preset == "squad" and _is_nested(value) else value
     for number, row in enumerate(rows, 1):
         yield Record(f"#{number}", row)
+
+
+def _list_in(value: Any, path: str | None) -> list[Any]:
+    """The list of records: where the path leads, or the one list there is."""
+    for name in path.split(".") if path else ():
+        if not isinstance(value, dict) or name not in value:
+            there = some_of(value) if isinstance(value, dict) else f"a {type(value).__name__}"
+            raise UserError(f"records = {path!r}: nothing is named {name!r}; there is: {there}")
+        value = value[name]
+    if path is None and isinstance(value, dict):
+        lists = [item for item in value.values() if isinstance(item, list)]
+        if len(lists) != 1:
+            hint = 'name it, as in records = "data.items"'
+            raise UserError(
+                f"holds an object with {len(lists)} lists ({some_of(value)}); one list of rows is needed: {hint}"
+            )
+        value = lists[0]
+    if not isinstance(value, list):
+        raise UserError(
+            f"records = {path!r} is no list but a {type(value).__name__}" if path else "holds no list of rows"
+        )
+    return value
 
 
 def _is_nested(articles: list[Any]) -> bool:
@@ -338,9 +318,9 @@ def _length(value: Any) -> int:
     return CELL + sum(map(_length, inner))
 
 
-def _text(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
+def _text(stream: IO[bytes], source: SourceConfig, decoding: Detection) -> Iterator[Record]:
     """The whole file, or a document from each match of the pattern to the next; what precedes the first is one too."""
-    text = read_whole(stream).decode(_codec(source), "surrogateescape")
+    text = read_whole(stream).decode(decoding.codec, decoding.errors)
     starts = [0, len(text)]
     if source.split != "file":
         matches = {match.start() for match in re.finditer(source.split, text, re.MULTILINE)}
@@ -352,16 +332,16 @@ def _text(stream: IO[bytes], source: SourceConfig) -> Iterator[Record]:
         where = "" if source.split == "file" else f":{line}"
         document = text[start:end]
         line += document.count("\n")
-        yield Record(where, document) if is_unicode(document) else _encoding(where, document, source)
+        yield Record(where, document) if is_unicode(document) else _encoding(where, document, decoding)
 
 
-def _lines(lines: TextIO, source: SourceConfig, _: str) -> Iterator[Record]:
+def _lines(lines: TextIO, decoding: Detection) -> Iterator[Record]:
     for number, line in enumerate(lines_of(lines), 1):
         if isinstance(line, TooLong):
             yield _too_long(f":{number}", line)
         elif not line.isspace():
             text = line.removesuffix("\n").removesuffix("\r")
-            yield Record(f":{number}", text) if is_unicode(text) else _encoding(f":{number}", text, source)
+            yield Record(f":{number}", text) if is_unicode(text) else _encoding(f":{number}", text, decoding)
 
 
 # -- text that is no record
@@ -372,10 +352,11 @@ def _too_long(where: str, line: TooLong) -> Record:
     return Record(where, None, "too_long", detail, printable(line.start))
 
 
-def _encoding(where: str, text: str, source: SourceConfig) -> Record:
+def _encoding(where: str, text: str, decoding: Detection) -> Record:
     bad = [i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff"]
     first = text[bad[0]]
     byte = f"byte 0x{ord(first) - 0xDC00:02x}" if "\udc80" <= first <= "\udcff" else f"surrogate {first!a}"
     place = f" in line {text.count(chr(10), 0, bad[0]) + 1} of it" if "\n" in text.rstrip("\n") else ""
-    detail = f"not {source.encoding}: {byte}{place} ({len(bad)} in all)"
+    detail = f"not {decoding.encoding or 'utf-8'}: {byte}{place} ({len(bad)} in all)"
+    detail += f"; encoding {decoding.detail}" if decoding.encoding is None and decoding.detail else ""
     return Record(where, None, "encoding", detail, printable(text))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
+from data.record_templates import is_template, parse_condition, parse_template
 
 FORMATS = {
     "csv": "csv",
@@ -31,6 +32,7 @@ FORMATS = {
     "markdown": "text",
 }  # last suffix of a name (after .gz or .zst) -> reader
 COMPRESSIONS = (".gz", ".zst")
+MOST_WEIGHT = 1000  # an epoch's plan lists each document so many times
 PYTHON = "python:"  # path of the embedded corpus: python:docstrings, python:prose
 
 
@@ -43,17 +45,21 @@ class SourceConfig:
         path: file or glob, relative to the TOML file; ${NAME} stands for an environment variable; .gz, .zst, .zip too
         kind: qa (a question and its answer a row) or text (documents)
         format: csv, tsv, json, jsonl, parquet or text (default: by the file's suffix)
-        preset: squad (nested JSON) or alpaca (instruction + input + output) instead of naming columns
-        question: column of the question (default: question)
-        answer: column of the answer (default: answer); of a list the first one is taken
+        records: of JSON files, where the list of records stands, as in data.items (default: the one list there is)
+        preset: squad (nested JSON), alpaca (instruction + input + output) or chat (messages) instead of naming columns
+        question: column of the question (default: question), or a template, "What does {name} of {school} say?"
+        answer: column of the answer (default: answer), or a template
+        answers: of a list of answers: the first (default), each in a row of its own, or all of them in one (join)
         context: column of a passage that the question is about
         category: column that evaluation reports apart
         difficulty: column that evaluation reports apart
         group: column whose equal values never stand on two sides of the split
-        text: column of the text, for kind text in a table (default: text)
+        text: column of the text, for kind text in a table (default: text), or a template
+        keep_if: conditions on columns that a record must meet, such as "score >= 3", "license in CC-BY, CC0"
         split: how a text file becomes documents: file, line, or a regular expression where each new one starts
         delimiter: field separator of a CSV file (default: comma; tab for TSV)
-        encoding: of the files; utf-8 (with or without BOM) or any that Python knows, such as cp1252
+        encoding: of the files: utf-8 (with or without BOM) or any that Python knows, such as cp1252; auto: UTF-8 where
+            a file is valid UTF-8, else what its bytes show it to be
         weight: how often training sees each of its documents in an epoch
     """
 
@@ -61,17 +67,20 @@ class SourceConfig:
     path: str = ""
     kind: Literal["qa", "text"] = "qa"
     format: Literal["csv", "tsv", "json", "jsonl", "parquet", "text"] | None = None
-    preset: Literal["squad", "alpaca"] | None = None
+    records: str | None = None
+    preset: Literal["squad", "alpaca", "chat"] | None = None
     question: str | None = None
     answer: str | None = None
+    answers: Literal["first", "each", "join"] | None = None
     context: str | None = None
     category: str | None = None
     difficulty: str | None = None
     group: str | None = None
     text: str | None = None
+    keep_if: list[str] | None = None
     split: str = "file"
     delimiter: str | None = None
-    encoding: str = "utf-8"
+    encoding: str = "auto"
     weight: float = 1.0
 
 
@@ -157,21 +166,24 @@ def _check(source: SourceConfig, where: str) -> None:
         raise UserError(f"{where}: name {source.name!r} holds what cannot be printed")
     if source.kind not in ("qa", "text"):
         raise UserError(f"{where}: kind is qa or text, not {source.kind!r}")
-    if source.preset not in (None, "squad", "alpaca"):
-        raise UserError(f"{where}: preset is squad or alpaca, not {source.preset!r}")
+    if source.preset not in (None, "squad", "alpaca", "chat"):
+        raise UserError(f"{where}: preset is squad, alpaca or chat, not {source.preset!r}")
+    if source.answers not in (None, "first", "each", "join"):
+        raise UserError(f"{where}: answers is first, each or join, not {source.answers!r}")
     if source.format is not None and source.format not in FORMATS.values():
         raise UserError(
             f"{where}: format is one of {', '.join(dict.fromkeys(FORMATS.values()))}, not {source.format!r}"
         )
     try:
         # As the readers decode. "hex" and "rot13" are codecs but not of text; "idna" has no error handlers.
-        io.TextIOWrapper(io.BytesIO("a".encode(source.encoding)), source.encoding, errors="surrogateescape").read()
+        encoding = "utf-8" if source.encoding == "auto" else source.encoding
+        io.TextIOWrapper(io.BytesIO("a".encode(encoding)), encoding, errors="surrogateescape").read()
     except (LookupError, ValueError):
         raise UserError(
-            f"{where}: Python knows no encoding {source.encoding!r} for text (utf-8, cp1252, latin-1, ...)"
+            f"{where}: Python knows no encoding {source.encoding!r} for text (auto, utf-8, cp1252, latin-1, ...)"
         ) from None
-    if not (math.isfinite(source.weight) and source.weight > 0):
-        raise UserError(f"{where}: weight is a number above 0, not {source.weight!r}")
+    if not (math.isfinite(source.weight) and 0 < source.weight <= MOST_WEIGHT):
+        raise UserError(f"{where}: weight is a number above 0, {MOST_WEIGHT:,} at most, not {source.weight!r}")
     if source.delimiter is not None and len(source.delimiter) != 1:
         raise UserError(f"{where}: delimiter is one character, not {source.delimiter!r}")
     if source.preset and source.kind == "text":
@@ -183,11 +195,27 @@ def _check(source: SourceConfig, where: str) -> None:
         raise UserError(f'{where}: kind text has no {", ".join(named)}; say kind = "qa", or name the text column')
     if source.kind == "qa" and (source.text or source.split != "file"):
         raise UserError(f"{where}: {'text' if source.text else 'split'} is for kind text; this source is kind qa")
+    _check_templates(source, where)
     if source.split not in ("file", "line"):
         try:
             re.compile(source.split, re.MULTILINE)
         except re.error as error:
             raise UserError(f"{where}: split {source.split!r} is no regular expression: {error}") from None
+
+
+def _check_templates(source: SourceConfig, where: str) -> None:
+    for key in ("question", "answer", "context", "category", "difficulty", "group", "text"):
+        setting = getattr(source, key)
+        try:
+            if setting and is_template(setting):
+                parse_template(setting)
+        except UserError as error:
+            raise UserError(f"{where}: {key}: {error}") from None
+    for setting in source.keep_if or ():
+        try:
+            parse_condition(setting)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
 
 
 def _members(source: SourceConfig, path: Path) -> list[InputFile]:

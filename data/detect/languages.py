@@ -22,7 +22,7 @@ COMMON = 150  # words
 LOOKED_AT = 400  # characters of a row
 MIN_LETTERS, MIN_FOREIGN, MIN_WORDS = 24, 8, 5
 CERTAIN, LIKELY = 0.99, 0.5
-ACCEPTED = 0.1  # of the main language's rows may have fewer common words than what decides
+ACCEPTED = 0.02  # of the main language's rows may have fewer common words than what decides
 
 
 @dataclass(frozen=True)

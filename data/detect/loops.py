@@ -47,11 +47,11 @@ def find_loop(text: str, words: Words, told: bool = False) -> Span | None:
         _runs(words.all), key=lambda run: run[0] - run[1]
     )  # the longest first; it may be a table, or laughter
     spans = (_as_span(text, words, run, told) for run in runs[:20])
-    return next((span for span in spans if span), None) or _glued(text, words) or _copies(text)
+    return next((span for span in spans if span), None) or _glued(text, words) or _copies(text, told)
 
 
 def _may_loop(text: str, words: Words) -> bool:
-    """Whether a search is worth its time, which is five times that of this test.
+    """Whether a search is worth its time, which is more than twice that of this test.
 
     A probe every few characters is looked for in what follows. In a loop it stands again, and once more at the same
     distance; of a text that is half copies a good part of all probes stand again.
@@ -69,7 +69,7 @@ def _may_loop(text: str, words: Words) -> bool:
             again += 1
             if text.startswith(probe, 2 * found - i) or (2 * i >= found and text.startswith(probe, 2 * i - found)):
                 return True
-    if again > 3 and again * step > len(text) * 0.35:
+    if again > 3 and again * step > len(text) * 0.3:
         return True
     parts = text.replace("\n", ". ").split(". ") if len(text) > REACH else []
     return len(parts) >= PIECES and len(set(parts)) <= len(parts) * 0.6
@@ -105,7 +105,7 @@ def _as_span(text: str, words: Words, run: tuple[int, int, int], told: bool) -> 
     """The run as a span of the text; None where it is short, a table, code or a sound."""
     first, last, period = run
     unit, turns = words.all[first : first + period], (last - first) / period
-    if turns < (WORD_TURNS if period == 1 else PHRASE_TURNS):
+    if turns < (WORD_TURNS if period == 1 and not unit[0].isdigit() else PHRASE_TURNS):
         return None
     if turns < SOUND_TURNS and all(word in _SOUNDS for word in unit):
         return None
@@ -120,7 +120,7 @@ def _as_span(text: str, words: Words, run: tuple[int, int, int], told: bool) -> 
     if letters and turns < SOUND_TURNS and period > 1 and all(word.isdigit() or word in _SUMS for word in unit):
         return None  # "1 plus 1 plus 1"
     if words.unspaced:
-        if length < 12 or (turns < 6 and length < 24):
+        if length < 12 or (turns < 5 and length < 24):
             return None
     elif period > 1 and length < PHRASE_LENGTH and turns < 5 and not whole:
         return None
@@ -128,7 +128,7 @@ def _as_span(text: str, words: Words, run: tuple[int, int, int], told: bool) -> 
         said = re.search(r"[^\w\s]", found)
         if said and (period == 1 or (length < SAID_LENGTH and not whole)):
             return None
-    if len(_CODE_SIGN.findall(found)) > 0.04 * length or is_code(text):
+    if len(_CODE_SIGN.findall(found)) > 0.04 * length or found.count("|") > 2 or is_code(text):
         return None
     return start, end, f"{' '.join(unit)[:60]!r} {int(turns)} times in a row"
 
@@ -140,6 +140,8 @@ def _is_number_loop(unit: list[str], found: str, turns: float, whole: bool, told
         return False
     if length < 6 and _OPERATOR.search(found):
         return False
+    if found.count("####") > 1:  # an answer's last line
+        return turns >= PHRASE_TURNS
     return turns >= (WORD_TURNS if whole else NUMBER_TURNS)
 
 
@@ -153,15 +155,21 @@ def _glued(text: str, words: Words) -> Span | None:
     return None
 
 
-def _copies(text: str) -> Span | None:
+def _copies(text: str, told: bool) -> Span | None:
     """Half or more of the sentences or lines are copies of others."""
     pieces = [piece.strip() for piece in _SENTENCE_END.split(text)]
     pieces = [piece for piece in pieces if len(piece) >= PIECE_LENGTH]
-    if len(pieces) < PIECES or len(set(pieces)) > len(pieces) / 2:
+    if len(pieces) < PIECES:
         return None
-    piece, count = Counter(pieces).most_common(1)[0]
-    if count < PHRASE_TURNS or len(_CODE_SIGN.findall(piece)) > 0.04 * len(piece) or is_code(text):
+    counts = Counter(pieces)
+    copies = sum(count for count in counts.values() if count >= WORD_TURNS)  # three times a chorus stands in songs too
+    if copies < len(pieces) / 2:
+        copies = sum(count for count in counts.values() if count > 1 + told)
+        if copies < 0.9 * len(pieces):
+            return None
+    piece, count = counts.most_common(1)[0]
+    if len(_CODE_SIGN.findall(piece)) > 0.04 * len(piece) or is_code(text):
         return None
     start = text.find(piece)
-    share = 1 - len(set(pieces)) / len(pieces)
+    share = copies / len(pieces)
     return start, start + len(piece), f"{share:.0%} of the sentences are copies; {piece[:60]!r} stands {count} times"

@@ -49,7 +49,9 @@ _UNSURE = word_set(
 )
 _HALVES = word_set("br div span strong td tr li ul ol th tbody em blockquote font img sup sub h1 h2 h3 h4 href")
 _ABOUT = re.compile(
-    r"html|xml|\bcss\b|\btags?\b|javascript|web ?(?:page|site)|\bsvg\b|\bjsx?\b|react|vue|markup|angular|php", re.I
+    r"html|\bxml|\bcss\b|javascript|web ?(?:page|site)|\bsvg\b|\bjsx\b|react(?:\.?js\b| component| app)|\bvue\b"
+    r"|markup|angular ?js|\bphp\b|\b(?:div|span|anchor|image|title|meta|script|style|list|opening|closing) tags?\b",
+    re.I,
 )
 _QUOTED = re.compile(
     r"```.{0,20000}?(?:```|$)|`[^`\n]{1,300}`|<(?:script|style)\b[^>]{0,200}>.{0,5000}?</(?:script|style)>", re.S
@@ -60,7 +62,7 @@ _CODE_LINE = re.compile(
     r"|else:?$|elif |try:|except\b.{0,40}:$|assert \S+ ?[=(]|with \S+\(|(?:public|private|static) \w+ "
     r"|function\b.{0,40}\("
     r"|(?:const|let|var) \w+ ?=|#include|#!|using \w+;|echo |print ?\(|console\.|SELECT |INSERT |UPDATE "
-    r"|(?:done|fi|end|do|then|esac)\b.{0,12}$|[@}\])]|//|/\*|\S.{0,120}[=()<>$_\[\]{}].{0,80};\s*$|.{0,120}[{}\\]\s*$"
+    r"|(?:done|fi|end|do|then|esac)\b.{0,12}$|[@}\])]|//|/\*|\S.{0,120}[=()<>$_\[\]{}].{0,80};\s*$|[^\\\n]{0,120}[{}]\s*$"
     r"|[\w.\[\]]{1,60}\s?[-+*/]?=\s?\S|[\w.]{2,60}\([^)]{0,80}\)[;:]?\s*$)"
 )
 
@@ -72,8 +74,7 @@ def is_code(text: str) -> bool:
 
 
 def find_markup(text: str, question: str = "") -> list[Span]:
-    """Tags, entities and broken LaTeX of a text, in their order. Where the question is about HTML, tags"
-    " belong there."""
+    """Tags, entities and broken LaTeX of a text, in their order; none where the question is about HTML."""
     found: list[Span] = []
     if ("<" in text or ">" in text) and _may_hold_tags(text):
         found += _tags(text)
@@ -169,8 +170,7 @@ def _environments(text: str) -> Iterator[Span]:
 
 
 def _dollars(text: str) -> Iterator[Span]:
-    """A $ next to a command that does not close in its paragraph, a $$ that does not in the text, braces"
-    " between two."""
+    """A $ next to a command that does not close in its paragraph; a $$ in the text; braces between two."""
     place = 0
     for paragraph in text.split("\n\n") if "$" in text else ():
         signs = [match.span() for match in _DOLLAR.finditer(paragraph)]
@@ -182,8 +182,11 @@ def _dollars(text: str) -> Iterator[Span]:
                 formula = _ESCAPED.sub("", paragraph[start + 1 : end])
                 if formula.count("{") != formula.count("}") and _FORMULA.search(formula):
                     yield place + start, place + end + 1, "LaTeX: the braces between two $ do not match"
-        elif not any(paragraph[start + 1 : start + 2].isdigit() for start in single):  # a price
-            start = single[-1] if paragraph[single[-1] + 1 : single[-1] + 2].strip() else single[0]
+        elif (opens := _COMMAND.match(paragraph, single[-1] + 1)) or not any(
+            paragraph[start + 1 : start + 2].isdigit()
+            for start in single  # a price
+        ):
+            start = single[-1] if opens or paragraph[single[-1] + 1 : single[-1] + 2].strip() else single[0]
             if _FORMULA.search(paragraph, max(0, start - 60), start + 60):
                 yield place + start, place + start + 1, "LaTeX: a $ that does not close"
         place += len(paragraph) + 2
@@ -195,7 +198,7 @@ def _dollars(text: str) -> Iterator[Span]:
 def _arguments(text: str) -> Iterator[Span]:
     """Braces of a command that do not close within the paragraph."""
     for match in _ARGUMENT.finditer(text):
-        depth, i, stop = 1, match.end(), min(len(text), match.end() + 1000)
+        depth, i, stop = 1, match.end(), min(len(text), match.end() + 400)
         while i < stop and depth:
             sign = text[i]
             if sign == "\\":
@@ -204,7 +207,9 @@ def _arguments(text: str) -> Iterator[Span]:
                 break
             depth += (sign == "{") - (sign == "}")
             i += 1
-        if depth and i < match.end() + 1000:
+            if not depth and text[i : i + 1] == "{":  # the second of a fraction
+                depth, i = 1, i + 1
+        if depth and i < match.end() + 400:
             yield *match.span(), f"LaTeX: the braces of {match.group()} do not close"
 
 

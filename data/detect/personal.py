@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from data.detect.wording import Words, lowered, word_set
 
@@ -18,12 +19,14 @@ MAX_SPANS = 20  # of one kind in one text; a report shows fewer
 # -- people
 
 
-def find_pii(text: str) -> list[Span]:
+def find_pii(text: str, words: Words) -> list[Span]:
     found: list[Span] = []
     if "@" in text:
         found += _mails(text)
     if _SEVEN_DIGITS.search(text):
         found += _numbers(text)
+    if words.hold(_ADDRESSED) and text.count(".") > 2:
+        found += [(*one.span(1), f"IP address {one.group(1)}") for one in _IP.finditer(text) if is_public(one.group(1))]
     return sorted(found)[:MAX_SPANS]
 
 
@@ -58,10 +61,10 @@ def _mails(text: str) -> Iterator[Span]:
 
 
 _PHONES = re.compile(
-    r"(?<![\w+/.\-])(?<![0-9] )(?:"
+    r"(?<![\w+/.\-])(?:"
     r"(?P<world>\+[1-9][0-9]{0,2}(?:[ .\-\u00a0]?\(?[0-9]{1,5}\)?){1,6})"
     r"|(?P<us>(?:1[-. ])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[0-9]{3}[-. ][0-9]{4})"
-    r"|(?P<wide>[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4})"
+    r"|(?P<wide>(?<![0-9] )[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4})"
     r"|(?P<ssn>(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4})"
     r")(?![\w\-/]|[.,]?[0-9]| [0-9])"
 )
@@ -71,12 +74,13 @@ _SAID_PHONE = re.compile(
     r"(\+?\(?[0-9](?:[ .\-()/]{0,2}[0-9]){6,14})(?![0-9])",
     re.I,
 )
-_CARD = re.compile(r"(?<![\w.,\-])(?<![0-9] )[2-6][0-9]{3}(?:[ -]?[0-9]{2,7}){2,4}(?![\w\-]|[., ]?[0-9])")
+_CARD = re.compile(r"(?<![\w.,\-])[2-6][0-9]{3}(?:[ -]?[0-9]{2,7}){2,4}(?![\w\-]|[., ]?[0-9])")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 _IBAN_LENGTH = {"NO": 15, "BE": 16, "DK": 18, "FI": 18, "NL": 18, "AT": 20, "CH": 21, "DE": 22, "GB": 22, "IE": 22}
 _IBAN_LENGTH |= {"ES": 24, "SE": 24, "CZ": 24, "SK": 24, "RO": 24, "SA": 24, "PT": 25, "TR": 26, "FR": 27, "IT": 27}
 _IBAN_LENGTH |= {"GR": 27, "PL": 28, "HU": 28, "AE": 23, "IL": 23, "LU": 20, "LT": 20, "LV": 21, "EE": 20, "HR": 21}
 _IBAN_LENGTH |= {"SI": 19, "BG": 22, "CY": 28, "MT": 31, "IS": 26, "UA": 29, "BR": 29, "RS": 22, "LI": 21, "MC": 27}
+_ADDRESSED = word_set("ip ipv4 address addresses host server ssh ping client")
 _IP = re.compile(
     r"\b(?:IP(?:v4)?|addresse?s?|host|server|ssh|ping|from"
     r"|client)\b[^0-9\n]{0,30}?(?<![\w.])((?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![\w.]*[0-9])",
@@ -110,9 +114,6 @@ def _numbers(text: str) -> Iterator[Span]:
         years = re.fullmatch(r"[12][0-9]{3}-[12][0-9]{3}", match.group(1))
         if not years and not any(start < match.end(1) and match.start(1) < end for start, end in taken):
             yield *match.span(1), f"phone number {match.group(1)}"
-    for match in _IP.finditer(text):
-        if is_public(match.group(1)):
-            yield *match.span(1), f"IP address {match.group(1)}"
 
 
 def card_network(digits: str) -> str | None:
@@ -170,6 +171,7 @@ def masked(value: str) -> str:
 
 # -- keys
 
+_WORD_LENGTH = 20  # of a word; longer ones are rare
 _KEY_LENGTH = 14  # letters and digits in a row that every provider's key has
 _KEYS = re.compile(
     r"(?<![A-Za-z0-9_])(?:"
@@ -212,13 +214,13 @@ _WHOSE_KEY = re.compile(
 _NAMED = re.compile(
     r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|key|credentials?|bearer)[\w-]{0,20}[\"'`]?"
     r"(?:\s{0,3}(?:=>|:=|=|:)\s{0,3}| is (?:now )?|,\s?(?=[\"'])|\s(?=[A-Za-z0-9+/_\-.]{20}))"
-    r"(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>{}()\[\],;]{6,300})",
+    r"(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>{}()\[\],;]{6,120})",
     re.I,
 )
 _PLACEHOLDER = re.compile(
-    r"x{3,}|X{3,}|\*{2,}|\.{3}|…|your|example|sample|change.?me|placeholder|dummy|redacted|insert|replace"
+    r"(?-i:x{4,}|X{4,})|^x{3,}|\*{2,}|\.{3}|…|your|example|sample|change.?me|placeholder|dummy|redacted|insert|replace"
     r"|todo|fixme|test.?key|fake|"
-    r"<|^\$[a-z_]+$|\$\{|\{\{|%\(|%s|0{6,}|1234567890abcdef|abcdefgh|^(?:my|the|some|an?|new"
+    r"<|^\$\w+$|\$\{|\{\{|%\(|%s|0{6,}|1234567890abcdef|abcdefgh|^(?:my|the|some|an?|new"
     r"|old)[_-]?(?:password|secret|token|key|pass)|_here\b|"
     r"^(?:none|null|true|false|undefined|required|optional|password|secret|token|string|username|user|admin"
     r"|root|guest|pass|hidden)\d{0,4}$",
@@ -231,8 +233,8 @@ UNNAMED_BITS = 3.0
 
 def find_secrets(text: str, words: Words) -> list[Span]:
     found: list[Span] = []
-    mixed = words.longest >= _KEY_LENGTH and any(
-        len(one) >= _KEY_LENGTH and not one.isalpha() for one in words.distinct
+    mixed = words.longest >= _WORD_LENGTH or (
+        words.longest >= _KEY_LENGTH and any(len(one) >= _KEY_LENGTH and not one.isalpha() for one in words.distinct)
     )
     if mixed or words.hold(_PEM):
         found += _keys(text)
@@ -289,7 +291,8 @@ def _places(text: str, parts: tuple[str, ...]) -> Iterator[int]:
 def _looks_secret(value: str, quoted: bool) -> bool:
     """A value of letters and digits or signs; a plain word, a number or a name of code is none."""
     if _WORDY.fullmatch(value):
-        return quoted and len(value) >= 24 and bits(value) > 3.5
+        changes = sum(before.islower() != after.islower() for before, after in pairwise(value))
+        return quoted and len(value) >= 10 and (changes >= len(value) / 3 or (len(value) >= 24 and bits(value) > 3.5))
     if re.fullmatch(r"[\d.,:/%$€£-]+|[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]\w*)+|[a-z]+_?[a-z_]*\d?|[A-Z_]+\d?", value):
         return False
     return _mixed(value) or bool(re.search(r"[a-zA-Z].*[!@#$%^&*+=?~]|[!@#$%^&*+=?~].*[a-zA-Z]", value))

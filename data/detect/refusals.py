@@ -66,7 +66,7 @@ _SORRY = (
     r"i regret|regretfully|alas|pardon)"
 )
 _REFUSES = re.compile(
-    r"(?<![\w'])(?=[a-z])(?:"  # only where a word begins: five times as fast
+    r"(?<![\w'])(?=[a-z])(?:"  # only where a word begins: four times as fast
     rf"(?:{_SORRY})\b[^.!?\n]{{0,60}}?\b(?:i|we|this (?:system|model|assistant)|the (?:model|assistant"
     rf"|system))\s?(?:{_NOT}|{_LACK})"
     rf"|{_STARTS}{_SORRY},? but (?:{_NOT}|{_LACK}|(?:this|that|it|there|the|your"
@@ -79,7 +79,7 @@ _REFUSES = re.compile(
     r"|opinions?|feelings|emotions|beliefs|"
     r"preferences|memor(?:y|ies)|physical|personal|body|consciousness|means to|way (?:to|of)|answer|authority)\b"
     rf"|{_LINKED}i (?:do not|don't|didn't|did not) (?:know|understand)(?: (?:the answer|what you|your"
-    rf"|how to (?:answer|respond)|that)\b|[.!]?$)"
+    rf"|how to (?:answer|respond)|that)\b|[.!]|$)"
     r"|\b(?:i must|i(?:'m going to|'ll| will| would|'d)? (?:have|need|like) to|i) (?:\w+ )?(?:decline|refuse)\b"
     r"|\bi(?:'d| would) (?:rather|prefer) not (?:to )?(?:\w+ )?(?:answer|say|discuss|comment|help|provide|share)"
     r"|\b(?:in|not )?appropriate for me to (?:answer|comment|say|discuss|provide|share|give|speculate"
@@ -136,7 +136,7 @@ _OTHER_LANGUAGES = re.compile(
     r"عذرا.{0,10}لا (?:أستطيع|يمكنني)|آسف.{0,10}لا (?:أستطيع|يمكنني)|كنموذج لغ|मुझे खेद है.{0,30}(?:नहीं"
     r"|असमर्थ)|ขออภัย.{0,20}ไม่สามารถ"
 )
-# Cheap tests: the searches above take 0.5 ms an answer, and nine of ten answers hold none of these words.
+# Cheap tests: the searches above take 0.05 ms an answer, and most answers hold none of these words.
 _I = word_set("i i'm i'd i've i'll we we're")
 _NEGATIVE = word_set(
     "cannot can't unable not decline refuse won't rather don't lack no didn't couldn't only never doesn't isn't "

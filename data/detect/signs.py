@@ -3,9 +3,9 @@
     row -> signs(row): [Sign(kind, field, start, end, detail)], the place of the evidence and words about it
 
 Kinds: repetition refusal mojibake control_characters markup pii secret truncated. Whether an answer is cut off shows
-only beside the other answers of its source: count `habit(row)` over them first and hand the Counter over.
+only beside the other answers of its source: count `habit(row)` over them first (Counters of parts add up).
 
-    habits = Counter(map(habit, rows)); [truncated(row, habits) for row in rows]
+    habits = source_habits(Counter(map(habit, rows))); [signs(row, habits) for row in rows]
 
 A clean row of 500 ASCII bytes must cost little, so each search has a cheap test before it.
 """
@@ -18,16 +18,17 @@ from typing import Any, NamedTuple
 
 from ftfy.badness import BADNESS_RE
 
-from data.detect.endings import Habits, field_of, find_cut, habit
+from data.detect.endings import SourceHabits, field_of, find_cut, habit, source_habits
 from data.detect.loops import find_loop
 from data.detect.markup import Span, find_markup
 from data.detect.personal import find_pii, find_secrets
 from data.detect.refusals import find_refusal
 from data.detect.wording import cut_words
 
-__all__ = ["Habits", "Sign", "habit", "signs", "truncated"]
+__all__ = ["Sign", "SourceHabits", "habit", "signs", "source_habits", "truncated"]
 
 Row = dict[str, Any]
+AT_END = 12  # characters: "</span>.", the word after a tag
 FIELDS = {"qa": ("context", "question", "answer"), "text": ("text",)}
 
 
@@ -41,7 +42,7 @@ class Sign(NamedTuple):
     detail: str
 
 
-def signs(row: Row, habits: Habits | None = None) -> list[Sign]:
+def signs(row: Row, habits: SourceHabits | None = None) -> list[Sign]:
     """All signs of a row. With the `habits` of its source also those of a cut that only they tell."""
     found: list[Sign] = []
     question = (row["question"] or "") if row["kind"] == "qa" else ""
@@ -49,12 +50,18 @@ def signs(row: Row, habits: Habits | None = None) -> list[Sign]:
         text = row[field]
         if text:
             found += [Sign(kind, field, *span) for kind, span in _spans(text, field, question)]
-    if (sign := truncated(row, habits)) is not None:
-        found.append(sign)
-    return found
+    sign = None if any(_ends(one, row) for one in found) else truncated(row, habits)
+    return [*found, sign] if sign else found
 
 
-def truncated(row: Row, habits: Habits | None = None) -> Sign | None:
+def _ends(sign: Sign, row: Row) -> bool:
+    """Whether another sign tells why a row ends as it does: a refusal, a loop, a mail address or tag at its end."""
+    if sign.field != field_of(row) or sign.kind in ("mojibake", "control_characters"):
+        return False
+    return sign.kind == "refusal" or sign.end >= len(row[sign.field].rstrip()) - AT_END
+
+
+def truncated(row: Row, habits: SourceHabits | None = None) -> Sign | None:
     """Why a row's answer or text is cut off; None where it ends as it should, or nothing can be said."""
     span = find_cut(row, habits)
     return Sign("truncated", field_of(row), *span) if span else None
@@ -72,7 +79,7 @@ def _spans(text: str, field: str, question: str) -> Iterator[tuple[str, Span]]:
         yield "control_characters", control
     for span in find_markup(text, question):
         yield "markup", span
-    for span in find_pii(text):
+    for span in find_pii(text, words):
         yield "pii", span
     for span in find_secrets(text, words):
         yield "secret", span
@@ -87,7 +94,10 @@ _LOST_APOSTROPHE = re.compile(
     r"\b(?:[A-Za-z]+n\?t|(?:[Ii]t|[Tt]hat|[Ww]hat|[Ww]ho|[Tt]here|[Hh]e|[Ss]he|[Ll]et)\?(?:s|ll|d)|I\?(?:m|ve|ll|d)|"
     r"(?:[Ww]e|[Yy]ou|[Tt]hey)\?(?:re|ve|ll|d))\b"
 )
-_CP1252_IN_LATIN_1 = re.compile("(?<=[a-z])\x92(?=[a-z])|\x93(?=\\w)|(?<=[\\w.,!?])\x94")
+# Quotation marks of Windows-1252 as control characters, where such marks stand.
+_CP1252_IN_LATIN_1 = re.compile(
+    "(?<=[a-z])\x92(?=(?:s|t|re|ve|ll|d|m)\\b)|(?<![^\\s(])\x93(?=\\w)|(?<=[\\w.,!?])\x94(?![^\\s.,;:!?)])"
+)
 
 
 def find_mojibake(text: str) -> Span | None:

@@ -11,6 +11,7 @@ Two rows of a template with 60% fixed words share 20% of their 2-grams or more w
 one source 1 to 4%: pairs that agree in fewer than 12 of 100 places of their signatures are not looked at.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -56,11 +57,12 @@ def find_templates(
     for cluster in members.values():
         if len(cluster) >= MIN_ROWS:
             cluster.sort()
-            found += _refine(cluster, [_fields(texts) for texts in take(cluster)])
+            found += _refine(cluster, [row_fields(texts) for texts in take(cluster)])
     return sorted(found, key=lambda template: (-len(template.rows), template.rows))
 
 
-def _fields(texts: tuple[str, ...]) -> Fields:
+def row_fields(texts: tuple[str, ...]) -> Fields:
+    """The words of each field of a row."""
     return [words(text) for text in texts]
 
 
@@ -94,7 +96,7 @@ def _link(
                     if find(row) == find(first) or (first, row) in refused:
                         continue
                     asked = [one for one in (first, row) if one not in known]
-                    known.update(zip(asked, map(_fields, take(asked)), strict=True))
+                    known.update(zip(asked, map(row_fields, take(asked)), strict=True))
                     if alike(known[first], known[row]):
                         root[find(row)] = find(first)
                         failures = 0
@@ -197,3 +199,29 @@ def common(a: list[str], b: list[str]) -> list[str]:
             found.append(middle[i])
             i, j = i - 1, j - 1
     return a[:start] + found[::-1] + a[len(a) - tail :]
+
+
+class Skeletons:
+    """Skeletons that other rows are held against, found by the rarest of their words."""
+
+    def __init__(self, skeletons: list[Fields]) -> None:
+        counts = Counter(word for skeleton in skeletons for words in skeleton for word in set(words))
+        self._of: dict[str, list[Fields]] = {}
+        for skeleton in skeletons:
+            rarest = min({word for words in skeleton for word in words}, key=lambda word: (counts[word], word))
+            self._of.setdefault(rarest, []).append(skeleton)
+
+    def match(self, fields: Fields) -> Fields | None:
+        """A skeleton that the row has: all of its words in order, 60% or more of the row's, in each field."""
+        for word in sorted({word for field in fields for word in field} & self._of.keys()):
+            for skeleton in self._of[word]:
+                if len(skeleton) == len(fields) and all(map(_holds, skeleton, fields)):
+                    return skeleton
+        return None
+
+
+def _holds(skeleton: list[str], field: list[str]) -> bool:
+    if not FIXED_SHARE * len(field) <= len(skeleton) <= len(field):
+        return False
+    words_left = iter(field)
+    return all(word in words_left for word in skeleton)

@@ -1,7 +1,7 @@
 """The words of a text, cut once for all searches of signs.
 
 In: a text. Out: its words in lower case and without signs, the set of them, the length of the longest, and whether
-characters stand for words. A look into a set takes a tenth of a search in the text: that keeps clean rows cheap.
+characters stand for words. A look into the set answers for dozens of words at once: that keeps clean rows cheap.
 """
 
 import re
@@ -47,7 +47,7 @@ def cut_words(text: str) -> Words:
 def without_signs(text: str) -> str:
     """Lower case, spaces for signs; character by character, so that places stay the same."""
     if text.isascii():
-        return text.encode().translate(_ASCII_SIGNS).decode()  # a tenth of the time of str.translate
+        return text.encode().translate(_ASCII_SIGNS).decode()  # a sixth of the time of str.translate
     return lowered(text).translate(_SIGNS)
 
 

@@ -57,13 +57,13 @@ def test_empty_and_too_short_rows_are_rejected(document: dict[str, Any], reason:
 
 
 def test_a_skipped_step_does_not_run_and_a_rejected_row_keeps_its_first_reason() -> None:
-    assert clean_row(row("a?", "b"), min_bytes=8, skip=["too_short"])["reason"] is None
+    assert clean_row(row("a?", "b"), min_bytes=8, steps=["empty"])["reason"] is None
     assert clean_row(row(text="", reason="encoding"), min_bytes=8)["reason"] == "encoding"
 
 
 @pytest.mark.parametrize("document", [row(None, "an answer"), row("a question", None), row(text=None)])
 def test_what_is_null_is_rejected_whatever_is_skipped(document: dict[str, Any]) -> None:
-    assert clean_row(document, min_bytes=0, skip=["empty", "too_short"])["reason"] == "empty"
+    assert clean_row(document, min_bytes=0, steps=[])["reason"] == "empty"
 
 
 def splits(**texts: list[str]) -> dict[str, list[dict[str, Any]]]:

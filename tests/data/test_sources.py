@@ -86,7 +86,7 @@ def test_encodings_of_text_are_accepted(encoding: str) -> None:
         (SourceConfig(), "path is missing"),
         (SourceConfig(name="a\nb\x1b[31m", path="x.csv"), "holds what cannot be printed"),
         (SourceConfig(path="x.csv", kind="prose"), "kind is qa or text, not 'prose'"),  # type: ignore[arg-type]
-        (SourceConfig(path="x.csv", preset="squat"), "preset is squad or alpaca, not 'squat'"),  # type: ignore[arg-type]
+        (SourceConfig(path="x.csv", preset="squat"), "preset is squad, alpaca or chat, not 'squat'"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", format="xls"), "format is one of csv"),  # type: ignore[arg-type]
         (SourceConfig(path="x.csv", encoding="utf-9"), "no encoding 'utf-9'"),
         (SourceConfig(path="x.csv", encoding="hex"), "'hex'"),
@@ -95,6 +95,9 @@ def test_encodings_of_text_are_accepted(encoding: str) -> None:
         (SourceConfig(path="x.csv", encoding="undefined"), "'undefined'"),
         (SourceConfig(path="x.csv", encoding="a\0b"), "no encoding"),
         (SourceConfig(path="x.csv", weight=0), "weight is a number above 0"),
+        (SourceConfig(path="x.csv", weight=1000.1), "weight is a number above 0, 1,000 at most, not 1000.1"),
+        (SourceConfig(path="x.csv", weight=1e308), "1,000 at most, not 1e"),
+        (SourceConfig(path="x.csv", weight=float("nan")), "1,000 at most, not nan"),
         (SourceConfig(path="x.csv", delimiter=";;"), "delimiter is one character"),
         (SourceConfig(path="x.json", preset="squad", question="q"), "leave out question"),
         (SourceConfig(path="x.txt", kind="text", answer="a"), "kind text has no answer"),

@@ -101,8 +101,10 @@ def test_words_in_a_row_are_a_passage_from_eight_on(words: int) -> None:
 
 def test_an_opening_ends_at_the_first_mark_of_a_clause() -> None:
     assert opening("Based on what you say, it is a cold.") == len("Based on what you say,")
-    assert opening("In short - no.") == len("In short - ")
-    assert opening("  Sure! Here it is.") == len("  Sure!")
+    assert opening("In short - no - it is not.") == len("In short - no - ")
+    assert opening("  Sure! Here it is: a cold.") == len("  Sure! Here it is:")  # a mark behind three words or more
+    assert opening("  Sure! Here it is.") == 0
+    assert opening("No. No. No. No. It was.") == len("No. No. No.")
     assert opening("No mark at all") == 0
     assert opening("It is nothing else.") == 0
     assert opening("") == 0

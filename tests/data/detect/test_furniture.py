@@ -110,7 +110,14 @@ def test_running_heads_with_a_number_that_grows(head: str) -> None:
     dice = random.Random(3)
     text, marks = book(dice, 10, [head.format(40 + i) for i in range(10)])
     assert found(text) == marks
-    assert all("history of rome" in line.detail for line in furniture(text))
+    assert [line.detail for line in furniture(text)] == [f"running head with page number {40 + i}" for i in range(10)]
+
+
+def test_heads_that_name_the_chapter_stand_beside_those_that_name_the_book() -> None:
+    dice = random.Random(11)
+    heads = [f"{i} THE HISTORY OF ROME" if i % 2 else f"CHAPTER {roman(1 + i // 6).upper()}  {i}" for i in range(2, 20)]
+    text, marks = book(dice, 18, heads)
+    assert found(text) == marks
 
 
 def test_heads_of_left_and_right_pages_count_apart() -> None:

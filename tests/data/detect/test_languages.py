@@ -18,13 +18,13 @@ TEXTS = {
     "de": "Alle Menschen sind frei und gleich an Würde und Rechten geboren und sollen einander brüderlich begegnen.",
     "fr": "Tous les êtres humains naissent libres et égaux en dignité et en droits, et doivent être frères.",
     "es": "Todos los seres humanos nacen libres e iguales en dignidad y derechos y deben comportarse fraternalmente "
-    "los unos con los otros. Toda persona tiene derecho a la educación, que debe ser gratuita, al menos en lo elemental.",
+    "los unos con los otros. Toda persona tiene derecho a la educación, que debe ser gratuita.",
     "ru": "Все люди рождаются свободными и равными в своем достоинстве и правах и должны поступать в духе братства.",
     "el": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα και έχουν "
     "συνείδηση. Καθένας έχει δικαίωμα στην "
     "εκπαίδευση, που πρέπει να παρέχεται δωρεάν "
     "τουλάχιστον στη στοιχειώδη βαθμίδα της.",
-    "ar": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا بروح الإخاء "
+    "ar": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا "
     "لكل شخص حق التمتع بجنسية ما ولا يجوز "
     "حرمان أي شخص من جنسيته تعسفا أو إنكار حقه في تغييرها",
     "ja": "すべての人間は、生れながらにして自由であり、かつ、尊厳と権利とについて平等である。",

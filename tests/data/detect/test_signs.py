@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.detect.personal import card_network, has_checksum, masked
-from data.detect.signs import Sign, habit, signs, truncated
+from data.detect.signs import Sign, habit, signs, source_habits, truncated
 
 NOUNS = [
     "river",
@@ -67,8 +67,14 @@ def prose(dice: random.Random, num: int) -> str:
 # -- all kinds
 
 ALPHABET = st.sampled_from(
-    list(string.printable + "éÃ¼â€™\x92\u200b\ufffd\ufeff\u202e中文あ€ก۔।”“\U0001f600\x00İ")
-    + ["<b>", "$\\frac{", "```", "the "]
+    [
+        *string.printable,
+        *"éÃ¼â€™\x92\u200b\ufffd\ufeff\u202e中文あ€ก۔।”“\U0001f600\x00İ",
+        "<b>",
+        "$\\frac{",
+        "```",
+        "the ",
+    ]
 )
 
 
@@ -76,7 +82,7 @@ ALPHABET = st.sampled_from(
 @given(st.lists(ALPHABET, max_size=80).map("".join), st.lists(ALPHABET, max_size=80).map("".join), st.integers(1, 5))
 def test_no_row_breaks_it_and_every_span_lies_in_its_field(one: str, two: str, times: int) -> None:
     for row in (qa(one * times, two, context=two), text(one * times), qa("", ""), text(two)):
-        habits = Counter([habit(row)] * 9 + [("whole", "")] * 9 + [("bare", "####")] * times)
+        habits = source_habits(Counter([habit(row)] * 9 + [("whole", "")] * 9 + [("bare", "####")] * times))
         for sign in [*signs(row), *signs(row, habits)]:
             assert 0 <= sign.start <= sign.end <= len(row[sign.field])
             assert sign.detail
@@ -96,63 +102,73 @@ def test_random_prose_has_no_signs(seed: int) -> None:
     assert signs(text(content)) == []
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "a",
-        "ab ",
-        "<",
-        "<a ",
-        "&",
-        "(",
-        "[",
-        "{",
-        "$",
-        "\\begin{a}",
-        "\\frac{",
-        "1",
-        "1 ",
-        "1-",
-        "+1 ",
-        "@",
-        "a@",
-        "a.",
-        "@a.",
-        "://a:",
-        "```",
-        "`",
-    ]
-    + [
-        "password ",
-        "password=",
-        "key ",
-        "sk-",
-        "eyJ",
-        "-----BEGIN ",
-        " i ",
-        "sorry ",
-        "as an ai ",
-        "i don't ",
-        "\u200b",
-        "Ã",
-        "é",
-        "中",
-        "\n",
-        ". ",
-        "a ",
-        "IP ",
-    ],
-)
-def test_long_rows_of_one_piece_take_no_longer_than_others(piece: str) -> None:
-    """200,000 characters; a search that goes back over all it has read would take hours."""
-    code = (
-        "from data.detect.signs import signs\n"
-        f"piece = {piece!r} * (200_000 // {len(piece)})\n"
-        "empty = dict.fromkeys(['text', 'context', 'question', 'answer'])\n"
-        "signs({**empty, 'kind': 'text', 'text': piece})\n"
-        "signs({**empty, 'kind': 'qa', 'question': piece[:50], 'answer': piece + 'x'})\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+PIECES = [
+    "a",
+    "ab ",
+    "<",
+    "<a ",
+    "&",
+    "(",
+    "[",
+    "{",
+    "$",
+    "\\begin{a}",
+    "\\frac{",
+    "1",
+    "1 ",
+    "1-",
+    "+1 ",
+    "@",
+    "a@",
+    "a.",
+]
+PIECES += [
+    "@a.",
+    "://a:",
+    "```",
+    "`",
+    "password ",
+    "password=",
+    "key ",
+    "sk-",
+    "eyJ",
+    "-----BEGIN ",
+    " i ",
+    "sorry ",
+    "\n",
+]
+PIECES += [
+    "as an ai ",
+    "i don't ",
+    "\u200b",
+    "Ã",
+    "é",
+    "中",
+    ". ",
+    "a ",
+    "IP ",
+    "a?t",
+    "Title Case ",
+    "a, ",
+    "/p>",
+    "a\n\n",
+]
+
+
+@pytest.mark.parametrize("pieces", [PIECES[i::4] for i in range(4)])
+def test_long_rows_of_one_piece_take_no_longer_than_others(pieces: list[str]) -> None:
+    """200,000 characters of each; a search that goes back over all it has read would take hours."""
+    code = f"""if True:
+        from collections import Counter
+        from data.detect.signs import signs, source_habits
+        for piece in {pieces!r}:
+            long = piece * (200_000 // len(piece))
+            empty = dict.fromkeys(["text", "context", "question", "answer"])
+            signs({{**empty, "kind": "text", "text": long}})
+            habits = source_habits(Counter({{("whole", ""): 9}}))
+            signs({{**empty, "kind": "qa", "question": piece, "answer": long + "x"}}, habits)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 # -- repetition
@@ -229,6 +245,8 @@ def test_half_of_the_sentences_may_be_copies_that_do_not_stand_in_a_row() -> Non
     answer = "".join(refrain + sentence(dice) + " " for _ in range(8))
     assert evidence(qa(answer), "repetition") == [refrain.strip().rstrip(".")]
     assert "repetition" not in kinds(qa(answer.replace(refrain, "", 6)))
+    verses = [sentence(dice) + "\n" + sentence(dice) for _ in range(3)]
+    assert "repetition" not in kinds(qa("".join(f"{verse}\n{refrain}\n{refrain[4:]}\n" for verse in verses)))
 
 
 # -- refusal
@@ -338,7 +356,7 @@ def test_utf8_that_was_read_as_another_encoding_is_mojibake(word: str, codec: st
     try:
         broken = word.encode().decode(codec)
     except UnicodeDecodeError:
-        pytest.skip(f"a byte of {word!r} has no letter in {codec}")
+        broken = word.encode().decode(codec, "replace")
     assert "mojibake" in kinds(qa(f"They say {broken} there."))
     assert "control_characters" not in kinds(qa(f"They say {broken} there."))
     assert not kinds(qa(f"They say {word} there."))
@@ -491,7 +509,8 @@ def test_phone_numbers_are_found(pattern: str) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_mail_addresses_are_found_whole(seed: int) -> None:
     dice = random.Random(seed)
-    address = f"{dice.choice(NOUNS)}.{dice.choice(NOUNS)}{dice.randrange(99)}@{dice.choice(VERBS)}.{dice.choice(['org', 'co.uk', 'de'])}"
+    name, domain = f"{dice.choice(NOUNS)}.{dice.choice(NOUNS)}{dice.randrange(99)}", dice.choice(["org", "co.uk", "de"])
+    address = f"{name}@{dice.choice(VERBS)}.{domain}"
     assert evidence(qa(f"Write to {address}, please."), "pii") == [address]
 
 
@@ -508,11 +527,9 @@ def test_card_numbers_are_found_by_network_and_checksum_and_masked(start: str, l
     for _ in range(10):
         number = luhn(dice, start, length)
         shown = " ".join(number[i : i + 4] for i in range(0, length, 4))
-        details = [sign.detail for sign in found(qa(f"My card is {shown} as you know."), "pii")]
-        assert [
-            (card_network(number) or "?") in detail and number[4:-4] not in detail.replace(" ", "")
-            for detail in details
-        ] == [True]
+        (sign,) = found(qa(f"My card is {shown} as you know."), "pii")
+        assert str(card_network(number)) in sign.detail
+        assert number[4:-4] not in sign.detail.replace(" ", "")
         wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
         assert "pii" not in kinds(qa(f"My card is {wrong} as you know."))
 
@@ -549,8 +566,9 @@ def test_numbers_are_private_only_in_their_forms(answer: str, evidences: list[st
 # -- secret
 
 
-def body(dice: random.Random, length: int, letters: str = string.ascii_letters + string.digits) -> str:
-    return "a1B2"[:0] + "".join(dice.choice(letters) for _ in range(length - 2)) + dice.choice(string.digits) + "k"
+def body(dice: random.Random, length: int) -> str:
+    letters = string.ascii_letters + string.digits
+    return "".join(dice.choice(letters) for _ in range(length - 2)) + dice.choice(string.digits) + "k"
 
 
 @pytest.mark.parametrize(
@@ -563,8 +581,11 @@ def body(dice: random.Random, length: int, letters: str = string.ascii_letters +
         ("AIza", 35),
         ("sk_live_", 24),
         ("sk-", 48),
-    ]
-    + [("sk-proj-", 40), ("npm_", 36), ("pypi-AgEIcHlwaS5vcmc", 40), ("hf_", 34)],
+        ("sk-proj-", 40),
+        ("npm_", 36),
+        ("pypi-AgEIcHlwaS5vcmc", 40),
+        ("hf_", 34),
+    ],
 )
 def test_keys_of_providers_are_found_and_masked(start: str, length: int) -> None:
     dice = random.Random(start)
@@ -651,7 +672,7 @@ def test_cut_rows_are_told_by_the_habits_of_their_source(name: str, share: float
     dice = random.Random(f"{name}{share}")
     rows = [SOURCES[name](dice) for _ in range(600)]
     cut = planted(rows, share, dice)
-    habits = Counter(map(habit, rows))
+    habits = source_habits(Counter(map(habit, rows)))
     told = [truncated(row, habits) is not None for row in rows]
     wrong = sum(one != two for one, two in zip(told, cut, strict=True))
     assert wrong <= 0.02 * max(sum(cut), 50), (wrong, sum(cut))
@@ -669,7 +690,7 @@ def test_sources_of_bare_phrases_titles_and_code_are_never_cut_off() -> None:
     programs = [qa(f"def {noun}(x):\n    y = {i}\n    return x + y") for i, noun in enumerate(NOUNS)]
     titles = [text(f"CHAPTER {i}. The {noun.title()} of the {noun.title()}") for i, noun in enumerate(NOUNS)]
     for rows in (phrases, programs, titles):
-        habits = Counter(map(habit, rows))
+        habits = source_habits(Counter(map(habit, rows)))
         assert [row for row in rows if truncated(row, habits)] == []
 
 
@@ -705,7 +726,20 @@ def test_some_ends_are_cut_off_whatever_the_source(answer: str) -> None:
         "See https://arxiv.org/abs/1601.07601",
         "The night is pure, so serene\nIt dwells in us and in our dreams\nAnd morning comes at last",
         "早上好。",
+        "Be the change that you wish to see, and let the others follow.\n\nLove,\nYour family",
+        "It was the end of all his long and weary journeys over the sea.\n\nChapter 2",
     ],
 )
 def test_right_ends_are_right_even_where_full_stops_are_the_habit(answer: str) -> None:
-    assert truncated(qa(answer), Counter({("whole", ""): 100, ("bare", ""): 3})) is None
+    assert truncated(qa(answer), source_habits(Counter({("whole", ""): 100, ("bare", ""): 3}))) is None
+
+
+@pytest.mark.parametrize(
+    "answer", ["I'm sorry, but I cannot help you with that request.", "Write to anna.meyer@hafen.org"]
+)
+def test_another_sign_at_the_end_tells_why_a_row_ends_as_it_does(answer: str) -> None:
+    marked = source_habits(Counter({("other", "####"): 90, ("whole", ""): 3}))
+    plain = source_habits(Counter({("whole", ""): 90}))
+    for habits in (marked, plain):
+        assert "truncated" not in {sign.kind for sign in signs(qa("The harbour is very old. " + answer), habits)}
+    assert "truncated" in {sign.kind for sign in signs(qa("The harbour is very old, and many ships lie"), marked)}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.detect import sketch
 from data.detect.sketch import EMPTY, NUM_HASHES, buckets, mix, ngrams, signatures, word_hashes
 from data.detect.words import words
 from tests.data.made_rows import WORDS, some_words
@@ -20,7 +21,7 @@ def hashes_of(texts: list[str]) -> list[list[int]]:
     assert len(offsets) == len(texts) + 1
     assert offsets[0] == 0
     assert offsets[-1] == len(hashes)
-    return [hashes[a:b].tolist() for a, b in pairwise(offsets)]
+    return [hashes[a:b].tolist() for a, b in pairwise(offsets.tolist())]
 
 
 @settings(max_examples=200, deadline=None)
@@ -132,3 +133,14 @@ def test_buckets_are_the_rows_that_agree_in_all_places() -> None:
         found = [bucket.tolist() for bucket in buckets(signature, rows, place, width)]
         assert sorted(found) == sorted(of for of in plain.values() if len(of) > 1)
     assert list(buckets(signature, rows[:0], 0, 2)) == []
+
+
+def test_long_texts_are_hashed_piece_by_piece_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(8)
+    texts = [" ".join(f"w{rng.randrange(999)}" for _ in range(rng.randrange(0, 400))) for _ in range(30)]
+    texts[4] = "x" * 5000
+    whole = word_hashes(texts)
+    for piece in (64, 1000, 4999):
+        monkeypatch.setattr(sketch, "PIECE", piece)
+        for found, expected in zip(word_hashes(texts), whole, strict=True):
+            np.testing.assert_array_equal(found, expected)

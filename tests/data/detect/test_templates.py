@@ -1,6 +1,7 @@
 """Templates: rows made from one skeleton are found whatever fills it; rows that only look alike are not."""
 
 import random
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -17,12 +18,12 @@ from tests.data.made_rows import passage, sentence, signatures_of, some_words
 Texts = tuple[str, ...]  # of one row: its fields
 
 
-def found(rows: list[Texts]) -> list[Template]:
+def found(rows: Sequence[Texts]) -> list[Template]:
     signature = signatures_of(["\n".join(fields) for fields in rows])
     return find_templates(signature, np.arange(len(rows)), lambda numbers: [rows[i] for i in numbers])
 
 
-def members(rows: list[Texts]) -> list[list[int]]:
+def members(rows: Sequence[Texts]) -> list[list[int]]:
     return [template.rows for template in found(rows)]
 
 
@@ -119,7 +120,7 @@ def test_rows_of_random_skeletons_are_found_and_unrelated_ones_are_not(seed: int
 def test_skeletons_are_the_words_that_all_members_share(seed: int) -> None:
     dice = random.Random(seed)
     skeletons = [skeleton_of(dice, 14, 3), skeleton_of(dice, 20, 4)]
-    rows = [(filled(dice, skeletons[0], 2), filled(dice, skeletons[1], 2)) for _ in range(12)]
+    rows: list[Texts] = [(filled(dice, skeletons[0], 2), filled(dice, skeletons[1], 2)) for _ in range(12)]
     [template] = found(rows)
     assert template.rows == [*range(12)]
     assert template.skeleton == [[word for word in of if word] for of in skeletons]
@@ -128,14 +129,14 @@ def test_skeletons_are_the_words_that_all_members_share(seed: int) -> None:
 def test_texts_have_templates_too() -> None:
     dice = random.Random(20)
     skeleton = skeleton_of(dice, 40, 6)
-    rows: list[Texts] = [(passage(dice, 4),) for _ in range(40)] + [(filled(dice, skeleton, 2),) for _ in range(9)]
+    rows: list[Texts] = [*((passage(dice, 4),) for _ in range(40)), *((filled(dice, skeleton, 2),) for _ in range(9))]
     assert members(rows) == [[*range(40, 49)]]
 
 
 def test_four_rows_are_no_template_and_five_are() -> None:
     dice = random.Random(21)
     skeletons = [skeleton_of(dice, 12, 2), skeleton_of(dice, 16, 2)]
-    rows = [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(MIN_ROWS)]
+    rows: list[Texts] = [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(MIN_ROWS)]
     assert members(unrelated(dice, 30) + rows[:-1]) == []
     assert members(unrelated(dice, 30) + rows) == [[*range(30, 30 + MIN_ROWS)]]
 
@@ -147,14 +148,14 @@ def test_slots_of_more_than_forty_percent_of_a_field_are_no_template(field: int)
     for fixed, wanted in ((18, [[*range(20)]]), (17, [])):
         skeletons = [skeleton_of(dice, 20, 1), skeleton_of(dice, 20, 1)]
         skeletons[field] = skeleton_of(dice, fixed, 30 - fixed)
-        rows = [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(20)]
+        rows: list[Texts] = [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(20)]
         assert members(rows) == wanted
 
 
 def test_templated_questions_with_answers_of_their_own_are_none() -> None:
     dice = random.Random(23)
     skeleton = skeleton_of(dice, 12, 2)
-    rows = [(filled(dice, skeleton), passage(dice, 2)) for _ in range(60)]
+    rows: list[Texts] = [(filled(dice, skeleton), passage(dice, 2)) for _ in range(60)]
     assert members(rows) == []
     assert members([(a, b) for b, a in rows]) == []  # nor one answer for questions that differ
     assert members([(question, "the same answer for every one of them") for question, _ in rows]) == [[*range(60)]]

@@ -1,0 +1,210 @@
+"""The cleaning steps that prepare can be told to run: the audit's detectors, acting.
+
+    [prepare]
+    steps = ["html_to_text", "fix_mojibake", "empty", "too_short", "repetition", "exact_duplicate", "near_duplicate",
+             "template", "cut_boilerplate"]
+
+Four sorts, in this order, so that nothing that a model is judged by teaches the cleaning (invariant 1; the names stand
+in data/clean.py):
+  repairs   of one row's texts: html_to_text fix_mojibake strip_control cut_furniture
+  checks    of one row: empty too_short length repetition refusal mojibake control_characters markup pii secret
+  alike     which rows are copies: exact_duplicate near_duplicate (data/pipeline.py)
+  fitted    on the training split, applied to all: template truncated language boilerplate cut_boilerplate;
+            contamination is fitted on the files of `questions` alone
+A row that a step rejects goes to quarantine with the step's name and its evidence.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from data.clean import FittedStep, Verdict
+from data.columns import Row
+from data.detect.boilerplate import SAMPLE, stock_phrases, stock_spans, without
+from data.detect.contamination import Questions, held_questions
+from data.detect.furniture import without_furniture
+from data.detect.languages import SAMPLED, MainLanguage, main_language, other_language
+from data.detect.signs import SourceHabits, habit, signs, source_habits, truncated
+from data.detect.sketch import ngrams, signatures, word_hashes
+from data.detect.templates import Fields, Skeletons, find_templates, row_fields
+from data.facts import compared_fields, compared_text
+from data.repairs import fix_mojibake, html_to_text, strip_control
+
+_REPAIRS: dict[str, Callable[[str], str]] = {
+    "html_to_text": html_to_text,
+    "fix_mojibake": fix_mojibake,
+    "strip_control": strip_control,
+    "cut_furniture": without_furniture,
+}
+FIELDS = ("text", "context", "question", "answer")
+BATCH = 1024
+
+
+def repair(row: Row, name: str) -> None:
+    """Run a repair on each text of a row, in place. Running heads are a book's: cut_furniture leaves Q&A alone."""
+    for column in ("text",) if name == "cut_furniture" else FIELDS:
+        if row[column]:
+            row[column] = _REPAIRS[name](row[column])
+
+
+def check(row: Row, name: str) -> Verdict:
+    """Whether a row shows a sign of this kind (data/detect/signs.py)."""
+    found = next((sign for sign in signs(row) if sign.kind == name), None)
+    return (name, f"{found.field}: {found.detail}") if found else None
+
+
+def body_name(row: Row) -> str:
+    """The field that a model learns to write."""
+    return "text" if row["kind"] == "text" else "answer"
+
+
+def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _by_source(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["source"], []).append(row)
+    return found
+
+
+# -- templates
+
+
+@dataclass
+class Templates:
+    """What the training split taught: rows that stay or go by their ids, and skeletons for all other rows."""
+
+    stay: set[str] = field(default_factory=set)
+    go: dict[str, str] = field(default_factory=dict)  # id -> what the row is one of
+    skeletons: list[Skeletons] = field(default_factory=list)
+
+
+def fit_templates(rows: list[Row], keep: int) -> Templates:
+    """Templates of the training rows; the first `keep` of each, by content, stay."""
+    fitted = Templates()
+    for is_text in (False, True):
+        some = sorted((row for row in rows if (row["kind"] == "text") == is_text), key=lambda row: row["id"])
+        if not some:
+            continue
+        parts = []
+        for batch in _batches(some):
+            parts.append(signatures(*ngrams(*word_hashes([compared_text(row) for row in batch]), 2)))
+        fields = [compared_fields(row) for row in some]
+        found = find_templates(np.concatenate(parts), np.arange(len(some)), partial(_taken, fields))
+        fitted.skeletons.append(Skeletons([template.skeleton for template in found]))
+        for template in found:
+            detail = f"one of {len(template.rows):,}: {_shown(template.skeleton)}"
+            fitted.stay |= {some[i]["id"] for i in template.rows[:keep]}
+            fitted.go |= {some[i]["id"]: detail for i in template.rows[keep:]}
+    return fitted
+
+
+def _taken(fields: list[tuple[str, ...]], rows: list[int]) -> list[tuple[str, ...]]:
+    return [fields[row] for row in rows]
+
+
+def _shown(skeleton: Fields) -> str:
+    return " / ".join(" ".join(words) for words in skeleton)[:300]
+
+
+def apply_templates(row: Row, fitted: Templates) -> Verdict:
+    """Training rows by what was decided; a row of another split goes when it has a skeleton of the training split."""
+    if row["id"] in fitted.go:
+        return "template", fitted.go[row["id"]]
+    if row["id"] not in fitted.stay:
+        fields = row_fields(compared_fields(row))
+        for skeletons in fitted.skeletons:
+            if (found := skeletons.match(fields)) is not None:
+                return "template", f"as in the training split: {_shown(found)}"
+    return None
+
+
+# -- boilerplate, ends, languages
+
+
+def fit_stock(rows: list[Row]) -> dict[str, np.ndarray]:
+    """Stock phrases of each source."""
+    fitted = {}
+    for source, of in _by_source(rows).items():
+        sample = sorted(of, key=lambda row: row["id"])[:SAMPLE]
+        texts = ([row[body_name(row)] or "" for row in batch] for batch in _batches(sample))
+        fitted[source] = stock_phrases(texts, len(sample))
+    return fitted
+
+
+def drop_boilerplate(row: Row, stock: dict[str, np.ndarray]) -> Verdict:
+    """Reject a row that holds a stock phrase."""
+    text = row[body_name(row)]
+    spans = stock_spans(text, stock[row["source"]]) if row["source"] in stock else []
+    return ("boilerplate", f"{spans[0].where}: {text[spans[0].start : spans[0].end][:300]!r}") if spans else None
+
+
+def cut_boilerplate(row: Row, stock: dict[str, np.ndarray]) -> Verdict:
+    """Cut stock phrases out of a row; reject it where nothing else is in it."""
+    name = body_name(row)
+    spans = stock_spans(row[name], stock[row["source"]]) if row["source"] in stock else []
+    left = without(row[name], spans)
+    if not any(map(str.isalnum, left)) and spans:
+        return "boilerplate", f"nothing but stock phrases: {row[name][:300]!r}"
+    row[name] = left
+    return None
+
+
+def fit_habits(rows: list[Row]) -> dict[str, SourceHabits]:
+    """How the texts of each source end."""
+    return {source: source_habits(Counter(map(habit, of))) for source, of in _by_source(rows).items()}
+
+
+def drop_truncated(row: Row, habits: dict[str, SourceHabits]) -> Verdict:
+    """Reject a row whose text is cut off."""
+    found = truncated(row, habits.get(row["source"]))
+    return ("truncated", f"{found.field}: {found.detail}") if found else None
+
+
+def fit_languages(rows: list[Row]) -> dict[str, MainLanguage]:
+    """The main language of each source."""
+    found = {}
+    for source, of in _by_source(rows).items():
+        sample = sorted(of, key=lambda row: row["id"])[:SAMPLED]
+        if main := main_language([compared_text(row) for row in sample]):
+            found[source] = main
+    return found
+
+
+def drop_language(row: Row, fitted: dict[str, MainLanguage]) -> Verdict:
+    """Reject a row that is not in its source's main language."""
+    main = fitted.get(row["source"])
+    code = other_language(compared_text(row), main) if main else ""
+    return ("language", f"{code}, where its source is {main.code}") if main and code else None
+
+
+def drop_contaminated(row: Row, questions: Questions | None) -> Verdict:
+    """Reject a row that holds one of the questions."""
+    held = next(held_questions(questions, [""], [row]), None) if questions else None
+    return ("contamination", f"holds a question of {held[1][1]}") if held else None
+
+
+def _given(rows: list[Row], questions: Questions | None) -> Questions | None:
+    return questions
+
+
+def fitted_steps(names: list[str], keep: int, questions: Questions | None) -> list[FittedStep]:
+    """The fitted steps among `names`, in their order."""
+    known: dict[str, tuple[Callable[[list[Row]], Any], Callable[[Row, Any], Verdict]]] = {
+        "template": (partial(fit_templates, keep=keep), apply_templates),
+        "truncated": (fit_habits, drop_truncated),
+        "language": (fit_languages, drop_language),
+        "boilerplate": (fit_stock, drop_boilerplate),
+        "cut_boilerplate": (fit_stock, cut_boilerplate),
+        "contamination": (partial(_given, questions=questions), drop_contaminated),
+    }
+    return [FittedStep(name, *known[name]) for name in names if name in known]
