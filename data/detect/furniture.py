@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 MIN_HEADS = 5  # of a line in capitals without a number: sailors of a chapter that is a play come back three times
 MIN_PAGES = 3  # numbers that go on counting
+COUNTED = 1 / 3  # of the numbers: among many at random some rise, too
 HEAD_LINES = 20  # between heads without a number, at the least: speakers of a play come closer
 PAGE_LINES = (8, 120)  # a page has so many lines, as the median of a book's
 HEAD_CHARACTERS = 80
 NOTICE_LINES = 400  # of a licence at the end of a file, at most
 
 _NUMBER = re.compile(
-    r"^[ \t\f*|~·•_()\[\]{}–—-]{0,40}(?:p(?:age|g|\.)?[ .]*)?([1-9]\d{0,3}|[ivxlc]{1,7})(?: ?(?:/|of) ?\d{1,4})?"
+    r"^[ \t\f*|~·•_()\[\]{}–—-]{0,40}(?:p(?:age|g|\.)?[ .]*)?([1-9]\d{0,3}|[ivxlc]{1,9})(?: ?(?:/|of) ?\d{1,4})?"
     r"[ \t\r\f*|~·•_().\[\]{}–—-]{0,40}$",
     re.I | re.M,
 )
@@ -130,7 +131,7 @@ def furniture(text: str) -> list[Line]:
     def line_of(position: int) -> int:
         return bisect_right(starts, position) - 1
 
-    found = {**_numbers(text, line_of), **_heads(text, line_of), **_notices(text, places, line_of)}
+    found = {**_heads(text, line_of), **_numbers(text, line_of), **_notices(text, places, line_of)}
     return [Line(*places[at], detail) for at, detail in sorted(found.items())]
 
 
@@ -180,7 +181,7 @@ def _counting(numbers: list[tuple[int, int]]) -> list[tuple[int, int]]:
                 length[i], before[i] = known[0] + 1, known[1]
         if length[i] >= ends.get(value, (0, 0))[0]:
             ends[value] = (length[i], i)
-    if not numbers or max(length) < MIN_PAGES:
+    if not numbers or max(length) < max(MIN_PAGES, COUNTED * len(numbers)):
         return []
     i = length.index(max(length))
     run = []
@@ -199,10 +200,13 @@ def _heads(text: str, line_of: Callable[[int], int]) -> dict[int, str]:
     groups: dict[str, list[tuple[int, int]]] = {}
     found = {line_of(match.start()): "a printer's signature" for match in _SIGNATURE.finditer(text)}
     for match in _HEAD.finditer(text):
+        if match[0].islower():  # "return 2" of code
+            continue
         number = match[1] or match[2]
         rest = match[0].replace(number, "", 1) if match[1] else match[0].rstrip()[: -len(number)]
         head = " ".join(rest.casefold().split()).strip(" |—–-")
-        groups.setdefault(head, []).append((line_of(match.end() - 1), int(number)))
+        if not _CHAPTER.fullmatch(head):  # "Chapter 7" has a number of its own; "Chapter VII  112" is a head
+            groups.setdefault(head, []).append((line_of(match.end() - 1), int(number)))
     again = [head for head, numbers in groups.items() if len(numbers) > 1 or _CHAPTER.match(head)]
     sides = sorted(number for head in again for number in groups[head])
     numbered = [head for head in groups if not _CHAPTER.match(head) and len(groups[head]) >= MIN_PAGES]

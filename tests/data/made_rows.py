@@ -13,41 +13,7 @@ from data.detect.sketch import ngrams, signatures, word_hashes
 from data.facts import Settings, facts_of
 from data.store import Store
 
-SYLLABLES = [
-    "ba",
-    "be",
-    "bo",
-    "da",
-    "de",
-    "di",
-    "do",
-    "fa",
-    "fe",
-    "ga",
-    "go",
-    "ha",
-    "hi",
-    "ka",
-    "ko",
-    "la",
-    "le",
-    "li",
-    "lo",
-    "ma",
-    "me",
-    "mi",
-    "na",
-    "ne",
-    "no",
-    "pa",
-    "pe",
-    "ra",
-    "re",
-    "ri",
-    "sa",
-    "se",
-    "ta",
-]
+SYLLABLES = [a + b for a in "bdfghklmnprst" for b in "aeio"]
 
 
 def vocabulary(seed: int, number: int = 3000) -> list[str]:
