@@ -30,6 +30,8 @@ from data.report.summary import terminal_summary, write_page
 from data.report.view import settings_view
 from data.sources import SourceConfig
 
+SEQ_LEN = 512
+
 
 @dataclass
 class Options:
@@ -39,7 +41,7 @@ class Options:
         against: another version of the corpus: a file, or several with commas between them
         json: file for the findings (default: audit.json in --out)
         out: folder for the report
-        seq_len: context that lengths are compared with, in tokens
+        seq_len: context that lengths are compared with, in tokens (default: the configuration's, else 512)
         engine: native (this machine) or ray (a cluster)
         tokenizer: a tokenizer.json that counts tokens (default: the run's, where --run or --config names one)
         questions: files with commas between them whose questions are looked for in all rows, as evaluations are
@@ -48,7 +50,7 @@ class Options:
     against: str | None = None
     json: str | None = None
     out: str | None = None
-    seq_len: int = 512
+    seq_len: int | None = None
     engine: Literal["native", "ray"] = "native"
     tokenizer: str | None = None
     questions: str | None = None
@@ -58,10 +60,11 @@ def main() -> None:
     """The command line."""
     settings = load_command(None, __doc__, positional={"files": "*"}, options=Options)
     options: Options = settings.args.options
-    if options.seq_len < 1:
-        raise UserError(f"--seq_len is a number of tokens, 1 or more, not {options.seq_len}")
+    seq_len = options.seq_len if options.seq_len is not None else settings.model.seq_len or SEQ_LEN
+    if seq_len < 1:
+        raise UserError(f"--seq_len is a number of tokens, 1 or more, not {seq_len}")
     config = AuditConfig(
-        options.seq_len,
+        seq_len,
         settings.prepare.min_bytes,
         settings.prepare.keep,
         options.engine,

@@ -29,6 +29,7 @@ MEMBERS = 3  # of a cluster, side by side
 VALUES = 30  # of a category
 BUCKETS = ((0, 128), (129, 256), (257, 384), (385, 512), (513, None))
 GRADES = (("A", 0.95), ("B", 0.85), ("C", 0.65), ("D", 0.4), ("E", 0.15), ("F", 0.0))
+DROPPED = ("pii", "secret", "language", "contamination")  # found in a row, which its step drops as a whole
 FIELDS = ("context", "question", "answer", "text")
 
 
@@ -52,7 +53,11 @@ def conclude(
     origins = _origins(store, findings)
     told = [_told(store, f, name, number, origins) for f in findings for number, name in enumerate(names)]
     # Without files of questions, sources hold each other's: which of them judges is the user's to say.
-    step_kinds = [finding.kind for finding in findings if finding.rows and (asked or finding.kind != "contamination")]
+    step_kinds = [
+        finding.kind
+        for finding in findings
+        if finding.rows and (asked or finding.kind != "contamination") and not _costly(finding, tokens)
+    ]
     total, usable = int(tokens.sum()), int(tokens[kept].sum())
     return {
         "format": FORMAT,
@@ -96,6 +101,14 @@ def _removed(finding: Finding) -> list[int]:
     if not KINDS[finding.kind].removable:
         return []
     return finding.rows if finding.removed is None else finding.removed
+
+
+def _costly(finding: Finding, tokens: np.ndarray) -> bool:
+    """Whether to drop its rows costs far more text than they are rows: a phone number in a textbook."""
+    if finding.kind not in DROPPED or not len(tokens):
+        return False
+    share = int(tokens[finding.rows].sum()) / max(1, int(tokens.sum()))
+    return share > 0.001 + 3 * len(finding.rows) / len(tokens)
 
 
 def _left_by(store: Store, findings: list[Finding]) -> np.ndarray:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ SCRIPTS = ["train.py", "chat.py", "data/audit.py", "data/prepare.py", "tokenizer
            "bench/audit_quality.py", "bench/data_speed.py", "bench/forecast.py", "bench/learning.py",
            "bench/save_speed.py", "bench/train_speed.py"]  # fmt: skip
 TELL_AND_WAIT = "import threading\nprint('here', flush=True)\nthreading.Event().wait(60)\n"
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A shell's background job ignores SIGINT, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:

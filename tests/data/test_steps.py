@@ -125,6 +125,19 @@ def test_of_near_duplicates_the_longest_stays(tmp_path: Path) -> None:
     assert long + " Nothing more." in {row["answer"] for row in kept}
 
 
+def test_many_near_duplicates_that_nobody_drops_are_spoken_of(tmp_path: Path) -> None:
+    rows = rows_of(100)
+    for i in range(3):
+        long = " ".join(sentence(random.Random(i)) for _ in range(6))
+        rows[i]["answer"], rows[50 + i] = long, {"question": rows[i]["question"], "answer": long + " Nothing more."}
+    cleaned(tmp_path, rows)
+    notes = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["notes"]
+    assert [(note.split(":")[0], count) for note, count in notes.items()] == [("nearly copies of others", 3)]
+    (tmp_path / "few").mkdir()
+    cleaned(tmp_path / "few", rows[:51])  # one of 51
+    assert json.loads((tmp_path / "few" / "out" / "manifest.json").read_text(encoding="utf-8"))["notes"] == {}
+
+
 def templated(number: int, seed: int) -> list[dict[str, str]]:
     rng = random.Random(seed)
     rows = []

@@ -37,7 +37,19 @@ def flagged(texts: list[str]) -> list[int]:
 
 @pytest.mark.parametrize(
     ("rows", "least"),
-    [(3, 3), (59, 3), (60, 3), (100, 5), (200, 10), (1000, 10), (5000, 10), (10_000, 20), (100_000, 200)],
+    [
+        (3, 4),
+        (19, 20),
+        (20, 3),
+        (59, 3),
+        (60, 3),
+        (100, 5),
+        (200, 10),
+        (1000, 10),
+        (5000, 10),
+        (10_000, 20),
+        (100_000, 200),
+    ],
 )
 def test_a_phrase_of_one_row_in_500_is_stock_and_of_few_rows_one_in_20(rows: int, least: int) -> None:
     assert least_rows(rows) == least

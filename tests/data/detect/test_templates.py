@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import data.detect.templates as module
 from data.conclusions import skeleton_pieces
 from data.detect.templates import FIXED_SHARE, MIN_FIXED, MIN_ROWS, Template, alike, common, find_templates
 from data.detect.words import words
@@ -170,15 +169,15 @@ def test_an_answer_that_says_little_is_none() -> None:
 
 
 def test_one_instruction_for_all_rows_is_no_template_and_hides_none() -> None:
-    """More rows than a bucket holds have a long common opening and nothing else."""
+    """512 rows have a long common opening and nothing else."""
     dice = random.Random(25)
     opening = " ".join(some_words(dice, 30))
-    rows: list[Texts] = [(f"{opening} {passage(dice, 5)}", passage(dice, 3)) for _ in range(module.BUCKET * 2)]
+    rows: list[Texts] = [(f"{opening} {passage(dice, 5)}", passage(dice, 3)) for _ in range(512)]
     skeletons = [skeleton_of(dice, 10, 2), skeleton_of(dice, 14, 2)]
     rows += [(f"{opening} {filled(dice, skeletons[0])}", filled(dice, skeletons[1])) for _ in range(30)]
     order = dice.sample(range(len(rows)), len(rows))
     [template] = found([rows[i] for i in order])
-    assert sorted(order[i] for i in template.rows) == [*range(module.BUCKET * 2, len(rows))]
+    assert sorted(order[i] for i in template.rows) == [*range(512, len(rows))]
 
 
 def test_fillers_of_short_lists_that_repeat_are_slots_all_the_same() -> None:
