@@ -72,14 +72,12 @@ def main() -> None:
         _listed(options.questions),
     )
     sources, base = _sources(settings)
+    other, lines = guessed_sources(_listed(options.against))
+    print("".join(f"{line}\n" for line in lines), end="")
+    report, page = _places(settings, options)
     found = audit(sources, config, base)
-    folder = _folder(settings, options)
-    folder.mkdir(parents=True, exist_ok=True)
-    report, page = Path(options.json) if options.json else folder / "audit.json", folder / "audit.html"
     write_json(report, found)
-    if options.against:
-        other, lines = guessed_sources(_listed(options.against))
-        print("\n".join(lines))
+    if other:
         before = audit(other, config)
         print("\n".join(compare_lines(found, before)))
         write_comparison(found, before, page)
@@ -113,15 +111,29 @@ def _tokenizer(settings: Config, options: Options) -> str | None:
     if options.tokenizer:
         if not Path(options.tokenizer).is_file():
             raise UserError(f"--tokenizer {options.tokenizer}: no such file; it is a tokenizer.json")
+        from tokenizers import Tokenizer
+
+        try:
+            Tokenizer.from_file(options.tokenizer)
+        except Exception as error:  # tokenizers raises no other
+            raise UserError(f"--tokenizer {options.tokenizer}: no tokenizer.json ({error})") from None
         return options.tokenizer
     own = run_folder(settings.run) / "tokenizer" / "tokenizer.json"
     return str(own) if settings.args.run and own.exists() else None
 
 
-def _folder(settings: Config, options: Options) -> Path:
-    if options.out:
-        return Path(options.out)
-    return run_folder(settings.run) if settings.args.run else Path(".")
+def _places(settings: Config, options: Options) -> tuple[Path, Path]:
+    """Where the findings and the page will be; their folders are made before any work. Raises UserError."""
+    folder = Path(options.out) if options.out else run_folder(settings.run) if settings.args.run else Path(".")
+    report = Path(options.json) if options.json else folder / "audit.json"
+    for made, flag in ((folder, f"--out {options.out}"), (report.parent, f"--json {options.json}")):
+        try:
+            made.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{flag}: {error.filename} cannot be made a folder ({error.strerror})") from None
+    if report.is_dir():
+        raise UserError(f"--json {report}: a folder; name a file")
+    return report, folder / "audit.html"
 
 
 def _named(settings: Config) -> str:

@@ -25,6 +25,8 @@ from daft.io.source import DataSource, DataSourceTask
 from daft.recordbatch import RecordBatch
 from daft.schema import Schema
 
+from common.errors import UserError
+
 Engine = Literal["native", "ray"]
 Piece = Callable[[], Iterator[str]]
 Work = Callable[[list[str]], pa.RecordBatch]
@@ -115,7 +117,10 @@ def map_rows(
             yield work(rows)
         return
     if engine == "ray":
-        daft.set_runner_ray()
+        try:
+            daft.set_runner_ray()
+        except ImportError:
+            raise UserError("--engine ray needs the package ray: pip install ray") from None
     fields = daft.DataType.struct({field.name: daft.DataType.from_arrow_type(field.type) for field in schema})
     many = num_bytes >= ALONE_BYTES and (os.cpu_count() or 1) > 1
 

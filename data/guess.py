@@ -75,7 +75,7 @@ def guess(path: Path) -> tuple[SourceConfig, str]:
     as_text = SourceConfig(path=str(path), kind="text")
     if path.suffix.lower() == ".zip":
         return as_text, f"{path}: each member of the archive is a text"
-    file = list_files(replace(as_text, name="guess"), Path("."))[0]
+    file = list_files(check_sources([as_text])[0], Path("."))[0]
     if file.format == "text":
         return as_text, f"{path}: a text"
     found = _first_records(file, as_text)
