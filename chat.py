@@ -153,7 +153,8 @@ def ending(said: Generation) -> str:
 def typed_lines() -> Iterator[str]:
     """Lines of a person, with a prompt, or of a pipe, without."""
     if isinstance(sys.stdin, io.TextIOWrapper):  # what is no UTF-8 is refused with its question
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        encoding = None if sys.stdin.isatty() else "utf-8"  # a terminal has its own
+        sys.stdin.reconfigure(encoding=encoding, errors="surrogateescape")
     if not sys.stdin.isatty():
         yield from sys.stdin
         return

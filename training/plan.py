@@ -21,6 +21,7 @@ from common.errors import UserError
 from data.loader import epoch_plan, num_steps
 from data.packing import Plan, pack
 from data.tokens import Tokens
+from model.attention import flex_available
 from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate
 from training import distributed
 from training.cgroup import left_in_cgroup
@@ -35,7 +36,8 @@ MUON_LR = 0.02  # for every width, and for what AdamW moves beside it
 SHRINKING, MOST_DECAY = 1.0, 1.0  # of an epoch, as a power of e; the largest decay
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
-ASKED_ANYWAY = 2.0  # the estimate is up to twice what was measured; who names a micro-batch may know that it fits
+ASKED_ANYWAY = 3.0  # the estimate is up to 2.5 times what was measured (a vocabulary of 500,000); who names a
+# micro-batch may know that it fits
 COMPILE_FLOPS = 1e14  # about five minutes on two cores, of which compiling saves a fifth
 ASSUMED_SHARE = {
     "cpu": 0.35,
@@ -92,8 +94,6 @@ def derive(
     positions = len(first) * shape.seq_len
     batch_tokens = config.batch_tokens or _default_batch_tokens(positions, shape.seq_len)
     rows_per_step = max(1, round(batch_tokens / shape.seq_len))
-    if rows_per_step > len(first):  # one step in the other epochs too, whose packing is a little better or worse
-        rows_per_step = len(first) + max(1, len(first) // 16)
     step_rows = min(rows_per_step, len(first))
     precision, why_precision = choose_precision(config.precision, world.device)
     if config.precision == "auto" and "precision" in began and world.device.type != "mps":
@@ -347,7 +347,7 @@ def _too_large(needed: int, free: int, config: TrainConfig, world: World) -> Use
     hint += " --parallel fsdp," if config.parallel == "ddp" and world.size > 1 else ""
     return UserError(
         f"a step of one row needs about {needed / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free:{hint} "
-        "a smaller --model.preset or a shorter --model.seq_len"
+        "a smaller --model.preset, a smaller --tokenizer.vocab_size or a shorter --model.seq_len"
     )
 
 
@@ -355,7 +355,9 @@ def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, prec
     """Bytes that one process takes for its `rows` rows of a step, `micro_batch` of them at a time."""
     muon = config.optimizer == "muon"
     recomputed = config.activation_checkpointing
-    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, world.size if muon else 0)
+    dense = world.device.type != "cuda" or not flex_available()
+    ranks = world.size if muon else 0
+    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, ranks, dense)
     if config.parallel != "fsdp" or world.size == 1:
         return whole
     return whole - saved_bytes(shape, world.size, micro_batch < rows, muon)

@@ -168,6 +168,11 @@ def test_a_batch_larger_than_an_epoch_is_one_step_an_epoch_and_the_plan_says_so(
     for epoch in range(1, 20):  # also where another order packs a little worse
         rows = epoch_plan(made([129] * 18 + [100] * 3), 256, 0, epoch)
         assert num_steps(rows, found.rows_per_step) == 1
+    for seed in range(20):  # and where a weight draws more documents than in the first
+        config = TrainConfig(epochs=3, batch_tokens=10_000_000, seed=seed)
+        drawn, _ = derive(config, PRESETS["tiny"], made([129] * 100), {"made": 0.5}, world)
+        for epoch in range(3):
+            assert num_steps(epoch_plan(made([129] * 100), 256, seed, epoch, {"made": 0.5}), drawn.rows_per_step) == 1
 
 
 def test_a_batch_that_an_epoch_holds_is_as_it_was_asked_for() -> None:
