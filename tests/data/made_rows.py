@@ -74,3 +74,42 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
             kept = {name: value for name, value in row.items() if value is not None and name not in ("kind", "source")}
             file.write(json.dumps(kept, ensure_ascii=False) + "\n")
     return path
+
+
+# -- English, where language and the way that texts end matter
+
+_ENGLISH = """
+river stone garden letter window mountain teacher engine summer market bridge doctor forest signal harbour village
+kitchen painter station morning lantern captain orchard chapel journey merchant tunnel soldier library captive
+
+crosses follows shows needs keeps changes leaves finds carries breaks watches repairs paints forgets
+
+old quiet narrow yellow distant broken famous gentle hollow northern patient wooden curious empty
+
+near behind above beside inside towards beyond around without against under across
+"""
+NOUNS, VERBS, KINDS, PLACES = (part.split() for part in _ENGLISH.split("\n\n"))
+
+
+def english(dice: random.Random) -> str:
+    """A sentence of English words; two of a thousand are seldom alike in more than a few."""
+    noun = lambda: f"{dice.choice(KINDS)} {dice.choice(NOUNS)}"  # noqa: E731
+    forms = [
+        lambda: f"The {noun()} {dice.choice(VERBS)} a {noun()} {dice.choice(PLACES)} the {dice.choice(NOUNS)}.",
+        lambda: f"{dice.choice(PLACES).capitalize()} the {dice.choice(NOUNS)} every {noun()} {dice.choice(VERBS)} it.",
+        lambda: f"Nobody knows why the {dice.choice(NOUNS)} {dice.choice(VERBS)} {dice.choice(NOUNS)} and {noun()}.",
+        lambda: f"It was {dice.choice(KINDS)}, for some {noun()} {dice.choice(VERBS)} what that {noun()} left.",
+        lambda: f"Her {noun()} and his {dice.choice(NOUNS)} were {dice.choice(KINDS)} long before {noun()}s came.",
+        lambda: f"When {dice.choice(NOUNS)}s were {dice.choice(KINDS)}, one {dice.choice(VERBS)} {noun()}s at night.",
+    ]
+    return dice.choice(forms)()
+
+
+def english_qa(dice: random.Random, number: int) -> list[dict[str, Any]]:
+    """Questions of one English sentence, answers of two to four."""
+    found = []
+    for _ in range(number):
+        asked = english(dice)
+        question = f"Why is it that {asked[0].lower()}{asked[1:-1]}?"
+        found.append(qa(question, " ".join(english(dice) for _ in range(dice.randint(2, 4)))))
+    return found
