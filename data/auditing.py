@@ -42,7 +42,7 @@ from data.store import Store
 CONFLICTS = 2  # answers of one question
 REPEATED, REPEATED_BYTES = 5, 50  # questions of one answer, and its least length
 BATCH = 1024
-SHOWN_ROWS = 5000  # whose phrases are counted for the report
+SHOWN_ROWS = 5000  # whose phrases are counted for the report; of more rows, each n-th, which stands for n
 UNREADABLE = "unreadable"  # the kind of all reasons of data/readers.py but "encoding" and "empty"
 
 
@@ -318,7 +318,8 @@ def look(store: Store, learned: Learned, config: AuditConfig, outside: list[Row]
     _name_questions(store, found.get("contamination"), outside)
     if stock := found.get("boilerplate"):
         chosen = stock.rows[:: max(1, len(stock.rows) // SHOWN_ROWS)]
-        stock.clusters = phrases_of(zip(chosen, store.take(chosen), strict=True), learned.stock)
+        scale = len(stock.rows) / len(chosen)
+        stock.clusters = phrases_of(zip(chosen, store.take(chosen), strict=True), learned.stock, scale)
     return [found[kind] for kind in KINDS if kind in found]
 
 

@@ -69,7 +69,7 @@ def conclude(
         "sources": _sources(store, names, sources, files, tokens),
         "lengths": _lengths(store, names, tokens, seq_len),
         "funnel": funnel,
-        "grade": _grade(store, findings, usable / total if total else 0.0),
+        "grade": _grade(findings, usable / total if total else 0.0, kept),
         "findings": [finding for finding in told if finding["count"]],
         "recommended": {"prepare": {"steps": recommended(step_kinds)}},
         "balance": _balance(store),
@@ -241,8 +241,13 @@ def _matched(skeleton: list[str], text: str) -> list[tuple[int, int]] | None:
     return found if word is None else None
 
 
-def phrases_of(rows: Iterable[tuple[int, Row]], stock: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Stock phrases as clusters: the phrase, where it stands, how many of the rows have it, some of them."""
+def phrases_of(
+    rows: Iterable[tuple[int, Row]], stock: dict[str, np.ndarray], scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Stock phrases as clusters: the phrase, where it stands, how many rows have it, some of them.
+
+    scale: how many rows each of `rows` stands for.
+    """
     found: dict[tuple[str, str], list[int]] = {}
     texts: dict[tuple[str, str], str] = {}
     for number, row in rows:
@@ -253,7 +258,10 @@ def phrases_of(rows: Iterable[tuple[int, Row]], stock: dict[str, np.ndarray]) ->
                 found.setdefault(key, []).append(number)
                 texts.setdefault(key, text[span.start : span.end].strip())
     largest = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))[:20]
-    return [{"count": len(of), "rows": of[:20], "text": texts[key][:SHOWN], "where": key[0]} for key, of in largest]
+    return [
+        {"count": round(len(of) * scale), "rows": of[:20], "text": texts[key][:SHOWN], "where": key[0]}
+        for key, of in largest
+    ]
 
 
 def _where(text: str, span: Span) -> str:
@@ -330,15 +338,16 @@ def length_table(tokens: np.ndarray, seq_len: int) -> dict[str, Any]:
     return table
 
 
-def _grade(store: Store, findings: list[Finding], usable: float) -> dict[str, Any]:
-    """By the share of tokens that is left; a letter less for each that spoils more than 30% of what is left."""
+def _grade(findings: list[Finding], usable: float, kept: np.ndarray) -> dict[str, Any]:
+    """By the share of tokens that is left; a letter less for each that spoils more than 30% of the rows left."""
     number = next(i for i, (_, least) in enumerate(GRADES) if usable >= least)
     reasons = []
     for finding in sorted(findings, key=lambda f: -len(f.rows)):
-        share = len(finding.rows) / max(1, len(store))
+        share = len(finding.rows) / max(1, len(kept))
         if share >= 0.01 or finding.kind in ("secret", "contamination"):
             reasons.append(f"{share:.1%} of rows ({len(finding.rows):,}): {finding.kind.replace('_', ' ')}")
-        if finding.kind in ("boilerplate", "mojibake", "markup") and share > 0.3 and number < len(GRADES) - 1:
+        spoiled = kept[finding.rows].sum() / max(1, kept.sum())
+        if finding.kind in ("boilerplate", "mojibake", "markup") and spoiled > 0.3 and number < len(GRADES) - 1:
             number += 1
     reasons.insert(0, f"{usable:.1%} of the tokens are left when removable rows are gone")
     return {"letter": GRADES[number][0], "usable_share": usable, "reasons": reasons}
@@ -350,10 +359,12 @@ def _balance(store: Store) -> dict[str, dict[str, int]]:
         for name, counter in counts.items():
             if row[name]:
                 counter[row[name]] += 1
-    told = {}
+    told: dict[str, dict[str, int]] = {}
     for name, counter in counts.items():
         ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-        told[name] = {value[:80]: number for value, number in ranked[:VALUES]}
+        told[name] = {}
+        for value, number in ranked[:VALUES]:
+            told[name][value[:80]] = told[name].get(value[:80], 0) + number
         if ranked[VALUES:]:
             told[name]["(others)"] = sum(number for _, number in ranked[VALUES:])
     return told

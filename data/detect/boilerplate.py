@@ -162,22 +162,25 @@ def stock_spans(text: str, stock: np.ndarray) -> list[Span]:
         keys, _ = _whole([text[start:end]], [kind], [0])
         if len(keys) and _has(known, keys[0]):
             spans.append(Span(start, end, where))
-    spans += _passages(text, stock)
+    spans += _passages(text, stock, spans)
     return list(_apart(spans))
 
 
-def _passages(text: str, stock: np.ndarray) -> Iterator[Span]:
+def _passages(text: str, stock: np.ndarray, taken: list[Span]) -> list[Span]:
+    """Outside of the spans that are taken: words that often stand beside a stock sentence are none of it."""
     at = places(text)
     hashes, offsets = word_hashes([text])
     if len(hashes) < SPAN or len(at) != len(hashes):
-        return
+        return []
     grams, _ = ngrams(hashes, offsets, SPAN)
     covered = np.zeros(len(hashes), bool)
     for start in np.flatnonzero(np.isin(grams & ~_SHORT, stock)).tolist():
-        covered[start : start + SPAN] = True
+        first, last = at[start][0], at[start + SPAN - 1][1]
+        if all(last <= span.start or first >= span.end for span in taken):
+            covered[start : start + SPAN] = True
     edges = np.flatnonzero(np.diff(np.concatenate([[0], covered.astype(np.int8), [0]])))
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        yield Span(at[start][0], at[end - 1][1], "passage")
+    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [Span(at[start][0], at[end - 1][1], "passage") for start, end in runs]
 
 
 def _has(known: "set[int] | np.ndarray", key: np.uint64) -> bool:

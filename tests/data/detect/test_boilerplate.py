@@ -111,6 +111,25 @@ def test_words_in_a_row_are_a_passage_from_eight_on(words: int) -> None:
         assert shown(texts[i], stock) == ([("passage", phrase)] if words >= SPAN and i % 2 == 0 else [])
 
 
+@pytest.mark.parametrize("where", ["ending", "sentence", "opening"])
+def test_a_phrase_takes_no_word_of_its_neighbours_along(where: str) -> None:
+    """Own sentences end and begin with one of two words: eight words across the border repeat in many rows, too."""
+    dice = random.Random(8)
+    phrase = "Well then my good friend," if where == "opening" else "I hope that this helps you and yours."
+    own = lambda: f"{dice.choice(['He', 'She'])} {' '.join(some_words(dice, 9))} {dice.choice(['went', 'came'])}."  # noqa: E731
+    texts, rest = [], []
+    for _ in range(80):
+        one, other = own(), own()
+        rest.append(f"{one} {other}")
+        texts.append(
+            {"ending": f"{one} {other} {phrase}", "sentence": f"{one} {phrase} {other}"}.get(
+                where, f"{phrase} {one} {other}"
+            )
+        )
+    stock = stock_of(texts)
+    assert [without(text, stock_spans(text, stock)) for text in texts] == rest
+
+
 def test_an_opening_ends_at_the_first_mark_of_a_clause() -> None:
     assert opening("Based on what you say, it is a cold.") == len("Based on what you say,")
     assert opening("In short - no - it is not.") == len("In short - no - ")
