@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def test_answers_that_are_all_empty_leave_nothing() -> None:
     assert report["grade"]["letter"] == "F"
 
 
+@cache
 def shingled(text: str, n: int) -> set[tuple[str, ...]]:
     of = words(text)
     return {tuple(of[i : i + n]) for i in range(len(of) - n + 1)}

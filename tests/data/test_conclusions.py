@@ -167,6 +167,36 @@ def test_conflicting_and_repeated_answers_show_what_differs() -> None:
     assert len(repeated["questions"]) == 5
 
 
+def test_answers_that_differ_in_case_and_space_do_not_conflict() -> None:
+    rows = english_qa(random.Random(13), 40)
+    rows += [qa("What is it, then, and why?", answer) for answer in ("It is the one.", "it is THE  one.")]
+    report = audited(rows)
+    assert [found["kind"] for found in report["findings"] if found["kind"] == "conflicting_answers"] == []
+    rows[-1]["answer"] = "It is the one!"
+    assert finding(audited(rows), "conflicting_answers")["count"] == 2
+
+
+def test_a_row_leaves_once_at_the_first_step_that_names_it() -> None:
+    rows = english_qa(random.Random(14), 40)
+    refused = {**rows[0], "answer": "I'm sorry, but as an AI language model I cannot help with that request."}
+    report = audited([*rows, refused, refused])
+    steps = [(step["step"], step["rows"]) for step in report["funnel"]]
+    assert steps == [("read", 42), ("exact_duplicate", 41), ("refusal", 40)]
+    assert finding(report, "refusal")["count"] == 2
+    assert [row["kind"] for row in report["sample"]["dropped"]] == ["exact_duplicate", "refusal"]
+
+
+def test_a_phrase_is_stock_in_its_own_source_alone() -> None:
+    rows = english_qa(random.Random(15), 120)
+    for row in [*rows[:30], rows[60]]:
+        row["answer"] += " I hope that this helps you and yours."
+    write_jsonl(Path("x.jsonl"), rows[:60])
+    write_jsonl(Path("y.jsonl"), rows[60:])
+    report = audit([SourceConfig(path="x.jsonl"), SourceConfig(path="y.jsonl")], AuditConfig())
+    found = finding(report, "boilerplate")
+    assert (found["source"], found["count"]) == ("x", 30)
+
+
 def test_templates_show_their_skeletons() -> None:
     rows = english_qa(random.Random(8), 60)
     for name in ["France", "Burkina Faso", "Peru", "Chad", "Laos", "Mali"]:

@@ -21,6 +21,19 @@ def work(rows: list[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(of, pa.int64()) for of in columns], schema=SCHEMA)
 
 
+class Waking:
+    """Work that starts slowly, as a first batch does: meanwhile readers run ahead."""
+
+    def __init__(self) -> None:
+        self.awake = False
+
+    def __call__(self, rows: list[str]) -> pa.RecordBatch:
+        if not self.awake:
+            time.sleep(0.5)
+        self.awake = True
+        return work(rows)
+
+
 def broken(rows: list[str]) -> pa.RecordBatch:
     if any(row.startswith("777 ") for row in rows):
         raise ValueError("row 777 cannot be worked on")
@@ -120,7 +133,7 @@ def test_no_more_than_some_batches_wait_and_all_of_them_are_taken(
 ) -> None:
     """Who waits without need for as long as PATIENCE is seen: daft then holds what it was given and asks for more."""
     rows = 0
-    for batch in map_rows(pieces_of(*numbers), work, SCHEMA, SIZES[size]):
+    for batch in map_rows(pieces_of(*numbers), Waking(), SCHEMA, SIZES[size]):
         rows += batch.num_rows
     assert rows == sum(numbers)
     [flow] = flows

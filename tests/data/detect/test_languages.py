@@ -85,6 +85,14 @@ def test_what_says_too_little_is_no_other_language(text: str) -> None:
     assert sum(identify(text).values()) == pytest.approx(1.0 if identify(text) else 0.0)
 
 
+def test_sister_languages_that_share_what_is_sure_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = MainLanguage("zh", frozenset(), 1.0, False)
+    cases = [({"yue": 0.9, "zh": 0.1}, ""), ({"yue": 0.995, "zh": 0.005}, "yue"), ({"zh": 0.6, "yue": 0.4}, "")]
+    for sure, found in cases:
+        monkeypatch.setattr("data.detect.languages.identify", lambda text, sure=sure: sure)
+        assert other_language("an unknown text", main) == found
+
+
 def test_a_name_or_a_quotation_in_another_language_is_no_other_language() -> None:
     main = learned("en")
     quoted = f"{TEXTS['en']} The German text begins with the words “Alle Menschen sind frei”, and that is all of it."

@@ -74,6 +74,16 @@ def test_clusters_are_those_of_all_pairs(seed: int) -> None:
     assert clusters(len(texts), pairs) == clusters(len(texts), near)  # and none forgotten
 
 
+@pytest.mark.parametrize(("shared", "number", "near"), [(12, 15, True), (11, 14, False)])
+def test_four_fifths_are_near_and_less_is_not(shared: int, number: int, near: bool) -> None:
+    """A text and its beginning, by their 3-grams; ten pairs, all of them candidates or most."""
+    for seed in range(10):
+        text = some_words(random.Random(seed), number + 2)
+        texts = [" ".join(text), " ".join(text[: shared + 2])]
+        assert jaccard(*map(shingles, texts)) == shared / number
+        assert found(texts) == ([(0, 1)] if near else [])
+
+
 def test_words_count_and_neither_case_nor_signs_do() -> None:
     dice = random.Random(9)
     texts = [passage(dice, 4) for _ in range(20)]

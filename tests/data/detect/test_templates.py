@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.conclusions import skeleton_pieces
-from data.detect.templates import FIXED_SHARE, MIN_FIXED, MIN_ROWS, Template, alike, common, find_templates
+from data.detect.templates import FIXED_SHARE, MIN_FIXED, Template, alike, common, find_templates
 from data.detect.words import words
 from tests.data.made_rows import passage, sentence, signatures_of, some_words
 
@@ -105,7 +105,7 @@ def test_rows_of_random_skeletons_are_found_and_unrelated_ones_are_not(seed: int
     for _ in range(4):
         fixed = [dice.randint(12, 30) for _ in range(2)]
         skeletons = [skeleton_of(dice, number, dice.randint(1, number // 4)) for number in fixed]
-        number = dice.randint(MIN_ROWS, 40)
+        number = dice.randint(5, 40)
         true.append([*range(len(rows), len(rows) + number)])
         rows += [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(number)]
     order = dice.sample(range(len(rows)), len(rows))
@@ -135,9 +135,9 @@ def test_texts_have_templates_too() -> None:
 def test_four_rows_are_no_template_and_five_are() -> None:
     dice = random.Random(21)
     skeletons = [skeleton_of(dice, 12, 2), skeleton_of(dice, 16, 2)]
-    rows: list[Texts] = [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(MIN_ROWS)]
+    rows: list[Texts] = [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(5)]
     assert members(unrelated(dice, 30) + rows[:-1]) == []
-    assert members(unrelated(dice, 30) + rows) == [[*range(30, 30 + MIN_ROWS)]]
+    assert members(unrelated(dice, 30) + rows) == [[*range(30, 35)]]
 
 
 @pytest.mark.parametrize("field", [0, 1])
