@@ -18,7 +18,7 @@ from typing import Any
 
 from common.errors import UserError, speaks
 from common.runs import claim, claimed, frozen_sections, read_config, relative_source, run_folder
-from data.pipeline import PrepareConfig
+from data.config import PrepareConfig
 from data.sources import SourceConfig
 from eval.config import EvalConfig
 from model.config import ModelConfig

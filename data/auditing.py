@@ -22,9 +22,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.errors import UserError
 from data.audit_rows import MARKS, Learned, marks_of
-from data.columns import USER_ERROR, Row
+from data.columns import Row
 from data.conclusions import conclude, phrases_of
 from data.detect.boilerplate import SAMPLE, stock_phrases
 from data.detect.contamination import index_questions
@@ -32,11 +31,13 @@ from data.detect.languages import SAMPLED, main_language
 from data.detect.near import Groups, near_duplicates
 from data.detect.signs import SourceHabits, habit, source_habits
 from data.detect.templates import Template, find_templates
-from data.facts import FACTS, Settings, compared_fields, compared_text, facts_of
+from data.duplicates import compared_texts
+from data.engine import map_rows
+from data.facts import Settings, compared_fields, compared_text
 from data.findings import KINDS, Finding
+from data.gather import gather
 from data.guess import questions_of
-from data.readers import read_file
-from data.sources import InputFile, SourceConfig, check_sources, embedded_sources, list_files
+from data.sources import SourceConfig, check_sources, embedded_sources, list_files
 from data.store import Store
 
 CONFLICTS = 2  # answers of one question
@@ -72,8 +73,8 @@ def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".
     sources = check_sources(sources or embedded_sources())
     files = [(file, source) for source in sources for file in list_files(source, base)]
     with tempfile.TemporaryDirectory(prefix="loam-audit-") as folder:
-        store = read(files, sources, config, Path(folder))
         names = [str(source.name) for source in sources]
+        store, _ = gather(files, Settings(tuple(names), config.min_bytes), Path(folder), config.engine)
         findings = [*unusable(store), *alike(store, config)]
         alive = np.zeros(len(store), bool)
         alive[_distinct(store)] = True
@@ -82,36 +83,6 @@ def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".
         findings += look(store, learned, config, outside)
         tokenizer = Path(config.tokenizer) if config.tokenizer else None
         return conclude(store, findings, files, sources, config.seq_len, tokenizer, bool(outside))
-
-
-def read(
-    files: list[tuple[InputFile, SourceConfig]], sources: list[SourceConfig], config: AuditConfig, folder: Path
-) -> Store:
-    """All rows on disk, with facts. Raises UserError for what only a file can show."""
-    from data.engine import map_rows
-
-    settings = Settings(tuple(str(source.name) for source in sources), config.min_bytes)
-    size = sum(
-        file.path.stat().st_size * (4 if file.format != "parquet" else 3) for file, _ in files if file.path.exists()
-    )
-    store = Store(folder)
-    pieces = [partial(_rows_of, file, source) for file, source in files]
-    for batch in map_rows(pieces, partial(facts_of, settings=settings), FACTS, size, config.engine):
-        store.add(batch)
-    store.sorted()
-    mistakes = [row for row in _unusable_rows(store) if row["reason"] == USER_ERROR]
-    if mistakes:
-        raise UserError(min(row["detail"] for row in mistakes))
-    return store
-
-
-def _rows_of(file: InputFile, source: SourceConfig) -> Iterator[str]:
-    for row in read_file(file, source):
-        yield json.dumps(row, ensure_ascii=False)
-
-
-def _unusable_rows(store: Store) -> list[Row]:
-    return store.take(np.flatnonzero(~store.facts["usable"]).tolist()) if len(store) else []
 
 
 def unusable(store: Store) -> list[Finding]:
@@ -146,7 +117,7 @@ def alike(store: Store, config: AuditConfig) -> list[Finding]:
         return []
     rows = _distinct(store)
     found = [exact(store, rows), *conflicts(store, rows)]
-    texts = partial(_texts, store)
+    texts = partial(compared_texts, store)
     pairs = near_duplicates(store.facts["signature"], rows, store.facts["num_words"], texts)
     found.append(near(store, pairs))
     fields = store.facts["signature"]
@@ -155,10 +126,6 @@ def alike(store: Store, config: AuditConfig) -> list[Finding]:
         templates = find_templates(fields, some, lambda numbers: [compared_fields(row) for row in store.take(numbers)])
         found.append(template_finding(store, templates, config.keep))
     return [finding for finding in found if finding.rows]
-
-
-def _texts(store: Store, numbers: list[int]) -> list[str]:
-    return [compared_text(row) for row in store.take(numbers)]
 
 
 def exact(store: Store, rows: np.ndarray) -> Finding:
@@ -297,8 +264,6 @@ def _questions(store: Store, rows: np.ndarray) -> Iterator[tuple[list[int], list
 
 def look(store: Store, learned: Learned, config: AuditConfig, outside: list[Row]) -> list[Finding]:
     """What single rows show, with what was learned of their source."""
-    from data.engine import map_rows
-
     found: dict[str, Finding] = {}
     if not len(store):
         return []

@@ -1,8 +1,8 @@
-"""Per-row repairs and checks, what makes two documents equal, and the seam for cleaning that must be fitted on train.
+"""Per-row repairs and checks, and what makes two documents equal.
 
 The order is the invariant: REPAIRS and CHECKS see one row and nothing else, so they run before the split. A step that
-learns from many rows (what is boilerplate, which template is overused) is a FittedStep: it is fitted on the training
-split alone, applied to all three, and `drop_equal_to_train` then removes from val and test what it made equal to train.
+learns from many rows (what is boilerplate, which template is overused) is FITTED on the training split alone
+(data/fitting.py).
 
 A step is a function of a row; it may repair the row in place, and returns None or (reason, detail) for quarantine.
 Unless a repair is among the steps, text reaches the splits byte for byte.
@@ -10,8 +10,8 @@ Unless a repair is among the steps, text reaches the splits byte for byte.
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from data.columns import Row
 
@@ -89,7 +89,7 @@ def clean_row(
     row: Row,
     min_bytes: int,
     steps: Sequence[str] = DEFAULT_STEPS,
-    bounds: dict[str, tuple[int, int | None]] | None = None,
+    bounds: dict[str, Any] | None = None,
 ) -> Row:
     """Run the steps for one row among `steps`, in their order, as long as it has no reason; then it has its id and
     size. Returns the row."""
@@ -102,7 +102,7 @@ def clean_row(
     return finish(row)
 
 
-def _run(row: Row, name: str, min_bytes: int, bounds: dict[str, tuple[int, int | None]]) -> Verdict:
+def _run(row: Row, name: str, min_bytes: int, bounds: dict[str, Any]) -> Verdict:
     if name == "empty":
         return empty(row)
     if name == "too_short":
@@ -125,50 +125,3 @@ def finish(row: Row) -> Row:
     row["id"], row["n_bytes"] = content_id(row), content_bytes(row)
     row["key"] = equality_key(row) if row["reason"] is None else ""
     return row
-
-
-# -- steps after the split: fitted on train
-
-
-class FittedStep(NamedTuple):
-    """`fit` sees the training rows; `apply` gets a row of any split and what `fit` returned."""
-
-    name: str
-    fit: Callable[[list[Row]], Any]
-    apply: Callable[[Row, Any], Verdict]
-
-
-def run_fitted_steps(splits: dict[str, list[Row]], steps: list[FittedStep]) -> list[Row]:
-    """Fit each step on train, apply it to all splits (in place). Returns the rows that it rejects."""
-    rejected: list[Row] = []
-    for step in steps:
-        fitted = step.fit(splits["train"])
-        for name, rows in splits.items():
-            kept: list[Row] = []
-            for row in rows:
-                verdict = step.apply(row, fitted)
-                if verdict:
-                    row["reason"], row["detail"] = verdict
-                finish(row)
-                (rejected if verdict else kept).append(row)
-            splits[name] = kept
-    return rejected
-
-
-def drop_equal_to_train(splits: dict[str, list[Row]]) -> list[Row]:
-    """Take from val and test each row that equals a row of train (and from test one that equals a row of val)."""
-    rejected: list[Row] = []
-    seen: dict[str, str] = {}
-    for name in ("train", "val", "test"):
-        kept = []
-        for row in splits[name]:
-            other = seen.get(row["key"])
-            if other is None or other == name:
-                kept.append(row)
-            else:
-                row["reason"] = f"equal_to_{other}"
-                row["detail"] = f"after cleaning, this row of {name} equals one of {other}"
-                rejected.append(row)
-            seen.setdefault(row["key"], name)
-        splits[name] = kept
-    return rejected

@@ -1,27 +1,30 @@
-"""What is known of a row without any other: who it equals, what it is made of, what it shows by itself.
+"""What is known of a row without any other: who it equals, what it is made of, where it stands.
 
 In: rows as JSON texts, about a thousand at a time, in whichever process. Out: the rows after the steps for one row
-(data/clean.py), with a fact in each column of FACTS: hashes and signatures that find rows like it, sizes, signs.
+(data/clean.py), with a fact in each column of FACTS: hashes and signatures that find rows like it, and sizes.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data.clean import DEFAULT_STEPS, clean_row, normal
-from data.columns import Row
+from data.columns import USER_ERROR, Row
 from data.detect.sketch import NUM_HASHES, ngrams, signatures, word_hashes
 
 HASHED = ("question", "answer", "context")
+LONG_BYTES = 50  # a field of fewer, folded, says little about who belongs together
 FACTS = pa.schema(
     [
         ("row", pa.large_string()),
         ("id", pa.binary(16)),
-        ("tie", pa.uint64()),
+        ("tie", pa.uint64()),  # of the labels
+        ("place", pa.uint64()),  # file and row
         ("key", pa.binary(16)),
         ("source", pa.uint16()),
         ("is_text", pa.bool_()),
@@ -29,11 +32,15 @@ FACTS = pa.schema(
         ("n_bytes", pa.int64()),
         ("num_words", pa.int32()),
         *((name, pa.uint64()) for name in HASHED),
+        ("long", pa.uint8()),  # a bit for each of HASHED that is long
+        ("group", pa.uint64()),
         ("asked", pa.uint64()),
         ("signature", pa.binary(2 * NUM_HASHES)),
+        ("note", pa.large_string()),  # what the reader says of the row
+        ("mistake", pa.large_string()),  # what a user can mend
     ]
 )
-TIED = ("source", "category", "difficulty", "group", "origin")
+TIED = ("source", "category", "difficulty", "group")
 
 
 @dataclass(frozen=True)
@@ -43,36 +50,55 @@ class Settings:
     sources: tuple[str, ...]
     min_bytes: int
     steps: tuple[str, ...] = DEFAULT_STEPS
+    bounds: dict[str, Any] = field(default_factory=dict)  # data/repairs.py
 
 
 def facts_of(texts: list[str], settings: Settings) -> pa.RecordBatch:
     """Rows, cleaned one by one, and their facts: columns of FACTS."""
-    rows = [clean_row(json.loads(text), settings.min_bytes, settings.steps) for text in texts]
+    rows = [json.loads(text) for text in texts]
+    places = [row.pop("place", 0) for row in rows]
+    for row in rows:
+        clean_row(row, settings.min_bytes, settings.steps, settings.bounds)
+    return measured(rows, places, settings.sources)
+
+
+def measured(rows: list[Row], places: Sequence[int], sources: Sequence[str]) -> pa.RecordBatch:
+    """Facts of rows that have their id, size and key (data/clean.py)."""
     hashes, offsets = word_hashes([compared_text(row) for row in rows])
     grams, starts = ngrams(hashes, offsets, 2)
-    numbers = {name: i for i, name in enumerate(settings.sources)}
+    numbers = {name: i for i, name in enumerate(sources)}
+    folded = {name: [fold(row[name]) for row in rows] for name in HASHED}
+    long = [
+        sum(1 << k for k, text in enumerate(of) if len(text) >= LONG_BYTES or len(text.encode()) >= LONG_BYTES)
+        for of in zip(*folded.values(), strict=True)
+    ]
     columns = {
         "row": [json.dumps(row, ensure_ascii=False) for row in rows],
         "id": [bytes.fromhex(row["id"]) for row in rows],
-        "tie": [hash_of("\0".join(row[name] or "" for name in TIED)) for row in rows],
+        "tie": [hash_of("\0".join([row[name] or "" for name in TIED])) for row in rows],
+        "place": list(places),
         "key": [bytes.fromhex(row["key"] or "0" * 32) for row in rows],
         "source": [numbers[row["source"]] for row in rows],
         "is_text": [row["kind"] == "text" for row in rows],
         "usable": [row["reason"] is None for row in rows],
         "n_bytes": [row["n_bytes"] for row in rows],
         "num_words": np.diff(offsets),
-        **{name: [field_hash(row[name]) for row in rows] for name in HASHED},
+        **{name: [hash_of(text) if text else 0 for text in texts] for name, texts in folded.items()},
+        "long": long,
+        "group": [hash_of(row["group"]) if row["group"] else 0 for row in rows],
         "asked": [hash_of(asked) if (asked := asked_words(row["question"])) else 0 for row in rows],
         "signature": _binary(signatures(grams, starts)),
+        "note": [row["note"] for row in rows],
+        "mistake": [row["detail"] if row["reason"] == USER_ERROR else None for row in rows],
     }
     return pa.RecordBatch.from_arrays(
-        [column if isinstance(column, pa.Array) else pa.array(column, field.type) for field, column in _with(columns)],
+        [_array(columns[fact.name], fact.type) for fact in FACTS],
         schema=FACTS,
     )
 
 
-def _with(columns: dict[str, object]) -> list[tuple[pa.Field, object]]:
-    return [(field, columns[field.name]) for field in FACTS]
+def _array(values: object, kind: pa.DataType) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, kind)
 
 
 def _binary(values: np.ndarray) -> pa.Array:
@@ -93,10 +119,9 @@ def compared_fields(row: Row) -> tuple[str, ...]:
     return (row["text"],) if row["kind"] == "text" else (row["question"], row["answer"])
 
 
-def field_hash(value: str | None) -> int:
-    """Of a field after NFC, case folding and with every run of white space as one space; 0: there is nothing."""
-    folded = normal(value).casefold() if value else ""
-    return hash_of(folded) if folded else 0
+def fold(value: str | None) -> str:
+    """A field after NFC, case folding and with every run of white space as one space."""
+    return normal(value).casefold() if value else ""
 
 
 def asked_words(question: str | None) -> str:

@@ -15,25 +15,25 @@ A row that a step rejects goes to quarantine with the step's name and its eviden
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from data.clean import FittedStep, Verdict
+from data.clean import Verdict
 from data.columns import Row
 from data.detect.boilerplate import SAMPLE, stock_phrases, stock_spans, without
 from data.detect.contamination import Questions, held_questions
 from data.detect.furniture import without_furniture
 from data.detect.languages import SAMPLED, MainLanguage, main_language, other_language
 from data.detect.signs import SourceHabits, habit, signs, source_habits, truncated
-from data.detect.sketch import ngrams, signatures, word_hashes
 from data.detect.templates import Fields, Skeletons, find_templates, row_fields
 from data.facts import compared_fields, compared_text
+from data.fitting import FittedStep, Training
 from data.repairs import fix_mojibake, html_to_text, strip_control
+from data.store import Store
 
 _REPAIRS: dict[str, Callable[[str], str]] = {
     "html_to_text": html_to_text,
@@ -42,7 +42,6 @@ _REPAIRS: dict[str, Callable[[str], str]] = {
     "cut_furniture": without_furniture,
 }
 FIELDS = ("text", "context", "question", "answer")
-BATCH = 1024
 
 
 def repair(row: Row, name: str) -> None:
@@ -63,19 +62,6 @@ def body_name(row: Row) -> str:
     return "text" if row["kind"] == "text" else "answer"
 
 
-def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
-    rows = iter(rows)
-    while batch := list(islice(rows, BATCH)):
-        yield batch
-
-
-def _by_source(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["source"], []).append(row)
-    return found
-
-
 # -- templates
 
 
@@ -83,33 +69,42 @@ def _by_source(rows: Iterable[Row]) -> dict[str, list[Row]]:
 class Templates:
     """What the training split taught: rows that stay or go by their ids, and skeletons for all other rows."""
 
-    stay: set[str] = field(default_factory=set)
-    go: dict[str, str] = field(default_factory=dict)  # id -> what the row is one of
-    skeletons: list[Skeletons] = field(default_factory=list)
+    ids: np.ndarray  # S16 (N,), of rows that have a template, ascending
+    of: np.ndarray  # int32 (N,), the template of each that goes; -1 for one that stays
+    shown: list[str]
+    skeletons: list[Skeletons]
+
+    def decided(self, row: Row) -> int | None:
+        """The number of the template by which a training row goes, -1 for one that stays; None for any other row."""
+        identity = bytes.fromhex(row["id"]).rstrip(b"\0")  # as NumPy gives it back
+        at = int(np.searchsorted(self.ids, identity))
+        return int(self.of[at]) if at < len(self.ids) and self.ids[at] == identity else None
 
 
-def fit_templates(rows: list[Row], keep: int) -> Templates:
+def fit_templates(training: Training, keep: int) -> Templates:
     """Templates of the training rows; the first `keep` of each, by content, stay."""
-    fitted = Templates()
+    store = training.store
+    ids, of = [np.zeros(0, "S16")], [np.zeros(0, np.int32)]
+    fitted = Templates(ids[0], of[0], [], [])
     for is_text in (False, True):
-        some = sorted((row for row in rows if (row["kind"] == "text") == is_text), key=lambda row: row["id"])
-        if not some:
+        some = training.rows[store.facts["is_text"][training.rows] == is_text]
+        found = find_templates(store.facts["signature"], some, partial(_compared, store))
+        if not found:
             continue
-        parts = []
-        for batch in _batches(some):
-            parts.append(signatures(*ngrams(*word_hashes([compared_text(row) for row in batch]), 2)))
-        fields = [compared_fields(row) for row in some]
-        found = find_templates(np.concatenate(parts), np.arange(len(some)), partial(_taken, fields))
         fitted.skeletons.append(Skeletons([template.skeleton for template in found]))
         for template in found:
-            detail = f"one of {len(template.rows):,}: {_shown(template.skeleton)}"
-            fitted.stay |= {some[i]["id"] for i in template.rows[:keep]}
-            fitted.go |= {some[i]["id"]: detail for i in template.rows[keep:]}
+            ids.append(store.facts["id"][template.rows])
+            of.append(np.full(len(template.rows), len(fitted.shown), np.int32))
+            of[-1][:keep] = -1
+            fitted.shown.append(f"one of {len(template.rows):,}: {_shown(template.skeleton)}")
+    fitted.ids = np.concatenate(ids)
+    order = np.argsort(fitted.ids, kind="stable")
+    fitted.ids, fitted.of = fitted.ids[order], np.concatenate(of)[order]
     return fitted
 
 
-def _taken(fields: list[tuple[str, ...]], rows: list[int]) -> list[tuple[str, ...]]:
-    return [fields[row] for row in rows]
+def _compared(store: Store, rows: list[int]) -> list[tuple[str, ...]]:
+    return [compared_fields(row) for row in store.take(rows)]
 
 
 def _shown(skeleton: Fields) -> str:
@@ -118,25 +113,26 @@ def _shown(skeleton: Fields) -> str:
 
 def apply_templates(row: Row, fitted: Templates) -> Verdict:
     """Training rows by what was decided; a row of another split goes when it has a skeleton of the training split."""
-    if row["id"] in fitted.go:
-        return "template", fitted.go[row["id"]]
-    if row["id"] not in fitted.stay:
+    decided = fitted.decided(row)
+    if decided is None:
         fields = row_fields(compared_fields(row))
         for skeletons in fitted.skeletons:
             if (found := skeletons.match(fields)) is not None:
                 return "template", f"as in the training split: {_shown(found)}"
+    elif decided >= 0:
+        return "template", fitted.shown[decided]
     return None
 
 
 # -- boilerplate, ends, languages
 
 
-def fit_stock(rows: list[Row]) -> dict[str, np.ndarray]:
+def fit_stock(training: Training) -> dict[str, np.ndarray]:
     """Stock phrases of each source."""
     fitted = {}
-    for source, of in _by_source(rows).items():
-        sample = sorted(of, key=lambda row: row["id"])[:SAMPLE]
-        texts = ([row[body_name(row)] or "" for row in batch] for batch in _batches(sample))
+    for source, of in training.by_source().items():
+        sample = of.first(SAMPLE)
+        texts = ([row[body_name(row)] or "" for row in batch] for batch in sample.batches())
         fitted[source] = stock_phrases(texts, len(sample))
     return fitted
 
@@ -159,9 +155,9 @@ def cut_boilerplate(row: Row, stock: dict[str, np.ndarray]) -> Verdict:
     return None
 
 
-def fit_habits(rows: list[Row]) -> dict[str, SourceHabits]:
+def fit_habits(training: Training) -> dict[str, SourceHabits]:
     """How the texts of each source end."""
-    return {source: source_habits(Counter(map(habit, of))) for source, of in _by_source(rows).items()}
+    return {source: source_habits(Counter(map(habit, of.first(SAMPLE)))) for source, of in training.by_source().items()}
 
 
 def drop_truncated(row: Row, habits: dict[str, SourceHabits]) -> Verdict:
@@ -170,12 +166,11 @@ def drop_truncated(row: Row, habits: dict[str, SourceHabits]) -> Verdict:
     return ("truncated", f"{found.field}: {found.detail}") if found else None
 
 
-def fit_languages(rows: list[Row]) -> dict[str, MainLanguage]:
+def fit_languages(training: Training) -> dict[str, MainLanguage]:
     """The main language of each source."""
     found = {}
-    for source, of in _by_source(rows).items():
-        sample = sorted(of, key=lambda row: row["id"])[:SAMPLED]
-        if main := main_language([compared_text(row) for row in sample]):
+    for source, of in training.by_source().items():
+        if main := main_language([compared_text(row) for row in of.first(SAMPLED)]):
             found[source] = main
     return found
 
@@ -193,13 +188,13 @@ def drop_contaminated(row: Row, questions: Questions | None) -> Verdict:
     return ("contamination", f"holds a question of {held[1][1]}") if held else None
 
 
-def _given(rows: list[Row], questions: Questions | None) -> Questions | None:
+def _given(training: Training, questions: Questions | None) -> Questions | None:
     return questions
 
 
 def fitted_steps(names: list[str], keep: int, questions: Questions | None) -> list[FittedStep]:
     """The fitted steps among `names`, in their order."""
-    known: dict[str, tuple[Callable[[list[Row]], Any], Callable[[Row, Any], Verdict]]] = {
+    known: dict[str, tuple[Callable[[Training], Any], Callable[[Row, Any], Verdict]]] = {
         "template": (partial(fit_templates, keep=keep), apply_templates),
         "truncated": (fit_habits, drop_truncated),
         "language": (fit_languages, drop_language),

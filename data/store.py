@@ -3,7 +3,8 @@
     map_rows (data/engine.py) -> add(batch) ... -> sorted() -> facts (NumPy arrays), take(rows), pieces()
 
 The file holds one JSON text a line, as rows came. Their numbers are in the order of content: by id, then by a hash of
-everything else. So nothing that is said of row 17 depends on the order of files, on threads or on machines.
+their labels, then by place. So nothing that is said of row 17 depends on the order of files, on threads or on machines.
+A row that changes is written again behind all others; the old line stays where it is.
 """
 
 import json
@@ -19,7 +20,6 @@ import pyarrow as pa
 from data.columns import Row
 from data.engine import Piece
 
-LINES_AT_ONCE = 4096
 PIECE_BYTES = 64 << 20  # of the file: what one process of a cluster reads
 
 
@@ -28,48 +28,75 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "rows.jsonl"
-        self._file = self.path.open("wb")
-        self._ends: list[np.ndarray] = []
-        self._parts: dict[str, list[np.ndarray]] = {}
-        self._size = 0
+        self.path.touch()
         self.facts: dict[str, np.ndarray] = {}
-        self._starts = np.zeros(0, np.int64)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Keep the texts of column `row`, and each other column as a fact."""
-        rows = [row.encode() + b"\n" for row in batch.column("row").to_pylist()]
-        ends = self._size + np.cumsum([len(row) for row in rows], dtype=np.int64)
-        self._file.write(b"".join(rows))
-        self._size = int(ends[-1]) if len(ends) else self._size
-        self._ends.append(ends)
-        for name in batch.schema.names:
-            if name != "row":
-                self._parts.setdefault(name, []).append(_numpy(batch.column(name)))
-
-    def sorted(self) -> "Store":
-        """Number the rows by facts `id` and `tie`. No row can be added after it."""
-        self._file.close()
-        self.facts = {name: np.concatenate(parts) for name, parts in self._parts.items()}
-        self._parts = {}
-        ends = np.concatenate([np.zeros(1, np.int64), *self._ends])
-        self._ends = []
-        if len(ends) > 1:
-            order = np.lexsort((self.facts["tie"], self.facts["id"]))
-            for name in list(self.facts):
-                self.facts[name] = self.facts[name][order]
-            self._starts, self._lengths = ends[:-1][order], np.diff(ends)[order]
-        return self
+        self._size = 0
+        self._starts = self._lengths = np.zeros(0, np.int64)
+        self._parts: dict[str, list[np.ndarray]] = {}  # of facts, before they are sorted
 
     def __len__(self) -> int:
         return len(self._starts)
 
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Keep the texts of column `row`, and each other column as a fact."""
+        for name, values in self._written(batch).items():
+            self._parts.setdefault(name, []).append(values)
+
+    def sorted(self) -> "Store":
+        """Number the rows by facts `id`, `tie` and `place`."""
+        if self._parts:
+            keys = [np.concatenate(self._parts[name]) for name in ("place", "tie", "id")]
+            order = np.lexsort(keys)
+            number = np.empty(len(order), np.int64)
+            number[order] = np.arange(len(order))
+            facts = {name: _scattered(self._parts.pop(name), number) for name in list(self._parts)}
+            self._starts, self._lengths = facts.pop("_start"), facts.pop("_length")
+            self.facts = facts
+        return self
+
+    def extend(self, batch: pa.RecordBatch) -> None:
+        """Rows behind all others, whatever their content."""
+        facts = self._written(batch)
+        self._starts = np.append(self._starts, facts.pop("_start"))
+        self._lengths = np.append(self._lengths, facts.pop("_length"))
+        for name, values in facts.items():
+            self.facts[name] = np.concatenate([self.facts[name], values])
+
+    def replace(self, numbers: np.ndarray, batch: pa.RecordBatch) -> None:
+        """Other content and facts for rows that keep their numbers."""
+        facts = self._written(batch)
+        self._starts[numbers], self._lengths[numbers] = facts.pop("_start"), facts.pop("_length")
+        for name, values in facts.items():
+            self.facts[name][numbers] = values
+
+    def _written(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+        """Write a batch's rows; its facts, with where each row lies."""
+        rows = [row.encode() + b"\n" for row in batch.column("row").to_pylist()]
+        with self.path.open("ab") as file:
+            file.write(b"".join(rows))
+        lengths = np.array([len(row) for row in rows], np.int64)
+        facts = {name: _numpy(batch.column(name)) for name in batch.schema.names if name != "row"}
+        facts |= {"_start": self._size + np.cumsum(lengths) - lengths, "_length": lengths}
+        self._size += int(lengths.sum())
+        return facts
+
+    def lines(self, rows: Sequence[int]) -> list[bytes]:
+        """The JSON texts of these numbers, each with its line end."""
+        with self.path.open("rb") as file:
+            return [os.pread(file.fileno(), int(self._lengths[row]), int(self._starts[row])) for row in rows]
+
+    def chunks(self, rows: np.ndarray, most: int, size: int) -> Iterator[np.ndarray]:
+        """Numbers in their order, at most so many and about so many bytes of text at a time; one at least."""
+        start = 0
+        while start < len(rows):
+            ends = np.cumsum(self._lengths[rows[start : start + most]])
+            end = start + max(1, int(np.searchsorted(ends, size, "right")))
+            yield rows[start:end]
+            start = end
+
     def take(self, rows: Sequence[int]) -> list[Row]:
         """The rows of these numbers."""
-        found = []
-        with self.path.open("rb") as file:
-            for row in rows:
-                found.append(json.loads(os.pread(file.fileno(), int(self._lengths[row]), int(self._starts[row]))))
-        return found
+        return [json.loads(line) for line in self.lines(rows)]
 
     def stream(self, keep: np.ndarray | None = None) -> Iterator[tuple[int, Row]]:
         """(number, row) of all rows, or those where `keep` is true, as they lie on disk: fast, and in no order."""
@@ -94,6 +121,18 @@ class Store:
         ]
 
 
+def _scattered(parts: list[np.ndarray], number: np.ndarray) -> np.ndarray:
+    """One array of parts, each value where its number says; parts are given up on the way, so that memory is not
+    needed twice."""
+    found = np.empty((len(number), *parts[0].shape[1:]), parts[0].dtype)
+    end = len(number)
+    while parts:
+        part = parts.pop()
+        found[number[end - len(part) : end]] = part
+        end -= len(part)
+    return found
+
+
 def _lines(path: Path, numbers: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Iterator[str]:
     with path.open("rb") as file:
         for number, start, length in zip(numbers.tolist(), starts.tolist(), lengths.tolist(), strict=True):
@@ -101,7 +140,7 @@ def _lines(path: Path, numbers: np.ndarray, starts: np.ndarray, lengths: np.ndar
 
 
 def _numpy(column: Any) -> np.ndarray:
-    """Fixed-size binary becomes rows of bytes (S), or of uint16 where it is a signature; strings stay objects."""
+    """Fixed-size binary becomes rows of bytes (S), or of uint16 where it is a signature."""
     if pa.types.is_fixed_size_binary(column.type):
         width = column.type.byte_width
         content = np.frombuffer(column.buffers()[1], np.uint8)
@@ -109,6 +148,4 @@ def _numpy(column: Any) -> np.ndarray:
         if width == 16:
             return content.view("S16").copy()
         return content.view(np.uint16).reshape(len(column), width // 2).copy()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return np.array(column.to_pylist(), dtype=object)
     return column.to_numpy(zero_copy_only=False)

@@ -121,7 +121,7 @@ run_command(script.main)
 # -- prepare: daft's threads read while the signal comes
 
 
-@pytest.mark.parametrize("name", ["read_file", "group_documents", "_write"])
+@pytest.mark.parametrize("name", ["gather.read_file", "pipeline.group_documents", "writing._write_split"])
 def test_prepare_ends_with_one_word_clears_up_and_can_be_run_again(tmp_path: Path, name: str) -> None:
     """While daft reads (Python's usual end would run into its threads, which aborts it), when daft has ended, and when
     a temporary folder is there."""
@@ -130,9 +130,9 @@ def test_prepare_ends_with_one_word_clears_up_and_can_be_run_again(tmp_path: Pat
 import sys, time
 sys.path.insert(0, {str(REPOSITORY)!r})
 from common.errors import run_command
-from data import pipeline, prepare
+from data import gather, pipeline, prepare, writing
 
-original = pipeline.{name}
+original = {name}
 
 def read_file(file, source):
     for number, row in enumerate(original(file, source)):
@@ -145,7 +145,7 @@ def waiting(*args):
     {TELL_AND_WAIT.replace(chr(10), "; ")}
     return original(*args)
 
-pipeline.{name} = {"read_file" if name == "read_file" else "waiting"}
+{name} = {"read_file" if name == "gather.read_file" else "waiting"}
 sys.argv = ["data/prepare.py", "--config", "my.toml"]
 run_command(prepare.main)
 """)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.data_speed import measure_loader, measure_tokenize, synthetic_tokens, table
-from data.pipeline import DOCUMENT_SCHEMA
+from data.writing import DOCUMENT_SCHEMA
 from tokenizer.bpe import TokenizerConfig, train_tokenizer
 
 ROWS = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.clean import FittedStep, clean_row, content_id, drop_equal_to_train, equality_key, finish, run_fitted_steps
+from data.clean import clean_row, content_id, equality_key
 
 
 def row(question: str | None = None, answer: str | None = None, text: str | None = None, **more: Any) -> dict[str, Any]:
@@ -64,35 +64,3 @@ def test_a_skipped_step_does_not_run_and_a_rejected_row_keeps_its_first_reason()
 @pytest.mark.parametrize("document", [row(None, "an answer"), row("a question", None), row(text=None)])
 def test_what_is_null_is_rejected_whatever_is_skipped(document: dict[str, Any]) -> None:
     assert clean_row(document, min_bytes=0, steps=[])["reason"] == "empty"
-
-
-def splits(**texts: list[str]) -> dict[str, list[dict[str, Any]]]:
-    return {name: [finish(row(text=text)) for text in of] for name, of in texts.items()}
-
-
-def test_fitted_steps_see_the_training_split_alone_and_clean_all_splits() -> None:
-    seen: list[str] = []
-
-    def fit(rows: list[dict[str, Any]]) -> str:
-        seen.extend(one["text"] for one in rows)
-        return rows[0]["text"][:5]  # the "boilerplate"
-
-    def apply(one: dict[str, Any], head: str) -> tuple[str, str] | None:
-        one["text"] = one["text"].removeprefix(head)
-        return None if one["text"] else ("empty", "nothing is left")
-
-    corpus = splits(train=["HEAD one", "HEAD two"], val=["HEAD three", "HEAD "], test=["HEAD one"])
-    ids = corpus["val"][0]["id"]
-    rejected = run_fitted_steps(corpus, [FittedStep("boilerplate", fit, apply)])
-    assert seen == ["HEAD one", "HEAD two"]
-    assert [[one["text"] for one in rows] for rows in corpus.values()] == [["one", "two"], ["three"], ["one"]]
-    assert [one["reason"] for one in rejected] == ["empty"]
-    assert corpus["val"][0]["id"] != ids
-    assert corpus["val"][0]["n_bytes"] == 5
-
-
-def test_what_equals_a_training_row_leaves_val_and_test() -> None:
-    corpus = splits(train=["a b", "c"], val=["a  b ", "d"], test=["c", "d", "e"])
-    rejected = drop_equal_to_train(corpus)
-    assert [[one["text"] for one in rows] for rows in corpus.values()] == [["a b", "c"], ["d"], ["e"]]
-    assert [one["reason"] for one in rejected] == ["equal_to_train", "equal_to_train", "equal_to_val"]

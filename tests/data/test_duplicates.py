@@ -2,48 +2,42 @@
 
 import random
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.clean import clean_row
 from data.columns import ROW_COLUMNS
 from data.detect.near import JACCARD, near_duplicates, similarity
 from data.detect.sketch import ngrams, signatures, word_hashes
 from data.detect.words import words
-from data.duplicates import (
-    drop_exact,
-    group_documents,
-    shared_limit,
-)
-from data.pipeline import SORT_KEYS
+from data.duplicates import first_copies, group_documents, longest_copies, shared_limit
+from data.store import Store
+from tests.data.made_rows import stored
 
 LONG = "the whole of this answer is well over fifty bytes of text, number {}"
 
 
-def table(rows: list[dict[str, Any]]) -> pa.Table:
-    full = [
-        clean_row(
-            {**dict.fromkeys(ROW_COLUMNS), "kind": "qa", "source": "s", "origin": f"f:{i}", **row}, 0, ["too_short"]
-        )
-        for i, row in enumerate(rows)
-    ]
-    names = [*ROW_COLUMNS, "id", "key"]
-    schema = pa.schema([*((name, pa.large_string()) for name in names), ("n_bytes", pa.int64())])
-    return pa.Table.from_pylist(full, schema).sort_by([(name, "ascending") for name in SORT_KEYS])
+def store_of(rows: list[dict[str, Any]], folder: Path) -> Store:
+    folder.mkdir()
+    made = [{**dict.fromkeys(ROW_COLUMNS), "kind": "qa", "source": "s", **row} for row in rows]
+    return stored([{**row, "origin": row["origin"] or f"f:{i}"} for i, row in enumerate(made)], folder)
 
 
 def grouped(rows: list[dict[str, Any]]) -> set[frozenset[str]]:
     """Groups of more than one document, as sets of origins."""
-    documents = table(rows)
-    labels, _ = group_documents(documents)
-    groups: dict[int, set[str]] = {}
-    for label, origin in zip(labels.tolist(), documents["origin"].to_pylist(), strict=True):
-        groups.setdefault(label, set()).add(origin)
+    with TemporaryDirectory() as folder:
+        store = store_of(rows, Path(folder) / "rows")
+        labels, near = group_documents(store, np.arange(len(store)))
+        groups: dict[int, set[str]] = {}
+        for label, row in zip(labels.tolist(), store.take(range(len(store))), strict=True):
+            groups.setdefault(label, set()).add(row["origin"])
+        assert all(label == np.flatnonzero(labels == label)[0] for label in labels)
+        assert all(len(set(labels[near == one])) == 1 for one in near)  # copies are in one group
     return {frozenset(group) for group in groups.values() if len(group) > 1}
 
 
@@ -53,7 +47,7 @@ def unrelated(num: int, seed: int = 0) -> list[dict[str, Any]]:
     return [{"question": text(), "answer": text()} for _ in range(num)]
 
 
-def test_of_exact_duplicates_the_smallest_by_content_stays_whatever_the_order() -> None:
+def test_of_exact_duplicates_the_first_by_content_stays_whatever_the_order(tmp_path: Path) -> None:
     rows = [
         {"question": "a  question", "answer": "x", "origin": "1"},
         {"question": "a question", "answer": " x", "origin": "2"},
@@ -63,12 +57,28 @@ def test_of_exact_duplicates_the_smallest_by_content_stays_whatever_the_order() 
     ]
     outcomes = set()
     for seed in range(10):
-        shuffled = random.Random(seed).sample(rows, len(rows))
-        stays, copies = drop_exact(table(shuffled))
-        assert len(stays) == 2
-        assert set(copies["reason"].to_pylist()) == {"exact_duplicate"}
-        outcomes.add((*stays["origin"].to_pylist(), *copies["origin"].to_pylist(), *copies["detail"].to_pylist()))
+        store = store_of(random.Random(seed).sample(rows, len(rows)), tmp_path / str(seed))
+        first = first_copies(store, np.arange(5))
+        assert (first <= np.arange(5)).all()
+        assert len(set(first.tolist())) == 2
+        origins = [row["origin"] for row in store.take(range(5))]
+        outcomes.add(tuple(sorted((origin, origins[i]) for origin, i in zip(origins, first.tolist(), strict=True))))
     assert len(outcomes) == 1
+    assert len({kept for origin, kept in outcomes.pop() if origin != "5"}) == 1
+
+
+def test_of_nearly_equal_ones_the_longest_stays_of_equals_the_first(tmp_path: Path) -> None:
+    dice = np.random.default_rng(5)
+    rows = [{"question": f"q{i:05}?", "answer": "x" * int(size)} for i, size in enumerate(dice.integers(8, 14, 200))]
+    store = store_of(rows, tmp_path / "rows")
+    chosen = np.sort(dice.choice(200, 150, replace=False))
+    near = dice.integers(0, 40, 150)
+    sizes = store.facts["n_bytes"]
+    best = longest_copies(store, chosen, near)
+    for label in range(40):
+        members = chosen[near == label].tolist()
+        wanted = max(members, key=lambda row: (int(sizes[row]), -row), default=None)
+        assert set(best[near == label].tolist()) == ({wanted} if members else set())
 
 
 @pytest.mark.parametrize("field", ["question", "answer", "context"])

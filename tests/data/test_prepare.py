@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import data.pipeline as pipeline
+import data.gather as gather
 from common.errors import UserError
-from data.clean import FittedStep, normal
-from data.pipeline import PrepareConfig, check_config, prepare, summary
+from data.clean import normal
+from data.config import PrepareConfig, check_config
+from data.fitting import FittedStep, Training
+from data.pipeline import prepare, summary
 from data.sources import SourceConfig, check_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,9 +137,15 @@ def test_content_decides_not_the_order_or_the_names_of_files_nor_the_readers_thr
         )
     assert found[0] == found[1] == found[2]
 
-    real = pipeline.read_sources
-    shuffled = lambda *given: (table := real(*given)).take(random.Random(1).sample(range(len(table)), len(table)))  # noqa: E731
-    monkeypatch.setattr(pipeline, "read_sources", shuffled)
+    real = gather.map_rows
+
+    def shuffled(*given: Any) -> Iterator[pa.RecordBatch]:
+        """Rows of all files mixed, in batches of other sizes."""
+        table = pa.Table.from_batches(real(*given))
+        table = table.take(random.Random(1).sample(range(len(table)), len(table)))
+        yield from table.combine_chunks().to_batches(max_chunksize=37)
+
+    monkeypatch.setattr(gather, "map_rows", shuffled)
     prepare([source], PrepareConfig(), tmp_path / "shuffled", tmp_path / "2")
     assert splits(tmp_path / "shuffled") == splits(tmp_path / "2" / "out")
     assert (tmp_path / "shuffled/manifest.json").read_text() == (tmp_path / "2/out/manifest.json").read_text()
@@ -148,6 +156,15 @@ def test_another_seed_is_another_split_and_another_fingerprint(tmp_path: Path) -
     made = [prepare([SourceConfig(path="x.csv")], PrepareConfig(seed=s), tmp_path / str(s), tmp_path) for s in (0, 1)]
     assert made[0]["fingerprint"] != made[1]["fingerprint"]
     assert texts(splits(tmp_path / "0")["val"]) != texts(splits(tmp_path / "1")["val"])
+
+
+def test_what_a_killed_prepare_left_behind_is_cleared_up(tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", questions(60))
+    (tmp_path / "run" / ".corpus.rows").mkdir(parents=True)
+    (tmp_path / "run" / ".corpus.rows" / "rows.jsonl").write_text("not a row\n")
+    manifest = prepare([SourceConfig(path="x.csv")], PrepareConfig(), tmp_path / "run" / "corpus", tmp_path)
+    assert manifest["rows_read"] == 60
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["corpus"]
 
 
 def test_a_corpus_of_other_content_is_not_overwritten(tmp_path: Path) -> None:
@@ -328,7 +345,7 @@ def test_a_fitted_step_runs_after_the_split_and_what_it_made_equal_to_train_is_d
     write_csv(tmp_path / "x.csv", rows)
     seen: list[str] = []
 
-    def fit(train: list[dict[str, Any]]) -> None:
+    def fit(train: Training) -> None:
         seen.extend(row["question"] for row in train)
 
     def apply(row: dict[str, Any], _: None) -> None:

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.clean import normal
+from data.config import PrepareConfig
 from data.detect.near import similarity
-from data.duplicates import SHARED_MIN_BYTES, shared_limit
-from data.pipeline import PrepareConfig, prepare
+from data.duplicates import shared_limit
+from data.facts import LONG_BYTES
+from data.pipeline import prepare
 from data.sources import SourceConfig
 from tests.data.test_duplicates import shingles_of
 
@@ -148,7 +150,7 @@ def test_no_group_no_long_shared_field_and_no_near_duplicate_is_on_two_sides(eve
     counts: Counter[tuple[str, str]] = Counter()
     for name, row in rows:
         fields = [(field, normal(row[field] or "").casefold()) for field in ("question", "answer", "context")]
-        for key in [("group", row["group"]), *((f, v) for f, v in fields if len(v.encode()) >= SHARED_MIN_BYTES)]:
+        for key in [("group", row["group"]), *((f, v) for f, v in fields if len(v.encode()) >= LONG_BYTES)]:
             sides[key].add(name)
             counts[key] += 1
     limit = shared_limit(sum(row["kind"] == "qa" for _, row in rows))

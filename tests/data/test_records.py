@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from config import load_command
 from data.columns import Row, answers_of
+from data.config import PrepareConfig
 from data.conversations import Unpaired, pairs
-from data.pipeline import PrepareConfig, prepare
+from data.pipeline import prepare
 from data.readers import read_file
 from data.sources import SourceConfig, check_sources, list_files
 

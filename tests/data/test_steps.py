@@ -5,14 +5,18 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from common.errors import UserError
 from data.clean import FITTED, STEPS
-from data.pipeline import PrepareConfig, check_config, prepare
+from data.config import PrepareConfig, check_config
+from data.fitting import Training
+from data.pipeline import prepare
 from data.sources import SourceConfig
 from data.steps import cut_boilerplate, fit_stock, fit_templates
+from tests.data.made_rows import qa, stored
 from tests.data.test_prepare import splits
 
 BASE = ["empty", "too_short", "exact_duplicate"]
@@ -231,19 +235,27 @@ def test_rows_that_hold_a_question_of_an_evaluation_are_dropped(tmp_path: Path) 
     assert len(kept) == 59
 
 
-def test_what_is_fitted_depends_on_the_training_rows_and_not_on_their_order() -> None:
-    rows = [
-        {"id": f"{i:04}", "kind": "qa", "source": "s", "text": None, **row}
-        for i, row in enumerate([*templated(40, 3), *rows_of(60)])
-    ]
-    fitted = fit_templates(rows, keep=3)
-    again = fit_templates(random.Random(4).sample(rows, len(rows)), keep=3)
-    assert (fitted.stay, fitted.go) == (again.stay, again.go)
-    assert len(fitted.stay) == 3
-    assert len(fitted.go) == 37
-    row = {"source": "another", "kind": "qa", "answer": "As it was."}
-    assert cut_boilerplate(row, fit_stock(rows)) is None
-    assert row["answer"] == "As it was."
+def test_what_is_fitted_depends_on_the_training_rows_and_not_on_their_order(tmp_path: Path) -> None:
+    rows = [qa(row["question"], row["answer"]) for row in [*templated(40, 3), *rows_of(60)]]
+    found = []
+    for seed in range(3):
+        (tmp_path / str(seed)).mkdir()
+        store = stored(random.Random(seed).sample(rows, len(rows)), tmp_path / str(seed))
+        training = Training(store, np.arange(0, 100, 2))
+        fitted = fit_templates(training, keep=3)
+        stay = {row["id"] for row in training if fitted.decided(row) == -1}
+        go = {row["id"] for row in training if (decided := fitted.decided(row)) is not None and decided >= 0}
+        others = Training(store, np.arange(1, 100, 2))
+        assert {fitted.decided(row) for row in others} == {None}
+        found.append((stay, go))
+        row = {"source": "another", "kind": "qa", "answer": "As it was."}
+        assert cut_boilerplate(row, fit_stock(training)) is None
+        assert row["answer"] == "As it was."
+    assert found[0] == found[1] == found[2]
+    stay, go = found[0]
+    assert len(stay) == 3
+    assert len(go) == sum(row["answer"] in {one["answer"] for one in rows[:40]} for row in training) - 3
+    assert stay | go <= {row["id"] for row in training}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from data.pipeline import DOCUMENT_SCHEMA
+from data.writing import DOCUMENT_SCHEMA
 from tokenizer import encode
 from tokenizer.bpe import Tokenizer
 from tokenizer.encode import FIELDS, build_store, encode_table

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from config import Config
-from data.pipeline import DOCUMENT_SCHEMA
+from data.writing import DOCUMENT_SCHEMA
 from model.config import ModelConfig
 from tests.training.ranks import Ranks
 from tokenizer.bpe import TokenizerConfig, train_tokenizer

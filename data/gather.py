@@ -1,0 +1,63 @@
+"""Files -> rows with facts: the first pass of audit and prepare alike.
+
+Each file in turn is read (data/readers.py); each row goes through the steps for one row, is looked at (data/facts.py),
+and lies on disk afterwards (data/store.py).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from common.errors import UserError
+from data.config import Engine
+from data.engine import map_rows
+from data.facts import FACTS, Settings, facts_of
+from data.readers import read_file
+from data.sources import InputFile, SourceConfig
+from data.store import Store
+
+EXPANDED = {"parquet": 3}  # bytes of rows a byte of file, about
+TEXT_EXPANDED = 4  # of a compressed text file
+
+
+class Gathered(NamedTuple):
+    """All rows, and how many rows bear each of the readers' notes."""
+
+    store: Store
+    notes: Counter[str]
+
+
+def gather(
+    files: list[tuple[InputFile, SourceConfig]], settings: Settings, folder: Path, engine: Engine = "native"
+) -> Gathered:
+    """All rows of all files in a store of `folder`. Raises UserError for what only a file can show."""
+    # Numbers follow names, so that the order in which files are named plays no part.
+    ordered = sorted(files, key=lambda pair: (str(pair[1].name), pair[0].shown))
+    pieces = [partial(_rows_of, file, source, number) for number, (file, source) in enumerate(ordered)]
+    store, notes, mistakes = Store(folder), Counter[str](), list[tuple[int, str]]()
+    with tqdm(desc="reading", unit=" rows", leave=False, disable=None) as bar:
+        for batch in map_rows(pieces, partial(facts_of, settings=settings), FACTS, _expected(ordered), engine):
+            notes.update(batch.column("note").drop_null().to_pylist())
+            said = batch.filter(batch.column("mistake").is_valid())
+            mistakes += zip(said.column("place").to_pylist(), said.column("mistake").to_pylist(), strict=True)
+            store.add(batch.drop_columns(["note", "mistake"]))
+            bar.update(batch.num_rows)
+    if mistakes:
+        raise UserError(min(mistakes)[1])
+    return Gathered(store.sorted(), notes)
+
+
+def _rows_of(file: InputFile, source: SourceConfig, number: int) -> Iterator[str]:
+    for place, row in enumerate(read_file(file, source)):
+        row["place"] = number << 40 | place
+        yield json.dumps(row, ensure_ascii=False)
+
+
+def _expected(files: list[tuple[InputFile, SourceConfig]]) -> int:
+    sizes = [(file, file.path.stat().st_size) for file, _ in files if file.path.exists()]
+    return sum(size * EXPANDED.get(file.format or "", TEXT_EXPANDED) for file, size in sizes)
