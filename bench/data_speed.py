@@ -10,6 +10,10 @@ Loader: documents of synthetic lengths, log-normal with the spread of the run's 
 epoch, its memory, the wait for the first step, and the positions a second of one thread that assembles batches.
 
 The corpus is the embedded one, or that of --run or --config.
+
+    python bench/data_speed.py --rows 100000,1000000 --json bench/results/cleaning.json
+
+instead makes so many rows and has them audited and prepared (bench/cleaning_scale.py).
 """
 
 import multiprocessing
@@ -36,6 +40,7 @@ import pyarrow as pa
 import tokenizers
 import torch
 
+from bench.cleaning_scale import cleaning_line, measure_cleaning
 from bench.machine import facts, tell
 from common.errors import UserError, run_command
 from common.runs import run_folder
@@ -62,12 +67,16 @@ class Options:
         turns: of each side; medians are reported
         documents: synthetic documents of the loader's epoch
         mean_tokens: of a synthetic document
+        rows: sizes of corpora, with commas between them, that are made, audited and prepared, and nothing else
+        row_bytes: of a made row
         json: file to write the results to
     """
 
     turns: int = 5
     documents: int = 500_000
     mean_tokens: int = 200
+    rows: str | None = None
+    row_bytes: int = 500
     json: str | None = None
 
 
@@ -77,6 +86,13 @@ def main() -> None:
     options: Options = config.args.options
     if options.turns < 1 or options.documents < 1 or options.mean_tokens < 3:
         raise UserError("--turns and --documents must be 1 or more, --mean_tokens 3 or more")
+    if options.rows:
+        sizes = [int(one) for one in options.rows.split(",") if one.strip().isdecimal()]
+        if not sizes or min(sizes) < 100 or options.row_bytes < 100:
+            raise UserError("--rows is numbers with commas between them, 100 or more each; --row_bytes is 100 or more")
+        found = measure_cleaning(sizes, options.row_bytes)
+        tell({**facts(), "cleaning": found}, [cleaning_line(one) for one in found], options.json)
+        return
     result = measure(config, options)
     tell(result, table(result), options.json)
 

@@ -127,7 +127,8 @@ def test_an_empty_split_and_another_corpus_are_one_line_and_nothing_is_written(t
     with pytest.raises(UserError, match="nothing is overwritten"):
         written(corpus, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-    corpus.drop(corpus.of("val"), EXACT, corpus.of("train")[: len(corpus.of("val"))])
-    with pytest.raises(UserError, match=r"the val split is empty after cleaning: exact_duplicate 1\d"):
+    num = len(corpus.of("val"))
+    corpus.drop(corpus.of("val"), EXACT, corpus.of("train")[:num])
+    with pytest.raises(UserError, match=f"the val split is empty after cleaning: exact_duplicate {num}, "):
         written(corpus, tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store"]
