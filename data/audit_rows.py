@@ -12,7 +12,7 @@ import pyarrow as pa
 from data.detect.boilerplate import stock_rows
 from data.detect.contamination import Questions, held_questions
 from data.detect.furniture import furniture
-from data.detect.languages import MainLanguage, other_language
+from data.detect.languages import MainLanguage, other_languages
 from data.detect.signs import SourceHabits, signs
 
 MARKS = pa.schema([("number", pa.int64()), ("marks", pa.large_string())])
@@ -28,11 +28,11 @@ class Learned:
     questions: Questions | None = None
 
 
-def marks_of(texts: list[str], learned: Learned) -> pa.RecordBatch:
+def marks_of(lines: list[str], learned: Learned) -> pa.RecordBatch:
     """Marks of numbered rows: number, and JSON of a list of [kind, field, start, end, detail] (null: none)."""
     numbers, rows = [], []
-    for text in texts:
-        number, _, row = text.partition("\t")
+    for line in lines:
+        number, _, row = line.partition("\t")
         numbers.append(int(number))
         rows.append(json.loads(row))
     marks: list[list[list]] = [[] for _ in rows]
@@ -42,16 +42,18 @@ def marks_of(texts: list[str], learned: Learned) -> pa.RecordBatch:
         if own and len(stock):
             for i in np.array(own)[stock_rows([bodies[i] for i in own], stock)].tolist():
                 marks[i].append(["boilerplate", "text" if rows[i]["kind"] == "text" else "answer", 0, 0, ""])
+    for source, main in learned.languages.items():
+        own = [i for i, row in enumerate(rows) if row["source"] == source]
+        texts = [f"{rows[i]['question'] or ''}\n{bodies[i]}" for i in own]
+        for i, code in zip(own, other_languages(texts, main), strict=True):
+            if code:
+                marks[i].append(["language", "", 0, 0, f"{code}, where its source is {main.code}"])
     for i, row in enumerate(rows):
         marks[i] += map(list, signs(row, learned.habits.get(row["source"])))
-        if row["kind"] == "text" and (lines := furniture(row["text"])):
-            first = lines[0]
-            detail = f"{len(lines):,} lines, the first: {first.detail}"
+        if row["kind"] == "text" and (heads := furniture(row["text"])):
+            first = heads[0]
+            detail = f"{len(heads):,} lines, the first: {first.detail}"
             marks[i].append(["page_furniture", "text", first.start, first.end, detail])
-        main = learned.languages.get(row["source"])
-        if main and (code := other_language(f"{row['question'] or ''}\n{bodies[i]}", main)):
-            detail = f"{code}, where its source is {main.code}"
-            marks[i].append(["language", "", 0, 0, detail])
     if learned.questions is not None:
         for i, question in held_questions(learned.questions, [row["source"] for row in rows], rows):
             marks[i].append(["contamination", "", 0, 0, question])

@@ -14,6 +14,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -43,7 +44,7 @@ from data.store import Store
 CONFLICTS = 2  # answers of one question
 REPEATED, REPEATED_BYTES = 5, 50  # questions of one answer, and its least length
 BATCH = 1024
-SHOWN_ROWS = 5000  # whose phrases are counted for the report; of more rows, each n-th, which stands for n
+SHOWN_ROWS = 2000  # whose phrases are counted for the report; of more rows, each n-th, which stands for n
 UNREADABLE = "unreadable"  # the kind of all reasons of data/readers.py but "encoding" and "empty"
 
 
@@ -75,12 +76,15 @@ def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".
     with tempfile.TemporaryDirectory(prefix="loam-audit-") as folder:
         names = [str(source.name) for source in sources]
         store, _ = gather(files, Settings(tuple(names), config.min_bytes), Path(folder), config.engine)
-        findings = [*unusable(store), *alike(store, config)]
         alive = np.zeros(len(store), bool)
         alive[_distinct(store)] = True
         outside = list(questions_of(config.questions))
+        # What rows have in common is this process's work, a look at each the others'.
+        beside = ThreadPoolExecutor(1)
+        copies = beside.submit(alike, store, config)
         learned = learn(store, alive, names, outside)
-        findings += look(store, learned, config, outside)
+        looked = look(store, learned, config, outside)
+        findings = [*unusable(store), *copies.result(), *looked]
         tokenizer = Path(config.tokenizer) if config.tokenizer else None
         return conclude(store, findings, files, sources, config.seq_len, tokenizer, bool(outside))
 
@@ -123,7 +127,12 @@ def alike(store: Store, config: AuditConfig) -> list[Finding]:
     fields = store.facts["signature"]
     for is_text in (False, True):
         some = rows[store.facts["is_text"][rows] == is_text]
-        templates = find_templates(fields, some, lambda numbers: [compared_fields(row) for row in store.take(numbers)])
+        templates = find_templates(
+            fields,
+            some,
+            store.facts["num_words"],
+            lambda numbers: [compared_fields(row) for row in store.take(numbers)],
+        )
         found.append(template_finding(store, templates, config.keep))
     return [finding for finding in found if finding.rows]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from data.detect.sketch import word_hashes
 from data.detect.words import words
 
 SAMPLED = 500  # rows of a source
@@ -82,10 +83,23 @@ def _share(of: list[str], common: frozenset[str]) -> float:
     return sum(map(common.__contains__, of)) / max(1, len(of))
 
 
+def other_languages(texts: list[str], main: MainLanguage) -> list[str]:
+    """For each text, the code of its language where that is surely not the main one, else ""."""
+    hashes, offsets = word_hashes([text[:LOOKED_AT] for text in texts])
+    common = np.sort(word_hashes(sorted(main.common))[0])
+    known = np.concatenate([[0], np.cumsum(np.isin(hashes, common))])
+    shares = (known[offsets[1:]] - known[offsets[:-1]]) / np.maximum(1, np.diff(offsets))
+    return [
+        "" if share >= main.least else _other(text, main) for text, share in zip(texts, shares.tolist(), strict=True)
+    ]
+
+
 def other_language(text: str, main: MainLanguage) -> str:
-    """The code of a text's language where it is surely not the main one, else ""."""
-    if _share(words(text[:LOOKED_AT]), main.common) >= main.least:
-        return ""
+    """The same, of one text."""
+    return other_languages([text], main)[0]
+
+
+def _other(text: str, main: MainLanguage) -> str:
     sure = identify(text)
     if not sure:
         return ""

@@ -26,9 +26,9 @@ MIN_ROWS = 5
 FIXED_SHARE = 0.6
 MIN_FIXED = 4  # words of an answer's or a text's skeleton
 MIN_AGREEMENT = 12
-BAND = 2
+BAND, STEP = 2, 4  # places of an order that must agree, and from one order to the next
 SORTED = 12  # places that rows are sorted by
-REACH = 4  # rows behind each that it is held against, in each of 50 orders
+REACH = 4  # rows behind each that it is held against, in each of 25 orders
 PATIENCE = 32  # others that a row is compared with in vain
 KNOWN = 200_000  # rows whose words are kept
 AT_ONCE = 1 << 14  # rows
@@ -46,12 +46,13 @@ class Template:
     skeleton: Fields
 
 
-def find_templates(signature: np.ndarray, rows: np.ndarray, take: Take) -> list[Template]:
+def find_templates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, take: Take) -> list[Template]:
     """Templates among `rows` (ascending), largest first.
 
-    signature: uint16 (N, NUM_HASHES), of each row's 2-grams. take: the texts of rows, a tuple of fields each.
+    signature: uint16 (N, NUM_HASHES), of each row's 2-grams. sizes: int (N,), each row's number of words, which may be
+    one more than its fields have. take: the texts of rows, a tuple of fields each.
     """
-    labels = _link(signature[rows], lambda places: take(rows[places].tolist()))
+    labels = _link(signature[rows], sizes[rows], lambda places: take(rows[places].tolist()))
     order = np.argsort(labels, kind="stable")
     clusters = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1) if len(rows) else []
     found: list[Template] = []
@@ -67,14 +68,14 @@ def row_fields(texts: tuple[str, ...]) -> Fields:
     return [[*map(intern, words(text))] for text in texts]  # a word is kept once for all rows
 
 
-def _link(signature: np.ndarray, take: Callable[[np.ndarray], list[tuple[str, ...]]]) -> np.ndarray:
+def _link(signature: np.ndarray, sizes: np.ndarray, take: Callable[[np.ndarray], list[tuple[str, ...]]]) -> np.ndarray:
     """int64 (N,): the cluster of each row, rows being linked that share enough with one another."""
     groups = Groups(len(signature))
     known: dict[int, Fields] = {}
     failed = np.zeros(len(signature), np.int64)  # how many others each row was compared with in vain
     refused: set[tuple[int, int]] = set()
-    for place in range(0, NUM_HASHES, BAND):
-        pairs = _candidates(signature, place, groups.labels(), failed)
+    for place in range(0, NUM_HASHES, STEP):
+        pairs = _candidates(signature, sizes, place, groups.labels(), failed)
         if len(known) > KNOWN:
             known = {}
         asked = np.array(sorted({*pairs.ravel().tolist()} - known.keys()), np.int64)
@@ -93,8 +94,11 @@ def _link(signature: np.ndarray, take: Callable[[np.ndarray], list[tuple[str, ..
     return groups.labels()
 
 
-def _candidates(signature: np.ndarray, place: int, labels: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """int64 (P, 2): rows that agree in the band at `place` and in MIN_AGREEMENT places in all, most similar first.
+def _candidates(
+    signature: np.ndarray, sizes: np.ndarray, place: int, labels: np.ndarray, failed: np.ndarray
+) -> np.ndarray:
+    """int64 (P, 2): rows of like lengths that agree in the band at `place` and in MIN_AGREEMENT places in all, most
+    similar first.
 
     Rows are sorted by the band and the places behind it, and each is held against the next REACH: those with which it
     agrees longest, where an instruction that all rows bear makes one bucket of all of them.
@@ -106,7 +110,10 @@ def _candidates(signature: np.ndarray, place: int, labels: np.ndarray, failed: n
     order, band = order[patient], band[patient]
     parts = [np.zeros((0, 3), np.int64)]
     for shift in range(1, REACH + 1):
-        at = np.flatnonzero((band[shift:] == band[:-shift]) & (labels[order[shift:]] != labels[order[:-shift]]))
+        one, other = order[:-shift], order[shift:]
+        # Each field holds 60% of the longer one's words, so all of them do.
+        like = np.minimum(sizes[one], sizes[other]) >= FIXED_SHARE * np.maximum(sizes[one], sizes[other]) - 1
+        at = np.flatnonzero((band[shift:] == band[:-shift]) & (labels[other] != labels[one]) & like)
         for start in range(0, len(at), AT_ONCE):
             i, j = order[at[start : start + AT_ONCE]], order[at[start : start + AT_ONCE] + shift]
             agreement = (signature[i] == signature[j]).sum(axis=1)

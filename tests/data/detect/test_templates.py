@@ -19,7 +19,8 @@ Texts = tuple[str, ...]  # of one row: its fields
 
 def found(rows: Sequence[Texts]) -> list[Template]:
     signature = signatures_of(["\n".join(fields) for fields in rows])
-    return find_templates(signature, np.arange(len(rows)), lambda numbers: [rows[i] for i in numbers])
+    sizes = np.array([sum(len(words(field)) for field in fields) for fields in rows], np.int64)
+    return find_templates(signature, np.arange(len(rows)), sizes, lambda numbers: [rows[i] for i in numbers])
 
 
 def members(rows: Sequence[Texts]) -> list[list[int]]:
