@@ -101,6 +101,7 @@ _TASK = word_set(
     "questions answer reply text document image assist policy policies guidelines website internet link article file "
     "context rephrase restate restating clarify capability capabilities abilities permission restrictions websites picture advice comply fulfil fulfill model generate write"
 )
+_PLAIN_TASK = word_set("request requests prompt query queries policy policies guidelines")  # of nobody
 _POLITE = {
     "hope": "helps help helpful answers answer clarifies clears sense explains provides assists",
     "let": "know",
@@ -201,50 +202,55 @@ def _first(text: str, plain: str, searches: Iterable[Search], until: int, is_tex
 def _in_sentences(text: str, words: Words, is_text: bool) -> Span | None:
     """A refusal of now, for people too say what they could not do: in whatever sentence that speaks of a task, and in
     the first and last of a text."""
-    plain = _plain(text)
-    if is_text and len(text) <= SHRUG_LENGTH and grammar.SHRUG.fullmatch(plain.strip()):
-        return 0, len(text), f"refuses to answer: {text!r}"
-    if is_text:
-        for start, end in {
-            _sentence(plain, len(plain) - len(plain.lstrip()), 0),
-            _sentence(plain, len(plain.rstrip()) - 2, 0),
-        }:
-            own = cut_words(plain[start:end])
-            searches = [*_searches(own)]
-            if own.hold(_FOREIGN) or not plain[start:end].isascii():
-                searches.append((grammar.OTHER_LANGUAGES, "refuses to answer"))
-            if len(words.all) < SHORT_TEXT and _may_be_machine(own):
-                searches.append((grammar.ROLE, "talks as a machine"))
-            if found := _in_sentence(text, plain, start, end, searches, is_text):
-                return found
-    if not words.hold(_TASK) or not (searches := [*_searches(words)]):
+    topics = words.distinct & _TASK if words.hold(_MY) else words.distinct & _PLAIN_TASK
+    if not (topics or is_text) or not (words.unspaced or any(_searches(words))):
         return None
-    end = 0
-    for topic in grammar.TOPIC.finditer(plain):
-        if topic.start() >= end:
-            start, end = _sentence(plain, topic.start(), end)
-            if found := _in_sentence(text, plain, start, end, searches, is_text):
-                return found
+    plain = _plain(text)
+    short = is_text and len(words.all) < SHORT_TEXT
+    if short and len(text) <= SHRUG_LENGTH and grammar.SHRUG.fullmatch(plain.strip()):
+        return 0, len(text), f"refuses to answer: {text!r}"
+    spans = {_sentence(plain, place) for word in topics for place in _places(plain, word)}
+    if is_text:
+        body = plain.strip()
+        first = plain.find(body[:1])
+        spans |= {_sentence(plain, first), _sentence(plain, max(first, first + len(body) - 2))}
+    for start, end in sorted(spans):
+        sentence = plain[start:end].replace("\n", " ")
+        if found := _in_sentence(sentence, text, start, is_text, short):
+            a, b, what = found
+            return None if is_code(text) else (a, b, f"{what}: {text[a:b]!r}")
     return None
 
 
-def _in_sentence(text: str, plain: str, start: int, end: int, searches: list[Search], is_text: bool) -> Span | None:
-    sentence = plain[start:end].replace("\n", " ")
-    past = grammar.PAST.search(sentence) is not None and not (is_text and grammar.APOLOGY.match(sentence))
-    personal = not grammar.TOPIC.search(sentence) and not grammar.APOLOGY.match(sentence)
+def _places(plain: str, word: str) -> Iterator[int]:
+    place = plain.find(word)
+    while place >= 0:
+        yield place
+        place = plain.find(word, place + SENTENCE // 4)  # a sentence is looked at once
+
+
+def _in_sentence(sentence: str, text: str, start: int, is_text: bool, short: bool) -> tuple[int, int, str] | None:
+    own = cut_words(sentence)
+    searches = [*_searches(own)]
+    if is_text and (own.hold(_FOREIGN) or not sentence.isascii()):
+        searches.append((grammar.OTHER_LANGUAGES, "refuses to answer"))
+    if short and _may_be_machine(own):
+        searches.append((grammar.ROLE, "talks as a machine"))
     for pattern, what in searches:
-        if past and pattern not in (grammar.ROLE, grammar.UNCLEAR):
+        match = pattern.search(sentence)
+        if match is None or is_said(text, start + match.start(), is_text):
             continue
-        if (match := pattern.search(sentence)) and not is_said(text, start + match.start(), is_text):
-            a, b = start + match.start(), start + match.end()
-            if not personal or not grammar.PERSONAL.search(match.group()):
-                return None if is_code(text) else (a, b, f"{what}: {text[a:b]!r}")
+        sorry = is_text and grammar.APOLOGY.match(sentence)
+        if grammar.PAST.search(sentence) and not sorry and pattern not in (grammar.ROLE, grammar.UNCLEAR):
+            continue
+        if grammar.TOPIC.search(sentence) or sorry or not grammar.PERSONAL.search(match.group()):
+            return start + match.start(), start + match.end(), what
     return None
 
 
-def _sentence(plain: str, place: int, after: int) -> tuple[int, int]:
-    """Where the sentence around a place begins and ends, behind `after`."""
-    start, high = max(after, place - SENTENCE), min(len(plain), place + SENTENCE)
+def _sentence(plain: str, place: int) -> tuple[int, int]:
+    """Where the sentence around a place begins and ends."""
+    start, high = max(0, place - SENTENCE), min(len(plain), place + SENTENCE)
     for stop in grammar.SENTENCE_END.finditer(plain, start, high):
         if stop.end() > place:
             return start, stop.start() + 1
