@@ -16,7 +16,8 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from data.detect.markup import Span, is_code, open_environments
+from data.detect.latex import open_environments
+from data.detect.markup import Span, is_code
 from data.detect.wording import word_set
 
 Row = dict[str, Any]
