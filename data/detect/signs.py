@@ -88,8 +88,9 @@ def _spans(text: str, field: str, question: str) -> Iterator[tuple[str, Span]]:
 # -- characters
 
 _MORE_MOJIBAKE = re.compile(
-    "[ÃÄÅ]…|\ufffd|锟斤拷|烫烫烫|(?:[РС][\u0400-\u045f°±²³µ¶·»«ё№]){4}|[\xc2-\xf4][\x80-\xbf]{1,2}(?<=[\x80-\x9f])"
+    "[ÃÄÅ]…|\ufffd|锟斤拷|鈥|烫烫烫|(?:[РС][\u0400-\u045f°±²³µ¶·»«ё№]){4}|[\xc2-\xf4][\x80-\xbf]{1,2}(?<=[\x80-\x9f])"
 )
+_AROUND = [("“", "”"), ("‘", "’"), ("„", "“"), ("«", "»"), ("‹", "›")]
 _LOST_APOSTROPHE = re.compile(
     r"\b(?:[A-Za-z]+n\?t|(?:[Ii]t|[Tt]hat|[Ww]hat|[Ww]ho|[Tt]here|[Hh]e|[Ss]he|[Ll]et)\?(?:s|ll|d)|I\?(?:m|ve|ll|d)|"
     r"(?:[Ww]e|[Yy]ou|[Tt]hey)\?(?:re|ve|ll|d))\b"
@@ -118,11 +119,24 @@ def find_mojibake(text: str) -> Span | None:
 
 
 def _bad(text: str) -> Iterator[re.Match[str]]:
-    """ftfy's matches, but those of a control character alone, which is no letter gone wrong."""
+    """ftfy's matches, but those of a control character alone, and of a letter that a text only names."""
     for match in BADNESS_RE.finditer(text):
         found = match.group()
-        if not (len(found) == 1 and "\x80" <= found <= "\x9f"):
+        alone = len(found) == 1 and "\x80" <= found <= "\x9f"
+        if not alone and not _is_named(text, match):
             yield match
+
+
+def _is_named(text: str, match: re.Match[str]) -> bool:
+    """Whether an Ã or Â stands by itself, before a space or between marks: broken sequences go on."""
+    found = match.group()
+    letter = match.end() - 2
+    if len(found) > 4 or text[letter : letter + 1] not in ("Ã", "Â"):
+        return False
+    before, after = text[letter - 1 : letter] if letter else "", found[-1]
+    if after.isspace() and after != "\xa0":
+        return not before.isalpha()  # "voilÃ " has lost its NO-BREAK SPACE
+    return (before, after) in _AROUND
 
 
 _CONTROL = re.compile(
