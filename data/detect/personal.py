@@ -23,6 +23,8 @@ def find_pii(text: str, words: Words) -> list[Span]:
     found: list[Span] = []
     if "@" in text:
         found += _mails(text)
+    if "at)" in text or "at]" in text:
+        found += [(*one.span(), f"mail address {one.group()}") for one in _SPELLED.finditer(text)]
     if _SEVEN_DIGITS.search(text):
         found += _numbers(text)
     if words.hold(_ADDRESSED) and text.count(".") > 2:
@@ -42,6 +44,9 @@ _NOBODY = word_set(
 _NOWHERE = re.compile(
     r"(?:example|domain|email|mail|company|yourcompany|yourdomain|test|host|server|site|website|foo)\."
 )
+_SPELLED = re.compile(
+    r"\b[A-Za-z0-9][\w.+-]{0,63} ?[\[(] ?at ?[\])] ?[A-Za-z0-9-]{1,60}(?:(?:\.| ?[\[(] ?dot ?[\])] ?)[A-Za-z0-9-]{2,60}){1,3}"
+)
 _FILES = word_set("png jpg jpeg gif svg css js json py txt html htm php")  # logo@2x.png
 
 
@@ -49,20 +54,30 @@ def _mails(text: str) -> Iterator[Span]:
     for match in _DOMAIN.finditer(text):
         local = _LOCAL.search(text, max(0, match.start() - 64), match.start())
         domain = match.group(1).lower()
-        if (
-            not local
-            or domain.rpartition(".")[2] in _FILES
-            or text[local.start() - 1 : local.start()] in ("/", ":", "@")
-        ):
+        if not local or domain.rpartition(".")[2] in _FILES or _is_login(text, local.start(), match.end()):
             continue
         if local.group().lower() in _NOBODY and _NOWHERE.match(domain):
             continue
         yield local.start(), match.end(), f"mail address {text[local.start() : match.end()]}"
 
 
+def _is_login(text: str, start: int, end: int) -> bool:
+    """Whether an address belongs to a URL (user:password@host) or a path (git@host:path); "mailto:" goes before one."""
+    before = text[start - 1 : start]
+    if before == ":":
+        return "://" in text[max(0, start - 80) : start].rpartition(" ")[2]
+    return before in ("/", "@") or (text[end : end + 1] == ":" and text[start:end].startswith("git@"))
+
+
+_CALLING = (  # codes of countries and regions
+    r"(?:1|7|2(?:0|7|[1-689][0-9])|3(?:[0-469]|[578][0-9])|4(?:[013-9]|2[0-9])|5(?:[1-8]|[09][0-9])|6(?:[0-6]|[789][0-9])"
+    r"|8(?:[1246]|[0578][0-9])|9(?:[0-58]|[679][0-9]))"
+)
 _PHONES = re.compile(
     r"(?<![\w+/.\-])(?:"
     r"(?P<world>\+[1-9][0-9]{0,2}(?:[ .\-\u00a0]?\(?[0-9]{1,5}\)?){1,6})"
+    rf"|(?P<zeros>00{_CALLING}(?:[ .\-/]?\(0?\)?)?[ .\-/\u00a0]\(?[1-9][0-9]{{0,8}}\)?"
+    r"(?:[ .\-/\u00a0][0-9]{1,8}){1,5})"
     r"|(?P<us>(?:1[-. ])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[0-9]{3}[-. ][0-9]{4})"
     r"|(?P<wide>(?<![0-9] )[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4})"
     r"|(?P<ssn>(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4})"
@@ -70,11 +85,16 @@ _PHONES = re.compile(
 )
 _SAID_PHONE = re.compile(
     r"\b(?:tel|phone|telephone|mobile|cell|call|fax|whatsapp|telefon|tel\u00e9fono|t\u00e9l\u00e9phone"
-    r"|\u7535\u8bdd)\b[^0-9+\n]{0,25}"
+    r"|\u7535\u8bdd|(?:reach|text|ring|dial|contact) (?:me|us|him|her|them))\b[^0-9+\n]{0,25}"
     r"(\+?\(?[0-9](?:[ .\-()/]{0,2}[0-9]){6,14})(?![0-9])",
     re.I,
 )
-_CARD = re.compile(r"(?<![\w.,\-])[2-6][0-9]{3}(?:[ -]?[0-9]{2,7}){2,4}(?![\w\-]|[., ]?[0-9])")
+# Whole, or in groups; only groups between spaces can run into the numbers beside them.
+_CARD = re.compile(
+    r"(?<![\w.,\-])(?=[2-6])(?:(?:[0-9]{13,19}|[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{1,4}(?:-[0-9]{1,3})?|[0-9]{4}-[0-9]{6}-[0-9]{4,5})"
+    r"(?![\w\-]|[.,][0-9])"
+    r"|(?:[0-9]{4} [0-9]{4} [0-9]{4} [0-9]{1,4}(?: [0-9]{1,3})?|[0-9]{4} [0-9]{6} [0-9]{4,5})(?![\w\-]|[., ]?[0-9]))"
+)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 _IBAN_LENGTH = {"NO": 15, "BE": 16, "DK": 18, "FI": 18, "NL": 18, "AT": 20, "CH": 21, "DE": 22, "GB": 22, "IE": 22}
 _IBAN_LENGTH |= {"ES": 24, "SE": 24, "CZ": 24, "SK": 24, "RO": 24, "SA": 24, "PT": 25, "TR": 26, "FR": 27, "IT": 27}
@@ -105,6 +125,8 @@ def _numbers(text: str) -> Iterator[Span]:
         digits = re.sub("[^0-9]", "", match.group())
         if match["ssn"]:
             yield *match.span(), f"US social security number {masked(match.group())}"
+        elif match["zeros"] and (not 11 <= len(digits) <= 17 or set(digits) <= {"0", "1"}):  # bits
+            continue
         elif not match["world"] or (
             9 <= len(digits) <= 15 and text[match.end() : match.end() + 2].strip()[:1] not in tuple("=+*/^")
         ):
