@@ -28,7 +28,10 @@ MARKS = 0.3  # share of rows with a mark, from which on its absence is a cut (se
 MIN_ROWS = 5  # of a source, to speak of habits
 COMMAS = 8  # bare ends for each comma, from which on commas are cuts too: 3% of cut novels' paragraphs end with one
 SHORT = 30  # characters of an answer that is no piece of a longer one
-RIGHT = {"whole": 4, "other": 2}  # at most a quarter, a half of the rows without a mark may end so
+RIGHT = {"whole": 4, "brief": 4, "other": 2}  # at most a quarter, a half of the rows without a mark may end so
+LAST_ITEM = 4  # words of the last item of a list without line breaks
+TALK = 3  # brief answers for each long one, from which on a source is small talk
+LINE = 100  # characters of lines that need no stop
 LONG = 60  # characters, from which on one sentence without a full stop is judged
 
 _TERMINAL = ".!?…。！？．।॥؟۔։።፡᙮༎᠃။។᜶‽"
@@ -42,7 +45,22 @@ _OPEN_LATER = word_set(
 )
 _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|vs|e\.g|i\.e|cf|Fig|Eq)\.$")
 _CUT_MARK = re.compile(r"(?:\[(?:truncated|cut|more|continued|\.\.\.|…)\]|<truncated>|\(truncated\))$", re.I)
-_LIST_ITEM = re.compile(r"\s*(?:[-*•+–]|\(?[0-9]{1,3}[.):]|\(?[a-zA-Z][.)])\s")
+_LIST_ITEM = re.compile(r"\s*(?:[-*•+–]|\(?[0-9]{1,3}[.):]|\(?(?:[a-zA-Z]|[ivxIVX]{1,5})[.)])\s")
+_BARE_ITEM = re.compile(r"\s*(?:[-*•+–]|\(?[0-9]{1,3}[.):]?|[a-zA-Z][.)])\s*")
+_NUMBER = re.compile(r"\s*\(?([0-9]{1,3})")
+_SAID = re.compile(r"[^:.!?]{1,40}(?::| [-–—]) \S")
+_EQUATION = re.compile(r"[=≈]\s?[-+−]?[$€£]?[^\s=]{1,40}(?: [^\s\W\d]{1,3})?\s*$")
+_STARTERS = word_set("the a an this these those there it he she they we i you if when while")
+_FINITE = word_set("is are was were has had he she they we I it He She They We It There This These")
+_UNASKED = ("phrase", "other", "verse")
+_LAST_WORD = re.compile(r"[a-z]{2} ([a-z]+)\s*\Z")
+_LONG_WORD = re.compile(r"[A-Za-z]{3,}")
+_INFLECTED = re.compile(
+    r"(?:e?s|e?d|ing|ly|e?r|er?s|e?n|al|ally|ful|fully|less|ness|y|ity|ic|ion|ions|ment|ments|able|ed|ation|ive|ist|ism|ous)"
+)
+_VERBS = word_set(
+    "is are was were am has have had can could will would shall should may might must do does did be been being"
+)
 _MARK = re.compile(r"[#=>*|<\\~-]+\S{0,10}|\S{1,14}:\**")
 _HEADING = re.compile(
     r"(?:chapter|part|book|section|act|scene|canto|volume|letter)\b[ .]{1,2}(?:[0-9]|[ivxlc]+\b).{0,50}$", re.I
@@ -58,13 +76,14 @@ _SIGNED = re.compile(
 )
 _QUOTE = re.compile(r"(?<!\w)['‘]\w")  # a single quotation mark that opens
 _LINK = re.compile(r"(?:://|www\.|doi\b|arxiv|\.(?:com|org|edu|html?)\b)\S*$", re.I)
-_NAME_OF_THINGS = re.compile(r"[A-Z0-9“\"(][\w'’.-]*|of|the|and|in|a|an|to|for|with|by|on|at|from|&|-|—")
+_NAME_OF_THINGS = re.compile(r"[A-Z0-9“\"(][\w'’.-]*[:,]?|of|the|and|in|a|an|to|for|with|by|on|at|from|&|-|—")
 _SENTENCE = re.compile(rf"[{re.escape(_TERMINAL)}][\"”’»)\]*_]*\s|\n\s*\n|:\s")
 
 
 class SourceHabits(NamedTuple):
     stops: float  # share of rows with a full stop at the end, among those where one can be asked for
     mark: str  # that the last line opens with; "" for none
+    clauses_are_cuts: bool  # short sentences too; not in small talk, of which some end as they like
     short_phrases: bool  # nearly all rows are such, or code, or tables
     commas_are_cuts: bool  # else they lead to speech or end a letter, as in 15 of 24,149 paragraphs of novels
     colons_are_cuts: bool
@@ -88,10 +107,12 @@ def source_habits(ends: Counter[Habit]) -> SourceHabits:
     for (kind, _), rows in ends.items():
         kinds[kind] += rows
     total = max(ends.total(), 1)
-    asked = kinds["whole"] + kinds["bare"] + kinds["open"]  # where a full stop can be asked for
+    whole = kinds["whole"] + kinds["brief"]
+    asked = whole + kinds["bare"] + kinds["clause"] + kinds["open"]  # where a full stop can be asked for
     return SourceHabits(
-        stops=kinds["whole"] / asked if asked >= MIN_ROWS else 0.0,
+        stops=whole / asked if asked >= MIN_ROWS else 0.0,
         mark=usual_mark(ends) if total >= MIN_ROWS else "",
+        clauses_are_cuts=kinds["brief"] <= TALK * kinds["whole"] or kinds["clause"] > 0.01 * kinds["brief"],
         short_phrases=kinds["other"] + kinds["verse"] + kinds["phrase"] > 0.8 * total,
         commas_are_cuts=kinds["bare"] > COMMAS * kinds["comma"],
         colons_are_cuts=kinds["colon"] < 0.02 * total,
@@ -131,6 +152,8 @@ def find_cut(row: Row, habits: SourceHabits | None = None) -> Span | None:
     if not text or not text.strip():
         return None
     kind, why, start = how_it_ends(text, field == "text")
+    if kind in _UNASKED and field == "answer" and (word := _broken_word(text, row["question"] or "")):
+        kind, why = "clause", f"ends inside a word: {word!r}"
     end = len(text.rstrip())
     if kind == "open" and (habits is None or not habits.short_phrases or end >= LONG or "```" in why):
         return start, end, why
@@ -140,7 +163,7 @@ def find_cut(row: Row, habits: SourceHabits | None = None) -> Span | None:
         return start, end, f"ends without the line that other answers of the source end with: {habits.mark!r}"
     if habits.stops < STOPS or habits.short_phrases:
         return None
-    if kind == "bare" or (kind == "comma" and habits.commas_are_cuts):
+    if kind == "bare" or (kind == "comma" and habits.commas_are_cuts) or (kind == "clause" and habits.clauses_are_cuts):
         return start, end, f"{why}; in this source {habits.stops:.0%} end with a full stop"
     if kind == "colon" and field == "answer" and habits.colons_are_cuts:
         return start, end, "ends with a colon, and nothing follows"
@@ -170,18 +193,30 @@ def how_it_ends(text: str, is_text: bool) -> tuple[str, str, int]:
         return "open", "a code fence ``` opens and does not close", body.rfind("```")
     if _CUT_MARK.search(tail[-20:]):
         return "open", "ends with a mark of a cut", at
+    if _BARE_ITEM.fullmatch(last_line) and _goes_on(body, last_line):
+        return "open", "a list goes on, and its last item is empty", at
     core = tail.rstrip(_CLOSERS)
     if not core or core[-1] in _TERMINAL:
-        return ("open", "ends with an abbreviation", at) if _ABBREVIATION.search(tail[-8:]) else ("whole", "", at)
+        if _ABBREVIATION.search(tail[-8:]):
+            return "open", "ends with an abbreviation", at
+        return "whole" if len(body) >= LONG else "brief", "", at
     last = body[-1]
     if "\\begin" in tail and open_environments(body[-4000:]):
         return "open", "a LaTeX environment is open at the end", body.rfind("\\begin")
     if last == ":" and core.endswith(":"):
-        return "colon", "ends with a colon", at
+        return ("other" if tail.count(":\n") + tail.count(": \n") > 1 else "colon"), "ends with a colon", at
     if _is_closed(tail, last_line, last):
         return "other", "", at
     if is_code(body):
         return _code_end(body, tail, at)
+    if _EQUATION.search(last_line):
+        return "other", "", at
+    if not is_text and (alike := _others_alike(body, last_line)):
+        return (
+            ("open", f"the other lines like it end with a full stop: {last_line[-40:]!r}", at)
+            if alike == "."
+            else ("verse", "", at)
+        )
     if _is_other(tail, last_line, last, is_text):
         return "other", "", at
     if _is_verse(tail):
@@ -219,9 +254,15 @@ def _is_other(tail: str, last_line: str, last: str, is_text: bool) -> bool:
         return True  # a title
     if line.count("|") > 1 or _HEADING.match(line) or _SIGNED.search(tail[-120:]):
         return True
-    if not is_text and (_LABEL.match(line) or line.split()[-1].startswith("#")):
+    if not is_text and ((_LABEL.match(line) and not _breaks_off(line)) or line.split()[-1].startswith("#")):
         return True  # "Fruit: apple, pear", "#hashtag"
-    return is_text and last == "," and bool(_FAREWELL.search(line[-60:]))
+    return last == "," and bool(_FAREWELL.search(line[-60:])) and (is_text or line.lstrip().startswith("Dear"))
+
+
+def _breaks_off(line: str) -> bool:
+    """Whether what a label is given ends as no phrase does."""
+    words = line.partition(": ")[2].split()
+    return len(words) > 2 and words[-1].lower() in _OPEN_WORDS | _OPEN_LATER
 
 
 def _is_verse(tail: str) -> bool:
@@ -253,6 +294,8 @@ def _prose_end(tail: str, line: str, last: str, at: int, offset: int, is_text: b
     judged = offset + len(tail) >= LONG or len(tail) - len(sentence) >= LONG / 2
     if is_text:
         judged = offset + len(tail) >= LONG / 2 and len(tail.split()) >= 6
+    if not judged and not is_text and _is_clause(sentence.split()):
+        return "clause", f"ends inside a sentence, after {words[-1][-30:]!r}", at
     if not judged or (not is_text and word not in _OPEN_LATER and last.isalnum() and _flat_list(sentence)):
         return "phrase", "", at
     kind = "comma" if is_text and last == "," else "bare"
@@ -262,5 +305,70 @@ def _prose_end(tail: str, line: str, last: str, at: int, offset: int, is_text: b
 def _flat_list(sentence: str) -> bool:
     """Items of a list whose line breaks are lost: "Joint pain Swelling of the legs Fever"."""
     words = sentence.split()
-    capitals = sum(1 for before, word in pairwise(words) if word[0].isupper() and before[-1].isalnum())
-    return capitals >= max(2, 0.08 * len(words))
+    pairs = [*enumerate(pairwise(words), 1)]
+    items = [i for i, (before, word) in pairs if word[0].isupper() and before[-1].isalnum()]
+    if not _FINITE.isdisjoint(words):  # names stand in sentences too, behind "of" and "and", or one behind the other
+        items = [i for i in items if words[i - 1][0].islower() and words[i - 1] not in _OPEN_LATER | _OPEN_WORDS]
+        if len(items) < 4 and not (len(items) > 1 and items[-1] >= len(words) - LAST_ITEM):
+            return False
+    return len(items) >= max(2, 0.08 * len(words))
+
+
+def _others_alike(body: str, last_line: str) -> str:
+    """ "." where the other lines of the shape of the last one end with a full stop, "-" where none has any stop."""
+    if "\n" not in body:
+        return ""
+    shape = _shape(last_line)
+    others = [line for line in body[-2000:].split("\n")[:-1] if line.strip() and _shape(line) == shape][-8:]
+    if len(others) < (3 if shape == "plain" else 1):
+        return ""
+    ends = [line.rstrip(_CLOSERS)[-1:] for line in others]
+    asked = "?" in ends and len(others) < 3
+    if shape != "plain" and not asked and all(end and end in _TERMINAL for end in ends):
+        return "."
+    bare = not any(end in (*_TERMINAL, ",", ";") for end in ends)
+    return "-" if bare and len(others) > 1 and all(len(line) < LINE for line in [*others, last_line]) else ""
+
+
+def _goes_on(body: str, last_line: str) -> bool:
+    """Whether a mark or number alone goes on with the list before it."""
+    before = body[: len(body) - len(last_line)].rstrip()
+    above = before[before.rfind("\n") + 1 :]
+    if not before or not _LIST_ITEM.match(above):
+        return False
+    old, new = _NUMBER.match(above), _NUMBER.match(last_line)
+    if old and new:
+        return int(new.group(1)) == int(old.group(1)) + 1
+    return not old and not new and above.split()[0] == last_line.strip()
+
+
+def _shape(line: str) -> str:
+    if _LIST_ITEM.match(line) or _BARE_ITEM.fullmatch(line):
+        return "item"
+    return "label" if _SAID.match(line) else "plain"
+
+
+def _is_clause(words: list[str]) -> bool:
+    """A subject and a verb, or an article and more: no bare phrase, no list."""
+    if len(words) < 3 or not words[0][0].isupper() or sum(word.endswith(",") for word in words) > len(words) / 3:
+        return False
+    last = words[-1].lower()
+    return (
+        words[0].lower() in _STARTERS
+        or (last in _OPEN_LATER and len(words) > 3)
+        or any(word.lower() in _VERBS for word in words[1:])
+    )
+
+
+def _broken_word(text: str, question: str) -> str:
+    """The last word, if it is the begin of another word of the row: "proble" beside "problem". "" for none."""
+    last = _LAST_WORD.search(text[-60:])
+    if last is None or len(text.split(None, 4)) < 5:
+        return ""
+    word = last.group(1).lower()
+    if len(word) < 3:
+        return word if len(word) == 1 and word not in "axyzn" and "=" not in text[-60:] else ""
+    others = {match.group().lower() for match in _LONG_WORD.finditer(question + " " + text[: -len(word)])}
+    longer = [other for other in others if len(other) > len(word) and other.startswith(word)]
+    whole = word in others or any(_INFLECTED.fullmatch(other, len(word)) for other in longer)
+    return word if longer and not whole else ""
