@@ -22,16 +22,25 @@ Search = tuple[re.Pattern[str], str]
 HEAD, HEAD_WORDS = 200, 70  # characters of an answer in which a refusal begins, and words
 SHORT_TEXT = 60  # words, below which a text may be a machine's role as a whole
 SHRUG_LENGTH = 60  # characters
+EDGE = 30  # words of an end of a text, which its first or last sentence holds
 SENTENCE = 300  # characters of a sentence before and behind its topic, at most
+FIRST_WORDS = 20
 FIRST = 60  # characters of a first sentence behind which courtesy may open
 
 # Cheap tests: the searches take 0.05 ms an answer, and most answers hold none of these words.
 _I = word_set("i i'm i'd i've i'll we we're")
+_AM = word_set("i'm am")
 _MY = word_set("i i'm i've my me us we")
 _NOT = word_set(
-    "cannot can't unable not decline refuse refrain abstain won't rather don't lack no didn't couldn't only never doesn't "
-    "isn't wouldn't haven't hasn't shan't neither incapable forbidden prohibited prevented restricted barred blocked "
-    "prefer pass nope"
+    "cannot can't unable not decline refuse refrain abstain won't rather don't lack no didn't couldn't doesn't isn't "
+    "wouldn't haven't hasn't shan't neither incapable forbidden prohibited prevented restricted barred blocked prefer pass nope"
+)
+_MILD = word_set("not don't no only didn't doesn't isn't haven't hasn't wouldn't")  # tells nothing by itself
+_STRONG = _NOT - _MILD
+_NOT_WHAT = word_set(
+    "able allowed permitted authorized authorised comfortable capable equipped qualified programmed designed trained "
+    "position willing liberty going meant supposed built made licensed will can shall could wish want intend plan feel "
+    "think believe sure choose answer help only instructed told advised"
 )
 _APOLOGY = word_set(
     "sorry apologize apologise apologies apology unfortunately regret regrettably regretfully afraid alas forgive "
@@ -40,13 +49,12 @@ _APOLOGY = word_set(
 _UNABLE = (word_set("unable cannot can't possible able"), word_set("answer help assist comply provide generate fulfil"))
 _LACKED = word_set(
     "access ability abilities capability capabilities capable incapable capacity permission clearance authorization "
-    "authorisation authority information data knowledge context details personal physical opinion opinions view views "
+    "authorisation authority information data knowledge context details personal physical opinion opinions views "
     "feelings emotions beliefs preferences memory memories body consciousness means way answer record feature function "
-    "scope limits range bounds expertise area guidelines programming policy policies training power reach remit purview "
-    "role rules principles competence database design settings instructions functionality functions creators developers "
-    "person human doctor lawyer attorney physician medical financial legal aware familiar certain sure beyond outside "
-    "against exceeds"
+    "scope expertise guidelines programming policy policies training remit competence database design settings "
+    "instructions functionality functions creators developers permissions power reach purview"
 )
+_NO_HUMAN = word_set("human person doctor lawyer attorney physician aware familiar certain sure capable")
 _BEYOND = word_set("beyond outside exceeds")
 _RULE = word_set(
     "policy policies guideline guidelines rule rules programming restriction restrictions instructions terms filters"
@@ -80,6 +88,15 @@ _CHANGE = (
     word_set("let's let shall else should why my"),
     word_set("subject topic something someone somebody previous earlier"),
 )
+_EDGES = _NOT | _APOLOGY | _REPHRASE | _BEYOND
+_EDGES |= word_set(
+    "impossible inappropriate forbid forbids prevent prevents prohibit prohibits restrictions violates breaks context "
+    "information details built let's else siento désolé leid ich"
+)
+# Of each group of searches the words without which none of it is worth a look.
+_TRIGGERS = _NOT | _APOLOGY | _BEYOND | _RULE | _REPHRASE | _CLEAR[1] | _MORE[1] | _HARDLY | _FAILS
+_TRIGGERS |= word_set("possible able let's else subject previous earlier request prompt query")
+_SHRUGS = word_set("idea clue sure know decline")
 _FOREIGN = word_set(
     "siento lenguaje puedo sinto desculpe posso leid sprachmodell ich dispiace linguistico désolé langage peux"
 )
@@ -102,22 +119,25 @@ _TASK = word_set(
     "context rephrase restate restating clarify capability capabilities abilities permission restrictions websites picture advice comply fulfil fulfill model generate write"
 )
 _PLAIN_TASK = word_set("request requests prompt query queries policy policies guidelines")  # of nobody
+_OPENERS = word_set(
+    "sure certainly course absolutely definitely gladly pleasure question happy glad delighted pleased thrilled problem "
+    "requested asked thanks thank here"
+)
 _POLITE = {
     "hope": "helps help helpful answers answer clarifies clears sense explains provides assists",
     "let": "know",
     "feel": "free",
     "else": "anything something",
-    "questions": "if should",
-    "how": "assist help",
     "hesitate": "to",
     "you're": "welcome",
     "shall": "i",
-    "like": "you",
-    "want": "you",
+    "would": "like",
+    "want": "do",
 }
-_POLITE |= dict.fromkeys(("further", "more", "additional", "other"), "if should happy glad")
+_POLITE |= dict.fromkeys(("questions", "assistance", "clarification"), "if should")
+_POLITE |= dict.fromkeys(("help", "information", "details", "explanation", "examples"), "more further additional other")
 _POLITE |= dict.fromkeys(
-    ("happy", "glad", "delighted", "pleased", "here"), "help assist explain clarify answer provide"
+    ("happy", "glad", "delighted", "pleased", "here", "how"), "help assist explain clarify answer provide"
 )
 
 
@@ -149,9 +169,11 @@ def _plain(text: str) -> str:
 def _searches(words: Words) -> Iterator[Search]:
     """The parts of the grammar whose words are there."""
     what = "refuses to answer"
-    if words.hold(_I, _NOT) or words.hold(_APOLOGY) or words.hold(*_UNABLE):
+    if not words.hold(_TRIGGERS):
+        return
+    if words.hold(_I, _STRONG) or words.hold(_I, _MILD, _NOT_WHAT) or words.hold(_APOLOGY) or words.hold(*_UNABLE):
         yield grammar.UNABLE, what
-    if words.hold(_MY, _NOT, _LACKED) or words.hold(_MY, _BEYOND):
+    if words.hold(_MY, _NOT, _LACKED) or words.hold(_MY, _BEYOND) or words.hold(_AM, _NOT, _NO_HUMAN):
         yield grammar.LACKS, what
     if words.hold(_BREAKS) and (words.hold(_RULE) or words.hold(_ASKED)):
         yield grammar.RULES, what
@@ -179,11 +201,11 @@ def _at_start(text: str, words: Words) -> Span | None:
     searches += _searches(words)
     if words.hold(_FOREIGN) or not text[:HEAD].isascii():
         searches.append((grammar.OTHER_LANGUAGES, "refuses to answer"))
+    if len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(_plain(text).strip()):
+        return 0, len(text), f"refuses to answer: {text!r}"
     if not searches:
         return None
     head = _plain(text[: HEAD + 150])
-    if len(text) <= SHRUG_LENGTH and (match := grammar.SHRUG.fullmatch(head.strip())):
-        return 0, len(match.group()), f"refuses to answer: {text[: match.end()]!r}"
     return _first(text, head, searches, HEAD, False)
 
 
@@ -203,23 +225,32 @@ def _in_sentences(text: str, words: Words, is_text: bool) -> Span | None:
     """A refusal of now, for people too say what they could not do: in whatever sentence that speaks of a task, and in
     the first and last of a text."""
     topics = words.distinct & _TASK if words.hold(_MY) else words.distinct & _PLAIN_TASK
-    if not (topics or is_text) or not (words.unspaced or any(_searches(words))):
+    short = is_text and len(words.all) < SHORT_TEXT
+    if short and len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(_plain(text).strip()):
+        return 0, len(text), f"refuses to answer: {text!r}"
+    if not (topics or is_text) or not (words.unspaced or short or any(_searches(words))):
         return None
     plain = _plain(text)
-    short = is_text and len(words.all) < SHORT_TEXT
-    if short and len(text) <= SHRUG_LENGTH and grammar.SHRUG.fullmatch(plain.strip()):
-        return 0, len(text), f"refuses to answer: {text!r}"
     spans = {_sentence(plain, place) for word in topics for place in _places(plain, word)}
     if is_text:
-        body = plain.strip()
-        first = plain.find(body[:1])
-        spans |= {_sentence(plain, first), _sentence(plain, max(first, first + len(body) - 2))}
+        spans |= _edges(plain, words)
     for start, end in sorted(spans):
         sentence = plain[start:end].replace("\n", " ")
         if found := _in_sentence(sentence, text, start, is_text, short):
             a, b, what = found
             return None if is_code(text) else (a, b, f"{what}: {text[a:b]!r}")
     return None
+
+
+def _edges(plain: str, words: Words) -> set[tuple[int, int]]:
+    """The first and the last sentence of a text, where words of a refusal are near."""
+    spans = set()
+    body = plain.strip()
+    first = plain.find(body[:1])
+    for near, place in ((words.all[:EDGE], first), (words.all[-EDGE:], max(first, first + len(body) - 2))):
+        if words.unspaced or not _EDGES.isdisjoint(near):
+            spans.add(_sentence(plain, place))
+    return spans
 
 
 def _places(plain: str, word: str) -> Iterator[int]:
@@ -260,12 +291,13 @@ def _sentence(plain: str, place: int) -> tuple[int, int]:
 
 def _courtesy(text: str, words: Words, is_text: bool) -> Span | None:
     """How an assistant opens an answer, or goes on behind a short first sentence, and how it closes one."""
-    start = _plain(text[: 2 * FIRST])
-    if not (match := grammar.OPENS.match(start)) and (stop := grammar.STOP.search(start, 0, FIRST)):
-        match = grammar.OPENS.match(start, stop.end())
-    if match:
-        found = text[match.start() : match.end()].strip()
-        return None if is_said(text, match.start(), is_text) else (*match.span(), f"an assistant's opening: {found!r}")
+    if not _OPENERS.isdisjoint(words.all[:FIRST_WORDS]):
+        start = _plain(text[: 2 * FIRST])
+        if not (match := grammar.OPENS.match(start)) and (stop := grammar.STOP.search(start, 0, FIRST)):
+            match = grammar.OPENS.match(start, stop.end())
+        if match and not is_said(text, match.start(), is_text):
+            found = text[match.start() : match.end()].strip()
+            return *match.span(), f"an assistant's opening: {found!r}"
     end = set(words.all[-HEAD_WORDS:])
     if any(not end.isdisjoint(_POLITE[word].split()) for word in end.intersection(_POLITE)):
         tail, head = _plain(text[-HEAD:]), _plain(text[:HEAD])
