@@ -31,7 +31,7 @@ demo: install
 	@echo "  runs/$(RUN)/ckpt3/                     the model: transformers opens this folder"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -10,7 +10,13 @@ import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train.py
 
+if __name__ == "__main__":
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 import codecs
+import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,6 +60,8 @@ class Sampling:
         for name, least in (("top_k", 0), ("max_new_tokens", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
+            if getattr(self, name) >= 2**63:
+                raise UserError(f"--{name} {getattr(self, name)}: must be less than 2**63")
 
 
 def fitting_history(
@@ -126,7 +134,7 @@ def chat(
         try:
             prompt, history = fitting_history(tok, history, question, model.shape.seq_len, sampling.max_new_tokens)
         except UserError as error:
-            write(f"{error}\n")
+            write(f"error: {error}\n")
             continue
         said = reply(model, tok, prompt, sampling, turn, write)
         write(f"{ending(said)}\n\n")
@@ -144,6 +152,9 @@ def ending(said: Generation) -> str:
 
 def typed_lines() -> Iterator[str]:
     """Lines of a person, with a prompt, or of a pipe, without."""
+    if isinstance(sys.stdin, io.TextIOWrapper):  # what is no UTF-8 is refused with its question
+        encoding = None if sys.stdin.isatty() else "utf-8"  # a terminal has its own
+        sys.stdin.reconfigure(encoding=encoding, errors="surrogateescape")
     if not sys.stdin.isatty():
         yield from sys.stdin
         return
@@ -176,6 +187,8 @@ def main() -> None:
     args, sampling = settings.args, settings.args.options
     if args.device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device {args.device}: expected one of auto, cpu, cuda, mps")
+    if args.question is not None and not args.question.strip():
+        raise UserError("--question: is empty; ask something, or leave the flag out and type")
     path = find_checkpoint(args.checkpoint, args.run)
     model, tok, meta = load_for_inference(path, distributed.start(args.device).device, args.verify)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, speaks
 from common.runs import claim, claimed, frozen_sections, read_config, relative_source, run_folder
 from data.pipeline import PrepareConfig
 from data.sources import SourceConfig
@@ -25,6 +25,7 @@ from model.config import ModelConfig
 from tokenizer.bpe import TokenizerConfig
 from training.config import TrainConfig
 
+SIZES = [name for name, hint in typing.get_type_hints(ModelConfig).items() if hint == int | None]
 SECTIONS: dict[str, type] = {
     "prepare": PrepareConfig,
     "tokenizer": TokenizerConfig,
@@ -105,20 +106,23 @@ def load_command(
         parser.add_argument(f"--{name}", help=text, **kind)
     sections = SECTIONS if section is not None else {}
     for name, cls in sections.items():
-        parser.add_class_arguments(cls, None if name == section else name)
+        # In a group of ours: one of jsonargparse's would come with a flag --model FILE, for a file that is no TOML.
+        group = parser.add_argument_group((cls.__doc__ or "").partition("\n")[0].rstrip("."))
+        group.add_class_arguments(cls, None if name == section else name, as_group=False)
     if options is not None:
         parser.add_class_arguments(options)
 
     # The file's values become the parser's defaults, so they are needed before the flags are read.
     file, run = _early(argv, "config"), _early(argv, "run")
-    if file is None and (run_folder(run or "default") / "config.toml").exists():
-        file = str(run_folder(run or "default") / "config.toml")
-    config = Config(run=run or "default")
+    recorded = run_folder("default" if run is None else run) / "config.toml"
+    if file is None and recorded.exists():
+        file = str(recorded)
+    config = Config(run="default" if run is None else run)
     if file is not None:
         path = Path(file)
         values = read_config(path)
         run_of_file = path.parent.name if path.name == "config.toml" else path.stem
-        config = Config(run=run or run_of_file, base=path.parent)
+        config = Config(run=run_of_file if run is None else run, base=path.parent)
         # A flag given to an earlier command (--vocab_size 512) need not be repeated for a later one.
         defaults = {k: v for k, v in frozen_sections(config.run).items() if k in SECTIONS and k != section}
         for name, checked in _checked_sections(path, values, config).items():
@@ -133,6 +137,8 @@ def load_command(
         parsed = parser.parse_args(argv)
     except ArgumentError as error:
         raise UserError(f"{_one_line(str(error), '--', options)} (see --help)") from None
+    if file is not None and "model" in sections and speaks():
+        _say_what_stands_above_the_preset(file, defaults.get("model", {}), argv)
     for name, cls in sections.items():
         found = parsed if name == section else parsed[name]
         setattr(config, name, cls(**{f.name: found[f.name] for f in fields(cls)}))
@@ -148,6 +154,16 @@ _CKPT_HELP = "folder under runs/ that holds the checkpoints (default: the newest
 _RUN_HELP = "folder under runs/ (default: the configuration file's name, else 'default'); behind torchrun: --run-name"
 
 
+def _say_what_stands_above_the_preset(file: str, model: dict[str, Any], argv: list[str]) -> None:
+    """Single sizes of a file go before its preset, and before a flag's: whoever gives the flag is told."""
+    preset = _early(argv, "model.preset")
+    above = [
+        f"{key} = {value}" for key, value in model.items() if key in SIZES and _early(argv, f"model.{key}") is None
+    ]
+    if preset is not None and above:
+        print(f"note: --model.preset {preset}, but {file} has {', '.join(above)} in [model], which go before a preset")
+
+
 def _checked_sections(path: Path, values: dict[str, Any], config: Config) -> dict[str, dict[str, Any]]:
     """Check every section of a TOML file against its dataclass; fills `config.source`, returns the others' values."""
     sections: dict[str, dict[str, Any]] = {}
@@ -155,6 +171,9 @@ def _checked_sections(path: Path, values: dict[str, Any], config: Config) -> dic
         if name == "source":
             if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
                 raise UserError(f"{path}: sources are written [[source]], with two brackets")
+            for i, item in enumerate(content):
+                if not item.get("path"):
+                    raise UserError(f'{path}: [[source]] number {i + 1}: path is missing, as in path = "faq/*.csv"')
             config.source = [
                 SourceConfig(**_checked(path, f"[[source]] number {i + 1}", SourceConfig, item))
                 for i, item in enumerate(content)

@@ -11,6 +11,11 @@ import os
 # 7.8 s spinning and 0.8 s like this. Read by OpenMP when torch is loaded, so it stands before that.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+if __name__ == "__main__":
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 import sys
 import time
 from collections.abc import Collection
@@ -24,7 +29,7 @@ from tqdm import tqdm
 
 from common.errors import MachineError, UserError, run_command
 from common.files import file_sha256, read_json
-from common.runs import CHANGEABLE, run_folder
+from common.runs import CHANGEABLE, InUse, run_folder
 from config import Config, load_command
 from data.loader import batches, epoch_plan, num_steps
 from data.tokens import Tokens, open_tokens
@@ -32,7 +37,7 @@ from eval.epoch import finish_epoch, keep_average
 from eval.ngrams import counted, ngram_bits_per_byte
 from model.config import resolve_shape
 from tokenizer.bpe import SMALLEST, load_tokenizer
-from tokenizer.encode import sound_store
+from tokenizer.encode import has_store, sound_store
 from training import distributed
 from training.build import make_model
 from training.checkpoint import git_revision, newest_resumable, restore
@@ -41,11 +46,11 @@ from training.forecast import earlier_runs, forecast_lines
 from training.measure import seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
-from training.plan import derive, time_line
+from training.plan import check_memory, derive, time_line
 from training.rehearsal import rehearse
-from training.resume import beginning, cut_back, refuse_to_overwrite, state_of, tell_continued
+from training.resume import beginning, check_resume, cut_back, refuse_to_overwrite, state_of, tell_continued
 from training.run import Run, finite, go_back, save, settle, write_steps
-from training.save import tokenizer_files
+from training.save import check_room, tokenizer_files
 from training.signals import Stopped, stop_requests
 from training.step import loss_function, prefetched, train_step
 from training.trouble import SLOWER, Recent
@@ -67,13 +72,16 @@ def train(
 
     accepted: what may differ from the run that is continued: keys of [train], "corpus".
     """
-    resolve_shape(config.model, SMALLEST)  # an impossible model is refused before a corpus is made for it
+    shape = resolve_shape(config.model, config.tokenizer.vocab_size or SMALLEST)
     world = distributed.start(config.train.device, config.train.deterministic)
     try:
+        if resume:
+            distributed.on_main(world, lambda: check_resume(run_folder(config.run)))
+        check_memory(config.train, shape, world)  # an impossible model is refused before a corpus is made for it
         distributed.on_main(world, lambda: make_inputs(config, accepted))
         with ExitStack() as held:
-            distributed.on_main(world, lambda: held.enter_context(config.claimed("train", not plan_only, accepted)))
-            run = open_run(config, world, plan_only, resume, accepted)
+            distributed.on_main(world, lambda: hold(held, config, plan_only, accepted))
+            run = open_run(config, world, plan_only, accepted)
             if run is None:
                 return {"folder": None, "epochs": [], "interrupted": False}
             if world.is_main:
@@ -111,7 +119,19 @@ def make_inputs(config: Config, accepted: Collection[str] = ()) -> None:
         train_tokenizer(config)
 
 
-def open_run(config: Config, world: World, plan_only: bool, resume: bool, accepted: Collection[str] = ()) -> Run | None:
+def hold(held: ExitStack, config: Config, plan_only: bool, accepted: Collection[str]) -> None:
+    """Hold the run for as long as `held` is open; a plan of one that another command holds only reads, if it can."""
+    try:
+        held.enter_context(config.claimed("train", not plan_only, accepted))
+    except InUse as error:
+        folder = run_folder(config.run)
+        places = [(folder / "corpus", split, folder / "tokenizer", folder / "tokens") for split in ("train", "val")]
+        if not plan_only or not all(has_store(*place) for place in places):
+            raise
+        print(f"note: {error.who}; the plan only reads")
+
+
+def open_run(config: Config, world: World, plan_only: bool, accepted: Collection[str] = ()) -> Run | None:
     """Tokens, plan, model, optimizers and the state to start from; None after `--plan`."""
     folder = run_folder(config.run)
     tok = distributed.on_all(world, lambda: load_tokenizer(folder / "tokenizer"))
@@ -129,6 +149,11 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
     }
     if plan_only:
+        if world.is_main:
+            try:
+                check_room(folder, shape, config.train.optimizer == "muon")
+            except UserError as error:
+                print(f"warning: {error}")
         seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
         if world.is_main:
             print(time_line(plan, seconds, world.size if config.train.parallel == "ddp" else 1))
@@ -145,7 +170,7 @@ def open_run(config: Config, world: World, plan_only: bool, resume: bool, accept
                "compile": plan.compile, **({"parallel": config.train.parallel} if world.size > 1 else {})}  # fmt: skip
     made_with = {"inputs": inputs, "machine": machine}
     if found is None:
-        distributed.on_main(world, lambda: refuse_to_overwrite(folder, resume))
+        distributed.on_main(world, lambda: refuse_to_overwrite(folder))
         state = beginning(made_with)
     else:
         state = state_of(found, made_with, world, accepted)
@@ -207,6 +232,8 @@ def train_epochs(run: Run) -> bool:
     """All epochs that are left. True if a signal ended them early; everything done until then is saved."""
     loss_of = loss_function(run.model, run.plan.compile)
     if run.state["cursor"]["epoch"] < run.config.train.epochs:
+        muon = run.config.train.optimizer == "muon"
+        distributed.on_main(run.world, lambda: check_room(run.folder, run.shape, muon))
         with run.stop.at_once(run.world.size == 1):
             rehearse(run.config.train, run.plan, run.model, run.optimizers, loss_of, run.sync)
     epochs = run.config.train.epochs

@@ -25,6 +25,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 
 import numpy as np
 import pyarrow as pa

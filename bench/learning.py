@@ -27,6 +27,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np

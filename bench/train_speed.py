@@ -21,6 +21,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
+
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # contenders wait for their turn without taking the cores
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -62,6 +62,14 @@ FREE_KEYS = {
 }
 
 
+class InUse(UserError):
+    """Another command holds the run."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who}: wait for it, or take another --run")
+        self.who = who
+
+
 def run_folder(name: str) -> Path:
     """Folder of the run `name`; a name that would leave runs/ is refused."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
@@ -138,9 +146,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UserError(
-                f"{folder} is in use by {file.read().strip() or 'another process'}: wait for it, or take another --run"
-            ) from None
+            raise InUse(f"{folder} is in use by {file.read().strip() or 'another process'}") from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

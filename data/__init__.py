@@ -2,11 +2,15 @@
 
 Order of one `prepare` (data/pipeline.py), which is invariant 1 of the design:
   1. sources.py     the configuration's [[source]] entries become a list of files
-  2. readers.py     each file becomes records (embedded.py: so does the interpreter's own standard library),
-     columns.py     each record a row
-  3. clean.py       per-row repairs and checks; exact duplicates
-  4. duplicates.py  rows that belong together become groups
+  2. readers.py     each file (opening.py, decoding.py) becomes records (embedded.py: so does the interpreter's own
+     columns.py     standard library; conversations.py: so do chats), each record a row (record_templates.py)
+  3. clean.py       repairs and checks of one row, by name; what they do stands in steps.py and repairs.py
+  4. duplicates.py  exact duplicates; rows that belong together become groups
   5. split.py       groups and blocks of long documents become train, val, test
-  6. clean.py       steps that are fitted on train; what they made equal to train leaves val and test
-A row that falls out on the way goes to quarantine with its reason. Knows no tokenizer, model or training.
+  6. steps.py       what is fitted on train; what it made equal to train leaves val and test
+A row that falls out on the way goes to quarantine with its reason.
+
+One `audit` (data/auditing.py) looks at the same rows and changes nothing: engine.py streams them, facts.py and
+audit_rows.py look at them, store.py keeps them on disk, detect/ finds, conclusions.py concludes, report/ tells.
+Knows no tokenizer, model or training.
 """

@@ -14,8 +14,9 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from data.detect.signs import SourceHabits, habit, source_habits
 from data.detect.templates import Template, find_templates
 from data.facts import FACTS, Settings, compared_fields, compared_text, facts_of
 from data.findings import KINDS, Finding
+from data.guess import questions_of
 from data.readers import read_file
 from data.sources import InputFile, SourceConfig, check_sources, embedded_sources, list_files
 from data.store import Store
@@ -40,7 +42,7 @@ from data.store import Store
 CONFLICTS = 2  # answers of one question
 REPEATED, REPEATED_BYTES = 5, 50  # questions of one answer, and its least length
 BATCH = 1024
-SHOWN_ROWS = 5000  # whose phrases are counted for the report
+SHOWN_ROWS = 5000  # whose phrases are counted for the report; of more rows, each n-th, which stands for n
 UNREADABLE = "unreadable"  # the kind of all reasons of data/readers.py but "encoding" and "empty"
 
 
@@ -53,12 +55,16 @@ class AuditConfig:
         min_bytes: shorter rows (all fields together, UTF-8) count as too short
         keep: rows of each template that would be kept
         engine: native (this machine) or ray (a cluster)
+        tokenizer: a tokenizer.json that counts tokens; without one they are estimated
+        questions: files whose questions are looked for in all rows, as evaluations are
     """
 
     seq_len: int = 512
     min_bytes: int = 8
     keep: int = 3
     engine: Literal["native", "ray"] = "native"
+    tokenizer: str | None = None
+    questions: list[str] = field(default_factory=list)
 
 
 def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".")) -> dict[str, Any]:
@@ -71,9 +77,11 @@ def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".
         findings = [*unusable(store), *alike(store, config)]
         alive = np.zeros(len(store), bool)
         alive[_distinct(store)] = True
-        learned = learn(store, alive, names)
-        findings += look(store, alive, learned, config)
-        return conclude(store, findings, files, sources, config.seq_len)
+        outside = list(questions_of(config.questions))
+        learned = learn(store, alive, names, outside)
+        findings += look(store, learned, config, outside)
+        tokenizer = Path(config.tokenizer) if config.tokenizer else None
+        return conclude(store, findings, files, sources, config.seq_len, tokenizer, bool(outside))
 
 
 def read(
@@ -246,7 +254,7 @@ def _several(keys: np.ndarray, values: np.ndarray, rows: np.ndarray, least: int)
 # -- what is learned of a source, and the second look
 
 
-def learn(store: Store, alive: np.ndarray, names: list[str]) -> Learned:
+def learn(store: Store, alive: np.ndarray, names: list[str], outside: list[Row]) -> Learned:
     """Stock phrases, language and habits of each source; where there are several, the questions to look for."""
     learned = Learned()
     if not len(store):
@@ -258,8 +266,11 @@ def learn(store: Store, alive: np.ndarray, names: list[str]) -> Learned:
         if main := main_language([compared_text(row) for row in store.take(rows[:SAMPLED].tolist())]):
             learned.languages[name] = main
     asked = np.flatnonzero(alive & ~store.facts["is_text"])
-    if len(names) > 1 and len(asked):
-        learned.questions = index_questions(_questions(store, asked), names)
+    batches = _questions(store, asked) if len(names) > 1 else iter(())
+    # Those of other files are numbered behind the rows.
+    numbers, of = list(range(len(store), len(store) + len(outside))), [row["source"] for row in outside]
+    batches = chain(batches, [(numbers, of, [row["question"] for row in outside])])
+    learned.questions = index_questions(batches, list(dict.fromkeys([*names, *of])))
     return learned
 
 
@@ -284,14 +295,15 @@ def _questions(store: Store, rows: np.ndarray) -> Iterator[tuple[list[int], list
         yield numbers, [row["source"] for row in taken], [row["question"] for row in taken]
 
 
-def look(store: Store, alive: np.ndarray, learned: Learned, config: AuditConfig) -> list[Finding]:
+def look(store: Store, learned: Learned, config: AuditConfig, outside: list[Row]) -> list[Finding]:
     """What single rows show, with what was learned of their source."""
     from data.engine import map_rows
 
     found: dict[str, Finding] = {}
-    if not alive.any():
+    if not len(store):
         return []
-    size = int(store.facts["n_bytes"][alive].sum())
+    alive = store.facts["usable"]
+    size = int(store.facts["n_bytes"].sum())
     work = partial(marks_of, learned=learned)
     for batch in map_rows(store.pieces(alive), work, MARKS, size, config.engine):
         for number, marks in zip(batch.column("number").to_pylist(), batch.column("marks").to_pylist(), strict=True):
@@ -303,20 +315,21 @@ def look(store: Store, alive: np.ndarray, learned: Learned, config: AuditConfig)
                     finding.spans[number] = (field_name, start, end)
     for finding in found.values():
         finding.rows.sort()
-    _name_questions(store, found.get("contamination"))
+    _name_questions(store, found.get("contamination"), outside)
     if stock := found.get("boilerplate"):
         chosen = stock.rows[:: max(1, len(stock.rows) // SHOWN_ROWS)]
-        stock.clusters = phrases_of(zip(chosen, store.take(chosen), strict=True), learned.stock)
+        scale = len(stock.rows) / len(chosen)
+        stock.clusters = phrases_of(zip(chosen, store.take(chosen), strict=True), learned.stock, scale)
     return [found[kind] for kind in KINDS if kind in found]
 
 
-def _name_questions(store: Store, finding: Finding | None) -> None:
+def _name_questions(store: Store, finding: Finding | None, outside: list[Row]) -> None:
     """Say where the questions stand that rows hold."""
     if finding is None:
         return
     held: dict[int, Any] = dict(finding.details)  # (row of the question, its source), so far
-    asked = sorted({row for row, _ in held.values()})
-    questions = dict(zip(asked, store.take(asked), strict=True))
+    asked = sorted({row for row, _ in held.values() if row < len(store)})
+    questions = dict(zip(asked, store.take(asked), strict=True)) | dict(enumerate(outside, len(store)))
     for number, (row, source) in held.items():
         question = questions[row]
         finding.details[number] = f"holds a question of {source}: {question['origin']}: {question['question'][:200]!r}"

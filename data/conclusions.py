@@ -5,6 +5,7 @@ In: the rows (data/store.py) and the findings by row number. Out: the dict that 
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy as np
 from data.columns import Row
 from data.detect.boilerplate import Span, shown, stock_spans
 from data.detect.words import places, words
-from data.estimate import tokens_per_byte
+from data.estimate import token_counts
 from data.facts import compared_fields
-from data.findings import FUNNEL, KINDS, Finding
+from data.findings import FUNNEL, KINDS, Finding, recommended
 from data.readers import detected
 from data.sources import InputFile, SourceConfig
 from data.store import Store
@@ -28,6 +29,7 @@ MEMBERS = 3  # of a cluster, side by side
 VALUES = 30  # of a category
 BUCKETS = ((0, 128), (129, 256), (257, 384), (385, 512), (513, None))
 GRADES = (("A", 0.95), ("B", 0.85), ("C", 0.65), ("D", 0.4), ("E", 0.15), ("F", 0.0))
+DROPPED = ("pii", "secret", "language", "contamination")  # found in a row, which its step drops as a whole
 FIELDS = ("context", "question", "answer", "text")
 
 
@@ -37,33 +39,39 @@ def conclude(
     files: list[tuple[InputFile, SourceConfig]],
     sources: list[SourceConfig],
     seq_len: int,
+    tokenizer: Path | None = None,
+    asked: bool = False,
 ) -> dict[str, Any]:
-    """The whole of audit.json."""
+    """The whole of audit.json. tokenizer: a tokenizer.json that counts tokens; none: they are estimated.
+    asked: whether questions of other files were looked for."""
     names = [str(source.name) for source in sources]
-    rates = tokens_per_byte(store, names)
-    if len(store):
-        tokens = np.ceil(store.facts["n_bytes"] * np.array(rates)[store.facts["source"]]).astype(np.int64)
-    else:
-        tokens = np.zeros(0, np.int64)
+    tokens, estimated = token_counts(store, names, tokenizer)
     findings = _merged(findings)
     left_by = _left_by(store, findings)
     funnel = _funnel(findings, left_by, tokens)
     kept = left_by == ""
     origins = _origins(store, findings)
     told = [_told(store, f, name, number, origins) for f in findings for number, name in enumerate(names)]
+    # Without files of questions, sources hold each other's: which of them judges is the user's to say.
+    step_kinds = [
+        finding.kind
+        for finding in findings
+        if finding.rows and (asked or finding.kind != "contamination") and not _costly(finding, tokens)
+    ]
     total, usable = int(tokens.sum()), int(tokens[kept].sum())
     return {
         "format": FORMAT,
         "rows": len(store),
         "bytes": int(store.facts["n_bytes"].sum()) if len(store) else 0,
         "tokens": total,
-        "tokens_estimated": True,
+        "tokens_estimated": estimated,
         "seq_len": seq_len,
         "sources": _sources(store, names, sources, files, tokens),
         "lengths": _lengths(store, names, tokens, seq_len),
         "funnel": funnel,
-        "grade": _grade(store, findings, usable / total if total else 0.0),
+        "grade": _grade(findings, usable / total if total else 0.0, kept),
         "findings": [finding for finding in told if finding["count"]],
+        "recommended": {"prepare": {"steps": recommended(step_kinds)}},
         "balance": _balance(store),
         "sample": _sample(store, findings, left_by),
         "before_after": {
@@ -93,6 +101,14 @@ def _removed(finding: Finding) -> list[int]:
     if not KINDS[finding.kind].removable:
         return []
     return finding.rows if finding.removed is None else finding.removed
+
+
+def _costly(finding: Finding, tokens: np.ndarray) -> bool:
+    """Whether to drop its rows costs far more text than they are rows: a phone number in a textbook."""
+    if finding.kind not in DROPPED or not len(tokens):
+        return False
+    share = int(tokens[finding.rows].sum()) / max(1, int(tokens.sum()))
+    return share > 0.001 + 3 * len(finding.rows) / len(tokens)
 
 
 def _left_by(store: Store, findings: list[Finding]) -> np.ndarray:
@@ -136,7 +152,7 @@ def _told(store: Store, finding: Finding, source: str, number: int, origins: dic
         "removable": kind.removable,
         "removed": sum(row in going for row in own),
         "advice": kind.advice,
-        "setting": kind.setting,
+        "setting": f"steps: {kind.step}" if kind.step else "",
         "rows": [origins[row] for row in own],
     }
     if not own:
@@ -185,10 +201,10 @@ def _cluster(store: Store, cluster: dict[str, Any], origins: dict[int, str]) -> 
 
 
 def skeleton_pieces(skeleton: list[str], texts: list[str]) -> list[dict[str, Any]]:
-    """{"fixed": text} and {"slot": fillers} in turns, as the first of `texts` is written; all hold the skeleton."""
+    """{"fixed": text} and {"slot": fillers} in turns, as the first of `texts` that can be placed is written."""
     gaps: list[list[str]] = [[] for _ in range(len(skeleton) + 1)]
     fixed: list[str] = []
-    for number, text in enumerate(texts):
+    for text in texts:
         at = _matched(skeleton, text)
         if at is None:
             continue
@@ -198,7 +214,7 @@ def skeleton_pieces(skeleton: list[str], texts: list[str]) -> list[dict[str, Any
             filler = text[start:end].strip()
             if words(filler) and any(c.isalnum() for c in filler) and filler not in gaps[gap]:
                 gaps[gap].append(filler[:80])
-        if number == 0:
+        if not fixed:
             fixed = [text[start:end] for start, end in at]
     if not fixed:
         return [{"fixed": " ".join(skeleton)}]
@@ -225,8 +241,13 @@ def _matched(skeleton: list[str], text: str) -> list[tuple[int, int]] | None:
     return found if word is None else None
 
 
-def phrases_of(rows: Iterable[tuple[int, Row]], stock: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Stock phrases as clusters: the phrase, where it stands, how many of the rows have it, some of them."""
+def phrases_of(
+    rows: Iterable[tuple[int, Row]], stock: dict[str, np.ndarray], scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Stock phrases as clusters: the phrase, where it stands, how many rows have it, some of them.
+
+    scale: how many rows each of `rows` stands for.
+    """
     found: dict[tuple[str, str], list[int]] = {}
     texts: dict[tuple[str, str], str] = {}
     for number, row in rows:
@@ -237,7 +258,10 @@ def phrases_of(rows: Iterable[tuple[int, Row]], stock: dict[str, np.ndarray]) ->
                 found.setdefault(key, []).append(number)
                 texts.setdefault(key, text[span.start : span.end].strip())
     largest = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))[:20]
-    return [{"count": len(of), "rows": of[:20], "text": texts[key][:SHOWN], "where": key[0]} for key, of in largest]
+    return [
+        {"count": round(len(of) * scale), "rows": of[:20], "text": texts[key][:SHOWN], "where": key[0]}
+        for key, of in largest
+    ]
 
 
 def _where(text: str, span: Span) -> str:
@@ -314,15 +338,16 @@ def length_table(tokens: np.ndarray, seq_len: int) -> dict[str, Any]:
     return table
 
 
-def _grade(store: Store, findings: list[Finding], usable: float) -> dict[str, Any]:
-    """By the share of tokens that is left; a letter less for each that spoils more than 30% of what is left."""
+def _grade(findings: list[Finding], usable: float, kept: np.ndarray) -> dict[str, Any]:
+    """By the share of tokens that is left; a letter less for each that spoils more than 30% of the rows left."""
     number = next(i for i, (_, least) in enumerate(GRADES) if usable >= least)
     reasons = []
     for finding in sorted(findings, key=lambda f: -len(f.rows)):
-        share = len(finding.rows) / max(1, len(store))
+        share = len(finding.rows) / max(1, len(kept))
         if share >= 0.01 or finding.kind in ("secret", "contamination"):
             reasons.append(f"{share:.1%} of rows ({len(finding.rows):,}): {finding.kind.replace('_', ' ')}")
-        if finding.kind in ("boilerplate", "mojibake", "markup") and share > 0.3 and number < len(GRADES) - 1:
+        spoiled = kept[finding.rows].sum() / max(1, kept.sum())
+        if finding.kind in ("boilerplate", "mojibake", "markup") and spoiled > 0.3 and number < len(GRADES) - 1:
             number += 1
     reasons.insert(0, f"{usable:.1%} of the tokens are left when removable rows are gone")
     return {"letter": GRADES[number][0], "usable_share": usable, "reasons": reasons}
@@ -334,10 +359,12 @@ def _balance(store: Store) -> dict[str, dict[str, int]]:
         for name, counter in counts.items():
             if row[name]:
                 counter[row[name]] += 1
-    told = {}
+    told: dict[str, dict[str, int]] = {}
     for name, counter in counts.items():
         ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-        told[name] = {value[:80]: number for value, number in ranked[:VALUES]}
+        told[name] = {}
+        for value, number in ranked[:VALUES]:
+            told[name][value[:80]] = told[name].get(value[:80], 0) + number
         if ranked[VALUES:]:
             told[name]["(others)"] = sum(number for _, number in ranked[VALUES:])
     return told

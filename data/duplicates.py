@@ -7,16 +7,12 @@
 Same field: at least 50 bytes long, and in no more rows than `shared_limit` allows; a stock phrase in thousands of rows
 ("true", one instruction for all) must not make one group of the corpus. Compared after NFC, case folding and with every
 run of white space as one space.
-Near duplicates: Jaccard similarity of word 3-grams (question + answer, or the text) of at least 0.8. Candidates come
-from MinHash (100 hashes as 20 bands of 5: a pair at 0.8 shares a band with probability 0.9996); each is verified on
-the true sets. In a bucket of more than 1,000 documents a document is compared with the next 1,000 by size, so that the
-work does not grow with the square.
+Near duplicates: Jaccard similarity of word 3-grams (question + answer, or the text) of at least 0.8
+(data/detect/near.py).
 Documents enter sorted by content, so nothing depends on the order of files, or on threads.
 """
 
 import hashlib
-import os
-import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,26 +21,15 @@ from tqdm import tqdm
 
 from data.clean import normal
 from data.columns import Row
+from data.detect.near import Groups, near_duplicates
+from data.detect.sketch import NUM_HASHES, ngrams, signatures, word_hashes
 
 SHARED_MIN_BYTES = 50
-NGRAM, NUM_HASHES, BANDS = 3, 100, 20
-JACCARD = 0.8
-MIN_AGREEMENT = 66  # of 100 hashes: what a pair at 0.8 falls short of once in 2,900
-BUCKET_REACH = 1000
-CHUNK = 4096
+CHUNK = 1024
 
 WINDOW, STRIDE = 64, 32  # bytes; WINDOW is a power of two
 OVERLAP_SHARE = 0.05
 WINDOWS_AT_ONCE = 1 << 22  # a multiple of STRIDE
-
-# Scripts that put no spaces between words: each character is a word.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-
-
-def words(text: str) -> list[str]:
-    """Case-folded words without punctuation; where a text has none (only signs), its characters."""
-    return _WORD.findall(text.casefold()) or [*"".join(text.split())]
 
 
 def drop_exact(table: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -98,27 +83,6 @@ def shared_limit(num_rows: int) -> int:
     return max(num_rows // 100, min(20, num_rows // 2))
 
 
-class Groups:
-    """Union-find over N documents; a group is known by its smallest member."""
-
-    def __init__(self, num: int) -> None:
-        self.parent = list(range(num))
-
-    def find(self, i: int) -> int:
-        while self.parent[i] != i:
-            self.parent[i] = self.parent[self.parent[i]]
-            i = self.parent[i]
-        return i
-
-    def join(self, i: int, j: int) -> None:
-        i, j = sorted((self.find(i), self.find(j)))
-        self.parent[j] = i
-
-    def labels(self) -> np.ndarray:
-        """int64 (N,): each document's group."""
-        return np.array([self.find(i) for i in range(len(self.parent))], dtype=np.int64)
-
-
 def group_documents(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Group documents, which are sorted by content. Returns (groups, near duplicates): int64 (N,), labels of both."""
     groups = Groups(len(table))
@@ -127,17 +91,26 @@ def group_documents(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         _join_equal(groups, _shared_keys(table[name]), limit)
     _join_equal(groups, [value and value.encode() for value in table["group"].to_pylist()], len(table))
     near = Groups(len(table))
-    for i, j in near_duplicates(compared_texts(table)):
+    for i, j in near_pairs(table):
         near.join(i, j)
         groups.join(i, j)
     return groups.labels(), near.labels()
 
 
-def compared_texts(table: pa.Table) -> Iterator[str]:
-    """What near duplicates are judged by: the text, or question and answer."""
-    for batch in table.select(["text", "question", "answer"]).to_batches(max_chunksize=CHUNK):
-        for row in batch.to_pylist():
-            yield row["text"] if row["text"] is not None else f"{row['question']}\n{row['answer']}"
+def near_pairs(table: pa.Table) -> list[tuple[int, int]]:
+    """Near duplicates among documents by what is judged: the text, or question and answer (data/detect/near.py)."""
+    parts, sizes = [np.zeros((0, NUM_HASHES), np.uint16)], [np.zeros(0, np.int64)]
+    for start in tqdm(range(0, len(table), CHUNK), desc="sketching documents", leave=False, disable=None):
+        hashes, offsets = word_hashes(_compared(table.slice(start, CHUNK)))
+        parts.append(signatures(*ngrams(hashes, offsets, 2)))
+        sizes.append(np.diff(offsets))
+    signature, size = np.concatenate(parts), np.concatenate(sizes)
+    return near_duplicates(signature, np.arange(len(table)), size, lambda rows: _compared(table.take(rows)))
+
+
+def _compared(table: pa.Table) -> list[str]:
+    rows = table.select(["text", "question", "answer"]).to_pylist()
+    return [row["text"] if row["text"] is not None else f"{row['question']}\n{row['answer']}" for row in rows]
 
 
 def _shared_keys(column: pa.ChunkedArray) -> list[bytes | None]:
@@ -158,130 +131,6 @@ def _join_equal(groups: Groups, keys: list[bytes | None], limit: int) -> None:
         if 1 < len(rows) <= limit:
             for row in rows[1:]:
                 groups.join(rows[0], row)
-
-
-# -- near duplicates
-
-
-def near_duplicates(texts: Iterator[str]) -> list[tuple[int, int]]:
-    """Verified pairs whose word 3-grams have a Jaccard similarity of at least 0.8; not all of a cluster's pairs."""
-    shingles, signatures = sketch(texts)
-    sizes = np.array([len(shingle) for shingle in shingles], dtype=np.int64)
-    linked = Groups(len(shingles))
-    pairs: list[tuple[int, int]] = []
-    refused: set[tuple[int, int]] = set()
-    first: dict[bytes, int] = {}  # equal sets: only the first of them goes on
-    for i, shingle in enumerate(shingles):
-        j = first.setdefault(hashlib.blake2b(shingle.tobytes(), digest_size=16).digest(), i)
-        if i != j:
-            linked.join(i, j)
-            pairs.append((j, i))
-    distinct = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    width = NUM_HASHES // BANDS
-    for band in tqdm(range(BANDS), desc="near duplicates", unit="band", leave=False, disable=None):
-        for members in _buckets(signatures[distinct, band * width : (band + 1) * width]):
-            bucket = distinct[members]
-            roots = np.array([linked.find(i) for i in bucket.tolist()])
-            if (roots == roots[0]).all():
-                continue
-            if len(bucket) > BUCKET_REACH:
-                order = np.argsort(sizes[bucket], kind="stable")
-                bucket, roots = bucket[order], roots[order]
-            for k, i in enumerate(bucket.tolist()):
-                for at in _candidates(k, bucket, roots, sizes, signatures):
-                    j = int(bucket[at])
-                    pair = (min(i, j), max(i, j))
-                    if roots[at] == roots[k] or pair in refused:
-                        continue
-                    if similarity(shingles[i], shingles[j]) >= JACCARD:
-                        linked.join(i, j)
-                        pairs.append(pair)
-                        roots[(roots == roots[at]) | (roots == roots[k])] = linked.find(i)
-                    else:
-                        refused.add(pair)
-    return pairs
-
-
-def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, sizes: np.ndarray, signatures: np.ndarray) -> list[int]:
-    """Positions in a bucket after the k-th that may be similar to it and are not linked to it yet."""
-    others = slice(k + 1, k + 1 + BUCKET_REACH)
-    a, b = sizes[bucket[k]], sizes[bucket[others]]
-    possible = (roots[others] != roots[k]) & (np.minimum(a, b) >= JACCARD * np.maximum(a, b))
-    at = np.flatnonzero(possible) + k + 1
-    agreement = (signatures[bucket[at]] == signatures[bucket[k]]).sum(axis=1)
-    return at[agreement >= MIN_AGREEMENT].tolist()
-
-
-def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Jaccard similarity of two sorted sets."""
-    if min(len(a), len(b)) < JACCARD * max(len(a), len(b)):  # cannot reach it
-        return 0.0
-    common = len(np.intersect1d(a, b, assume_unique=True))
-    return common / (len(a) + len(b) - common)
-
-
-def sketch(texts: Iterator[str]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Each document's set of shingles (sorted uint64), and all MinHash signatures, uint32 (N, NUM_HASHES)."""
-    vocabulary: dict[str, int] = {}
-    shingles: list[np.ndarray] = []
-    signatures = [np.zeros((0, NUM_HASHES), np.uint32)]
-    chunk: list[str] = []
-
-    def flush() -> None:
-        if chunk:
-            signatures.append(_minhash(chunk))
-            chunk.clear()
-
-    size = 0
-    for text in tqdm(texts, desc="sketching documents", unit="doc", leave=False, disable=None):
-        found = words(text)
-        ids = np.array([vocabulary.setdefault(word, len(vocabulary)) for word in found], dtype=np.uint64)
-        shingles.append(np.unique(_ngrams(ids)))
-        chunk.append(" ".join(found))
-        size += len(text)
-        if len(chunk) == CHUNK or size > 1 << 24:
-            flush()
-            size = 0
-    flush()
-    return shingles, np.concatenate(signatures)
-
-
-def _ngrams(ids: np.ndarray) -> np.ndarray:
-    """One uint64 a shingle: 21 bits a word is exact up to two million words; beyond, a collision is one in 2^63."""
-    n = min(NGRAM, len(ids))
-    if n == 0:
-        return ids
-    with np.errstate(over="ignore"):
-        total = ids[: len(ids) - n + 1].copy()
-        for k in range(1, n):
-            total = total * np.uint64(2097169) + ids[k : len(ids) - n + 1 + k]
-    return total
-
-
-def _minhash(texts: list[str]) -> np.ndarray:
-    """MinHash signatures by daft, uint32 (N, NUM_HASHES)."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    import daft
-
-    column = daft.col("text").minhash(num_hashes=NUM_HASHES, ngram_size=NGRAM, seed=1, hash_function="xxhash")
-    frame = daft.from_pydict({"row": list(range(len(texts))), "text": texts}).select(daft.col("row"), column.alias("h"))
-    result = frame.to_arrow().sort_by("row")
-    flat = result["h"].combine_chunks().flatten().to_numpy()
-    return flat.reshape(len(texts), NUM_HASHES)
-
-
-def _buckets(band: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows that are equal in all columns of a band, two or more at a time, ascending."""
-    if len(band) == 0:
-        return
-    keys = np.ascontiguousarray(band).view(np.dtype((np.void, band.dtype.itemsize * band.shape[1]))).ravel()
-    order = np.argsort(keys, kind="stable")
-    ends = np.flatnonzero(np.append(keys[order][1:] != keys[order][:-1], True)) + 1
-    start = 0
-    for end in ends.tolist():
-        if end - start > 1:
-            yield order[start:end]
-        start = end
 
 
 # -- passages in common, after the split

@@ -3,12 +3,13 @@
 In: a path from a command line (a folder stands for its files). Out: `SourceConfig`s and what was guessed of each.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from data.columns import Header
+from data.columns import Header, Row
 from data.detect.contamination import Questions, index_questions
 from data.readers import read_file, records
 from data.sources import COMPRESSIONS, FORMATS, InputFile, SourceConfig, check_sources, list_files
@@ -34,20 +35,23 @@ def guessed_sources(paths: list[str]) -> tuple[list[SourceConfig], list[str]]:
 
 def asked_in(paths: list[str]) -> Questions | None:
     """The questions of files, to be looked for in texts; None: there are no files. Raises UserError."""
-    if not paths:
-        return None
-    sources, _ = guessed_sources(paths)
-    asked = [
-        (str(source.name), row["question"])
-        for source in sources
-        for file in list_files(source, Path("."))
-        for row in read_file(file, source)
-        if row["reason"] is None and row["question"]
-    ]
-    if not asked:
-        raise UserError(f"no question in {', '.join(paths)}")
-    names, questions = [name for name, _ in asked], [question for _, question in asked]
-    return index_questions([(list(range(len(asked))), names, questions)], list(dict.fromkeys(names)))
+    asked = list(questions_of(paths))
+    names = [row["source"] for row in asked]
+    batch = (list(range(len(asked))), names, [row["question"] for row in asked])
+    return index_questions([batch], list(dict.fromkeys(names))) if asked else None
+
+
+def questions_of(paths: list[str]) -> Iterator[Row]:
+    """The rows of files that hold a question; their sources bear the files' paths. Raises UserError."""
+    for source in guessed_sources(paths)[0] if paths else []:
+        number = 0
+        for file in list_files(source, Path(".")):
+            for row in read_file(file, source):
+                if row["reason"] is None and row["question"]:
+                    number += 1
+                    yield {**row, "source": source.path}
+        if not number:
+            raise UserError(f"{source.path}: no question in it")
 
 
 def _files(path: Path) -> list[Path]:
@@ -71,7 +75,7 @@ def guess(path: Path) -> tuple[SourceConfig, str]:
     as_text = SourceConfig(path=str(path), kind="text")
     if path.suffix.lower() == ".zip":
         return as_text, f"{path}: each member of the archive is a text"
-    file = list_files(replace(as_text, name="guess"), Path("."))[0]
+    file = list_files(check_sources([as_text])[0], Path("."))[0]
     if file.format == "text":
         return as_text, f"{path}: a text"
     found = _first_records(file, as_text)

@@ -6,7 +6,7 @@
 3. The result is a `Plan`: which piece stands where. `data/loader.py` reads the ids when a row is needed.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ def best_fit(lengths: np.ndarray, seq_len: int, window: int = WINDOW) -> tuple[n
     corpus; and once no more arrive, the longest. Which lengths wait is a set of bits, kept forwards and backwards, so
     that each question is a few operations on an integer.
     """
-    waiting: list[deque[int]] = [deque() for _ in range(seq_len + 1)]
+    waiting: defaultdict[int, deque[int]] = defaultdict(deque)
     present = 0  # bit n: a piece of length n waits
     mirrored = 0  # bit seq_len - n: the same
     sizes = lengths.tolist()

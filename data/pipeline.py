@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -57,6 +58,7 @@ DOCUMENT_SCHEMA = pa.schema(
 QUARANTINE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, *((name, pa.string()) for name in ("reason", "detail", "raw"))])
 SORT_KEYS = ("id", "source", "category", "difficulty", "group", "origin")
 FORMAT = 1
+MANY_NEAR = 0.02  # of the rows: from then on prepare speaks of near duplicates
 
 
 @dataclass
@@ -126,6 +128,8 @@ def prepare(
     if "near_duplicate" in steps:
         documents, copies, groups, near = drop_near(documents, groups, near)
         quarantine += copies.to_pylist()
+    elif (copied := len(documents) - len(np.unique(near))) > MANY_NEAR * len(documents):
+        notes["nearly copies of others: python data/audit.py shows them, the step near_duplicate drops them"] = copied
 
     ids = documents["id"].to_pylist()
     sizes = documents["n_bytes"].to_numpy()

@@ -11,6 +11,9 @@ from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
 
 from common.errors import UserError, run_command
 from config import Config, load_command

@@ -32,6 +32,7 @@ FORMATS = {
     "markdown": "text",
 }  # last suffix of a name (after .gz or .zst) -> reader
 COMPRESSIONS = (".gz", ".zst")
+MOST_WEIGHT = 1000  # an epoch's plan lists each document so many times
 PYTHON = "python:"  # path of the embedded corpus: python:docstrings, python:prose
 
 
@@ -181,8 +182,8 @@ def _check(source: SourceConfig, where: str) -> None:
         raise UserError(
             f"{where}: Python knows no encoding {source.encoding!r} for text (auto, utf-8, cp1252, latin-1, ...)"
         ) from None
-    if not (math.isfinite(source.weight) and source.weight > 0):
-        raise UserError(f"{where}: weight is a number above 0, not {source.weight!r}")
+    if not (math.isfinite(source.weight) and 0 < source.weight <= MOST_WEIGHT):
+        raise UserError(f"{where}: weight is a number above 0, {MOST_WEIGHT:,} at most, not {source.weight!r}")
     if source.delimiter is not None and len(source.delimiter) != 1:
         raise UserError(f"{where}: delimiter is one character, not {source.delimiter!r}")
     if source.preset and source.kind == "text":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
+from tqdm import tqdm
 
 FEWEST_GROUPS = 10  # with fewer the answer is "cannot tell", whatever the interval says
 DRAWN_AT_A_TIME = 1 << 22  # draws in memory: 10,000 resamples of 10,000 groups take a second, of 100 a hundredth
@@ -37,7 +38,8 @@ def resample(bits_GK: np.ndarray, bytes_G: np.ndarray, resamples: int, seed: int
     num_groups = len(bytes_G)
     figures = np.empty((resamples, bits_GK.shape[1]))
     at_a_time = max(1, DRAWN_AT_A_TIME // num_groups)
-    for first in range(0, resamples, at_a_time):
+    starts = range(0, resamples, at_a_time)
+    for first in tqdm(starts, desc="resamples", leave=False, disable=None, delay=2):  # a million take minutes
         rows = min(at_a_time, resamples - first)
         drawn = generator.integers(0, num_groups, size=(rows, num_groups))
         drawn += np.arange(rows)[:, None] * num_groups

@@ -17,6 +17,9 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train.py
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -137,10 +140,6 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
     for i, path in enumerate(resolved):
         if path in resolved[:i]:
             raise UserError(f"{paths[i]} is given twice: a checkpoint cannot be compared with itself")
-    one_run = len({path.parent for path in resolved}) == 1
-    names = [path.name if one_run else f"{path.parent.name}/{path.name}" for path in resolved]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
     return [
         Subject(
             name=name,
@@ -150,8 +149,16 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
             seq_len=load_shape(path).seq_len,
             corpus=_corpus_of(path, meta),
         )
-        for name, path in zip(names, resolved, strict=True)
+        for name, path in zip(_names(paths), resolved, strict=True)
     ]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """As short as they can be told apart: ckpt6, or run/ckpt6."""
+    resolved = [path.resolve() for path in paths]
+    one_run = len({path.parent for path in resolved}) == 1
+    names = [path.name if one_run else f"{path.parent.name}/{path.name}" for path in resolved]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def common_documents(subjects: Sequence[Subject], config: EvalConfig, data: Path | None) -> tuple[HeldOut, list[str]]:
@@ -201,10 +208,9 @@ def evaluate(
     return losses, said, facts
 
 
-def default_page(subjects_json: Sequence[dict[str, Any]]) -> Path:
-    """compare-ckpt1-ckpt6.html in the run's folder, or here where the checkpoints lie in no run."""
-    run = Path(subjects_json[0]["path"]).parent
-    names = [checkpoint["name"] for checkpoint in subjects_json]
+def default_page(paths: Sequence[Path]) -> Path:
+    """compare-ckpt1-ckpt6.html in the first checkpoint's run folder, or here where it lies in no run."""
+    run, names = Path(_shown(paths[0].resolve())).parent, _names(paths)
     if len(names) > 4:
         names = [names[0], f"to-{len(names)}", names[-1]]
     short = "-".join(name.strip("/").replace("/", ".") for name in names)
@@ -251,11 +257,14 @@ def main() -> None:
             raise UserError(f"--{flag} {target}: its folder does not exist")
         if target and Path(target).is_dir():
             raise UserError(f"--{flag} {target}: is a folder; name a file in it")
+    page = Path(settings.args.html) if settings.args.html else default_page(paths)
+    for flag, target in (("html", page), ("json", settings.args.json)):
+        if target and not os.access(Path(target).absolute().parent, os.W_OK):
+            raise UserError(f"{target}: cannot be written there; name another place with --{flag} FILE")
     result = compare(paths, settings.eval, data)
     print_result(result)
     if settings.args.json:
         write_json(Path(settings.args.json), result)
-    page = Path(settings.args.html) if settings.args.html else default_page(result["checkpoints"])
     curves = curves_of([Path(checkpoint["path"]) for checkpoint in result["checkpoints"]])
     manifests = [read_manifest(Path(corpus)) for corpus in result["held_out"]["corpora"]]
     with atomic_file(page) as temporary:

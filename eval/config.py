@@ -5,6 +5,8 @@ from typing import Literal
 
 from common.errors import UserError
 
+MOST_RESAMPLES = 1_000_000  # the ends of a normal distribution's 95% interval are then known to 0.1% of its width
+
 
 @dataclass
 class EvalConfig:
@@ -36,7 +38,13 @@ class EvalConfig:
         for name, least in (("documents", 0), ("seed", 0), ("num_answers", 0), ("max_new_tokens", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} {getattr(self, name)}: must be {least} or more")
+            if getattr(self, name) >= 2**63:
+                raise UserError(f"{name} {getattr(self, name)}: must be less than 2**63")
         if self.resamples < 1000:
             raise UserError(f"resamples {self.resamples}: must be 1000 or more, or the interval's ends are noise")
+        if self.resamples > MOST_RESAMPLES:
+            raise UserError(
+                f"resamples {self.resamples}: must be {MOST_RESAMPLES:,} or fewer, as more tell nothing new"
+            )
         if self.batch_rows is not None and self.batch_rows < 1:
             raise UserError(f"batch_rows {self.batch_rows}: must be 1 or more")

@@ -84,14 +84,17 @@ def test_ragged_rows_and_broken_lines_go_to_quarantine_and_the_rest_is_prepared(
         (["train.py", "--epochs", "ten"], "--epochs: expected a whole number, got 'ten'"),
         (["train.py", "--config", "missing.toml"], "missing.toml"),
         (["train.py", "--model.preset", "huge"], "seed-126m"),
+        (["train.py", "--model.seq_len", "1000000000"], "a step of one row needs about"),
         (["tokenizer/train.py", "--vocab_size", "100"], "262"),
         (["eval/compare.py", "ckpt1", "ckpt6"], "no run"),
         (["chat.py", "nowhere"], "no run"),
+        (["chat.py", "nowhere", "--seed", "99999999999999999999"], "--seed 99999999999999999999: must be less than"),
         (["data/prepare.py", "--val_share", "1.5"], "val_share"),
     ],
 )
 def test_a_bad_request_is_one_line(tmp_path: Path, command: list[str], said: str) -> None:
     assert_one_clear_line(run(tmp_path, *command), said)
+    assert not list(tmp_path.rglob("corpus"))  # nothing was made for it
 
 
 def test_the_whole_way_with_ones_own_data_and_its_later_mistakes(tmp_path: Path) -> None:

@@ -54,6 +54,19 @@ def test_dashes_and_underscores_are_the_same_in_flags(flag: str) -> None:
     assert load(*argv).train.batch_tokens == 4096
 
 
+def test_a_preset_on_the_command_line_names_the_sizes_of_the_file_that_go_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sizes = "[model]\nseq_len = 64\nnum_layers = 2\ndropout = 0.1"
+    config = load("--model.preset", "1b", "--model.num-layers=3", toml=sizes)
+    assert (config.model.preset, config.model.num_layers, config.model.seq_len) == ("1b", 3, 64)
+    said = "note: --model.preset 1b, but my.toml has seq_len = 64 in [model], which go before a preset\n"
+    assert capsys.readouterr().out == said
+    for argv, toml in ((["--model.preset", "1b"], "[model]\ndropout = 0.1"), (["--epochs", "3"], sizes)):
+        load(*argv, toml=toml)
+        assert capsys.readouterr().out == ""
+
+
 def test_run_name_is_another_word_for_run() -> None:
     """torchrun on Python 3.11 takes `--run` behind the script for an abbreviation of its own --run-path."""
     assert load("--run-name", "a").run == load("--run", "a").run == "a"
@@ -69,12 +82,18 @@ def test_sources_are_read_in_order_with_their_types() -> None:
     [
         (["--epochs", "ten"], None, "--epochs: expected a whole number, got 'ten'"),
         (["--epochs", "0"], None, "epochs 0: must be more than 0"),
+        (["--epochs", "1000000000000"], None, "epochs 1000000000000: must be 1,000,000 or fewer"),
+        (["--batch_tokens", str(2**63)], None, f"batch_tokens {2**63}: must be less than 2**63"),
+        (["--samples", "1" + "0" * 400], None, "samples far too large: must be less than 2**63"),
+        ([], "[train]\nlr = inf", "lr inf: must be 1e+09 or less"),
+        (["--lr", "1e308"], None, "lr 1e+308: must be 1e+09 or less"),
         (["--epochs", "2.5"], None, "--epochs: expected a whole number, got '2.5'"),
         (["--precision", "fp16"], None, "--precision: expected one of auto, bf16, fp32, got 'fp16'"),
         (["--model.seq_len", "x"], None, "--model.seq_len: expected a whole number, got 'x'"),
         (["--bogus", "1"], None, "--bogus"),
         (["--epoch", "1"], None, "--epoch"),
         (["stray"], None, "stray"),
+        (["--model", "my.toml"], None, "unrecognized arguments: --model my.toml"),
         ([], "[train]\nepochs = 'ten'", "my.toml: [train] epochs: expected a whole number, got 'ten'"),
         ([], "[train]\nepochs = '3'", "my.toml: [train] epochs: expected a whole number, got '3'"),
         ([], "[train]\nepochs = true", "my.toml: [train] epochs: expected a whole number, got"),
@@ -83,10 +102,17 @@ def test_sources_are_read_in_order_with_their_types() -> None:
         ([], "epochs = 3", "my.toml: unknown section or key 'epochs'"),
         ([], "train = 3", "my.toml: 'train' is a section"),
         ([], "[source]\npath = 'a.csv'", "[[source]], with two brackets"),
+        ([], "[[source]]\npath = 'a'\n[[source]]\nkind = 'qa'", "my.toml: [[source]] number 2: path is missing"),
         ([], "[[source]]\npath = 'a.csv'\nwieght = 2", "[[source]] number 1 unknown key 'wieght'"),
         ([], "[train\n", "my.toml: not valid TOML"),
         (["--config", "missing.toml"], None, "missing.toml: no such configuration file"),
         (["--run", "../up"], None, "--run '../up'"),
+        (["--run", ""], None, "--run ''"),
+        (["--run="], None, "--run ''"),
+        (["--run-name", ""], "[train]\nepochs = 3", "--run ''"),
+        (["--tokenizer.vocab_size", "1000001"], None, "vocab_size 1000001: 1,000,000 or fewer are possible"),
+        ([], "[tokenizer]\nvocab_size = 999_999_999", "vocab_size 999999999: 1,000,000 or fewer are possible"),
+        (["--eval.resamples", "99999999999"], None, "resamples 99999999999: must be 1,000,000 or fewer"),
         (["--lr", "1e-3", "--min_lr", "1"], None, "min_lr 1.0: is more than lr 0.001"),
         (["--lr", "nan"], None, "--lr: expected a number, got 'nan'"),
         ([], "[train]\nlr = nan", "lr nan: must be more than 0"),
@@ -97,6 +123,11 @@ def test_a_mistake_is_one_line_that_names_its_place(argv: list[str], toml: str |
         load(*argv, toml=toml)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_largest_values_that_a_run_can_want_are_taken() -> None:
+    config = load("--epochs", "1000000", "--tokenizer.vocab_size", "1000000", "--eval.resamples", "1000000")
+    assert (config.train.epochs, config.tokenizer.vocab_size, config.eval.resamples) == (10**6, 10**6, 10**6)
 
 
 def test_a_run_remembers_its_settings() -> None:

@@ -8,6 +8,7 @@ of the Qwen2 family, which llama.cpp knows as `qwen2`. Ids 0 to 5 are the specia
 import json
 import math
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ SPLIT_PATTERN = (  # Qwen2's; llama.cpp: tokenizer.ggml.pre = qwen2
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SMALLEST = 256 + NUM_SPECIAL
+# Four times the largest of the field (Gemma's 262,144). The trainer allocates a table of so many tokens before it looks
+# at a text, and its language ends the process where memory does not suffice.
+LARGEST = 1_000_000
 
 
 @dataclass
@@ -42,8 +46,10 @@ class TokenizerConfig:
             raise UserError(
                 f"vocab_size {self.vocab_size}: {SMALLEST} or more are needed (256 bytes, {NUM_SPECIAL} special tokens)"
             )
-        if self.min_frequency < 1:
-            raise UserError(f"min_frequency {self.min_frequency}: must be 1 or more")
+        if self.vocab_size is not None and self.vocab_size > LARGEST:
+            raise UserError(f"vocab_size {self.vocab_size}: {LARGEST:,} or fewer are possible")
+        if not 1 <= self.min_frequency < 2**63:
+            raise UserError(f"min_frequency {self.min_frequency}: must be from 1 up to, not including, 2**63")
 
 
 def default_vocab_size(num_bytes: int) -> int:
@@ -71,7 +77,12 @@ def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, show_pr
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=show_progress,
     )
-    bpe.train_from_iterator(texts, trainer)
+    # In a thread of its own, as no signal is heard inside: Ctrl-C ends the wait, and with it the process.
+    pool = ThreadPoolExecutor(1)
+    try:
+        pool.submit(bpe.train_from_iterator, texts, trainer).result()
+    finally:
+        pool.shutdown(wait=False)
     # Engines that encode plain text put the bos in front that every document was trained with.
     bpe.post_processor = processors.TemplateProcessing(
         single=f"{SPECIAL_TOKENS[BOS]} $A", special_tokens=[(SPECIAL_TOKENS[BOS], BOS)]
@@ -122,7 +133,7 @@ class Tokenizer:
         try:
             return [encoding.ids for encoding in self._bpe.encode_batch_fast(texts, add_special_tokens=False)]
         except (UnicodeEncodeError, TypeError):
-            raise UserError("a text holds a lone surrogate and cannot be encoded as UTF-8; repair it first") from None
+            raise UserError("a text is not valid UTF-8, or holds a lone surrogate; repair it first") from None
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The exact bytes of ids; a token may hold part of a character. Special tokens come out as their names."""

@@ -81,6 +81,11 @@ def sound_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path, qui
     return stem
 
 
+def has_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path) -> bool:
+    """Whether `sound_store` would find a split's store and write nothing."""
+    return _damage(out / f"{split}-{store_fingerprint(corpus, split, tokenizer_folder)}") is None
+
+
 def store_fingerprint(corpus: Path, split: str, tokenizer_folder: Path) -> str:
     """Names a store by all that decides its content. UserError for a corpus file that is not what was prepared."""
     hashes = {file.name: file_sha256(file) for file in corpus_files(corpus, split)}

@@ -9,6 +9,9 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
+    from common.errors import leave_when_interrupted
+
+    leave_when_interrupted()
 
 import pyarrow.parquet as pq
 

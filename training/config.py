@@ -1,9 +1,13 @@
 """The [train] section. No torch here: every command reads it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from common.errors import UserError
+
+MOST_EPOCHS = 1_000_000  # each leaves a checkpoint; 1M parameters in so many of them are 4 TB
+MOST = 2**63  # of any whole number
+MOST_FLOAT = 1e9  # of any other; torch's own limit of a rate is 3e38, and nothing is learned long before
 
 
 @dataclass
@@ -72,6 +76,13 @@ class TrainConfig:
     sample_tokens: int = 64
 
     def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, int) and abs(value) >= MOST:
+                shown = value if abs(value) < 10**40 else "far too large"
+                raise UserError(f"{name} {shown}: must be less than 2**63")
+            if isinstance(value, float) and value > MOST_FLOAT:
+                raise UserError(f"{name} {value:g}: must be {MOST_FLOAT:.0e} or less")
         positive = ("epochs", "batch_tokens", "lr", "embedding_lr", "micro_batch")
         for name in positive:
             value = getattr(self, name)
@@ -96,7 +107,7 @@ class TrainConfig:
         for name in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}: must be from 0 up to, not including, 1")
-        if self.seed >= 2**63:
-            raise UserError(f"seed {self.seed}: must be less than 2**63")
+        if self.epochs > MOST_EPOCHS:
+            raise UserError(f"epochs {self.epochs}: must be {MOST_EPOCHS:,} or fewer")
         if self.min_lr is not None and self.lr is not None and self.min_lr > self.lr:
             raise UserError(f"min_lr {self.min_lr}: is more than lr {self.lr}")

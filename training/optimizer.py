@@ -49,11 +49,23 @@ def _adamw(groups: list[dict[str, object]], config: TrainConfig) -> torch.optim.
 
 def learning_rate(step: int, total_steps: int, lr: float, min_lr: float, warmup_ratio: float) -> float:
     """Rate of update `step` (from 0): never 0 in the warm-up, `lr` at its end, `min_lr` at the last step."""
-    warmup = min(total_steps - 1, max(1, round(warmup_ratio * total_steps))) if warmup_ratio > 0 else 0
+    warmup = warmup_steps(total_steps, warmup_ratio)
     if step < warmup:
         return lr * (step + 1) / (warmup + 1)
     progress = (step - warmup) / max(1, total_steps - 1 - warmup)
     return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def sum_of_rates(total_steps: int, lr: float, min_lr: float, warmup_ratio: float) -> float:
+    """Sum of `learning_rate` over all steps, without walking them: a plan may ask for a million epochs."""
+    warmup = warmup_steps(total_steps, warmup_ratio)
+    falling = total_steps - warmup  # a half cosine from lr to min_lr, both ends included, is symmetric about its middle
+    return lr * warmup / 2 + (falling * (lr + min_lr) / 2 if falling > 1 else lr)
+
+
+def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
+    """Steps before the one that has the whole rate."""
+    return min(total_steps - 1, max(1, round(warmup_ratio * total_steps))) if warmup_ratio > 0 else 0
 
 
 def set_learning_rates(optimizers: list[torch.optim.Optimizer], share: float) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sysconfig
 import time
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,13 @@ from common.errors import UserError
 from data.loader import epoch_plan, num_steps
 from data.packing import Plan, pack
 from data.tokens import Tokens
+from model.attention import flex_available
 from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate
 from training import distributed
 from training.cgroup import left_in_cgroup
 from training.config import TrainConfig
 from training.distributed import World
-from training.optimizer import learning_rate
+from training.optimizer import sum_of_rates
 from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 400
@@ -34,6 +36,8 @@ MUON_LR = 0.02  # for every width, and for what AdamW moves beside it
 SHRINKING, MOST_DECAY = 1.0, 1.0  # of an epoch, as a power of e; the largest decay
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
 CPU_MICRO_TOKENS = 4096  # a bound on memory; larger ones were not measured
+ASKED_ANYWAY = 3.0  # the estimate is up to 2.5 times what was measured (a vocabulary of 500,000); who names a
+# micro-batch may know that it fits
 COMPILE_FLOPS = 1e14  # about five minutes on two cores, of which compiling saves a fifth
 ASSUMED_SHARE = {
     "cpu": 0.35,
@@ -48,6 +52,7 @@ class RunPlan:
 
     seq_len: int
     rows_per_step: int
+    epoch_rows: int  # of the first epoch; others differ by their packing
     micro_batch: int
     epoch_targets: int  # tokens that are predicted in an epoch
     steps_per_epoch: int
@@ -59,6 +64,11 @@ class RunPlan:
     precision: str  # "bf16" | "fp32"
     compile: bool
     weights: dict[str, float]  # of sources, where not 1
+
+    @property
+    def step_rows(self) -> int:
+        """Rows of a step of the first epoch; `rows_per_step` may be more where a step is an epoch."""
+        return min(self.rows_per_step, self.epoch_rows)
 
 
 def derive(
@@ -75,6 +85,7 @@ def derive(
     "processes"). It decides again only what was asked for or is not possible here, so that the result is the same.
     """
     began = began or {}
+    check_memory(config, shape, world)
     if len(tokens) == 0:
         raise UserError("the training split holds no documents: look at the quarantine that data/prepare.py wrote")
     first = epoch_plan(tokens, shape.seq_len, config.seed, 0, weights)
@@ -83,13 +94,14 @@ def derive(
     positions = len(first) * shape.seq_len
     batch_tokens = config.batch_tokens or _default_batch_tokens(positions, shape.seq_len)
     rows_per_step = max(1, round(batch_tokens / shape.seq_len))
+    step_rows = min(rows_per_step, len(first))
     precision, why_precision = choose_precision(config.precision, world.device)
     if config.precision == "auto" and "precision" in began and world.device.type != "mps":
         precision, why_precision = began["precision"], AS_BEGUN
     if distributed.any_rank(precision == "fp32") and precision == "bf16":  # machines differ, the arithmetic must not
         precision, why_precision = "fp32", "another rank's machine is not fast at bf16"
     before = began.get("micro_batch") if began.get("processes") == world.size else None
-    micro_batch, why_micro = _micro_batch(config, shape, -(-rows_per_step // world.size), precision, world, before)
+    micro_batch, why_micro = _micro_batch(config, shape, -(-step_rows // world.size), precision, world, before)
     lr = config.lr or (MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size)
     embedding_lr = config.embedding_lr or lr
     min_lr = lr / 10 if config.min_lr is None else config.min_lr
@@ -105,6 +117,7 @@ def derive(
     plan = RunPlan(
         seq_len=shape.seq_len,
         rows_per_step=rows_per_step,
+        epoch_rows=len(first),
         micro_batch=micro_batch,
         epoch_targets=int(first.lengths.sum()),
         steps_per_epoch=steps,
@@ -121,9 +134,9 @@ def derive(
     )
     return plan, [
         *_describe_work(plan, config, shape, tokens, first),
-        f"precision {precision} ({why_precision}); device {world.device}, {_processes(config, world, rows_per_step)}",
+        f"precision {precision} ({why_precision}); device {world.device}, {_processes(config, world, step_rows)}",
         f"micro-batch {micro_batch} rows ({why_micro}), "
-        f"{-(-rows_per_step // (micro_batch * world.size))} a step and process",
+        f"{-(-step_rows // (micro_batch * world.size))} a step and process",
         f"compile {'on' if compiled else 'off'} ({why_compiled})",
         *_describe_time(plan, config, shape, flops, world),
         *_advice(config, shape, plan.epoch_targets),
@@ -139,12 +152,12 @@ def _processes(config: TrainConfig, world: World, rows: int) -> str:
 
 
 def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tokens, first: Plan) -> list[str]:
-    batch = plan.rows_per_step * shape.seq_len
-    why_batch = (
-        f"whole rows nearest to {config.batch_tokens:,}"
-        if config.batch_tokens
-        else f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
-    )
+    batch = plan.step_rows * shape.seq_len
+    why_batch = f"about {STEPS_PER_EPOCH} steps an epoch, at least 2 rows"
+    if config.batch_tokens:
+        why_batch = f"whole rows nearest to {config.batch_tokens:,}"
+        if config.batch_tokens > plan.epoch_rows * shape.seq_len:
+            why_batch = f"{config.batch_tokens:,} are more than an epoch has: one step is a whole epoch"
     why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
     usual = "as usual" if config.optimizer == "adamw" else "each epoch shrinks weights to 1/e, at most 1"
     why_decay = "as asked" if config.weight_decay is not None else usual
@@ -155,12 +168,18 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         f"vocabulary {shape.vocab_size:,}, context {shape.seq_len}; tied weights counted once)",
         f"an epoch: {plan.epoch_targets:,} target tokens of {len(tokens):,} documents{weighted}, packed into "
         f"{len(first):,} rows of {shape.seq_len}, {first.fill:.2%} filled",
-        f"steps: {plan.steps_per_epoch:,} an epoch x {config.epochs} epochs = {plan.total_steps:,}, "
-        f"{plan.rows_per_step} rows = {batch:,} positions each ({why_batch})",
+        f"steps: {_steps(plan, config.epochs)}, {plan.step_rows:,} rows = {batch:,} positions each ({why_batch})",
         f"learning rate: {config.optimizer} {plan.lr:.3g} ({why_lr}), embedding and norms adamw "
         f"{plan.embedding_lr:.3g} ({why_rest}); warm-up {config.warmup_ratio:.0%}, then cosine to "
         f"{plan.min_lr / plan.lr:.0%}; weight decay {plan.weight_decay:.3g} ({why_decay})",
     ]
+
+
+def _steps(plan: RunPlan, epochs: int) -> str:
+    if epochs == 1:
+        return f"{plan.total_steps:,} in one epoch"
+    # Each epoch's order packs a little better or worse, by a step or so; only the first was packed here.
+    return f"about {plan.steps_per_epoch:,} an epoch x {epochs:,} epochs = about {plan.total_steps:,}"
 
 
 def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: int) -> float:
@@ -170,8 +189,8 @@ def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: in
     """
     if config.optimizer == "adamw":
         return 0.1
-    rates = (learning_rate(step, total_steps, lr, min_lr, config.warmup_ratio) for step in range(total_steps))
-    return min(MOST_DECAY, SHRINKING * config.epochs / sum(rates))
+    rates = sum_of_rates(total_steps, lr, min_lr, config.warmup_ratio)
+    return min(MOST_DECAY, SHRINKING * config.epochs / rates)
 
 
 def run_flops(shape: Shape, first: Plan, epochs: int) -> float:
@@ -189,7 +208,7 @@ def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, flops: floa
     rate = matrix_rate(world.device, plan.precision)
     share = ASSUMED_SHARE[world.device.type]
     seconds = flops / (rate * share * world.size)
-    needed = _memory(config, shape, plan.micro_batch, -(-plan.rows_per_step // world.size), plan.precision, world)
+    needed = _memory(config, shape, plan.micro_batch, -(-plan.step_rows // world.size), plan.precision, world)
     return [
         f"cost: {flops:.2e} FLOPs; memory about {needed / 2**30:.2f} GiB a process; about {_duration(seconds)} of "
         f"training if the step reaches {share:.0%} of the {rate / 1e9:,.0f} GFLOP/s measured now (an estimate)"
@@ -198,7 +217,7 @@ def _describe_time(plan: RunPlan, config: TrainConfig, shape: Shape, flops: floa
 
 def time_line(plan: RunPlan, seconds: float, processes: int) -> str:
     """What a measured step says of the run."""
-    rate = plan.rows_per_step * plan.seq_len / seconds
+    rate = plan.step_rows * plan.seq_len / seconds
     ddp = f", and sums of gradients over {processes} processes" if processes > 1 else ""
     return (
         f"measured here and now: {seconds:.3g} s a step, so {rate:,.0f} positions a second and "
@@ -294,17 +313,15 @@ def _micro_batch(
         return _memory(config, shape, micro, rows, precision, world)
 
     if need(1) > free:
-        hint = "" if config.activation_checkpointing else " try --activation_checkpointing true,"
-        hint += " --parallel fsdp," if config.parallel == "ddp" and world.size > 1 else ""
-        raise UserError(
-            f"a step of one row needs about {need(1) / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free:{hint} "
-            "a smaller --model.preset or a shorter --model.seq_len"
-        )
+        raise _too_large(need(1), free, config, world)
     if before is not None and need(before) <= free:
         return before, AS_BEGUN
     number = 1
-    while need(-(-rows // number)) > free * MEMORY_SHARE and number < rows:
-        number += 1
+    if (
+        rows > 1 and need(rows) > free * MEMORY_SHARE
+    ):  # the fewest that fit, or one a row: more of them never take more memory
+        numbers = range(2, rows)
+        number = 2 + bisect_left(numbers, True, key=lambda number: need(-(-rows // number)) <= free * MEMORY_SHARE)
     by_memory = number > 1
     if world.device.type == "cpu":
         number = max(number, -(-rows * shape.seq_len // CPU_MICRO_TOKENS))
@@ -315,11 +332,32 @@ def _micro_batch(
     return micro, why
 
 
+def check_memory(config: TrainConfig, shape: Shape, world: World) -> None:
+    """UserError where not even one row of a step fits, in whatever precision: asked before anything is made that is as
+    large as the model or its context. All ranks call it."""
+    free = int(distributed.smallest(free_memory(world.device)))
+    precisions = ("bf16", "fp32") if config.precision == "auto" else (config.precision,)
+    needed = min(_memory(config, shape, 1, 1, precision, world) for precision in precisions)
+    if needed > free * (ASKED_ANYWAY if config.micro_batch else 1):
+        raise _too_large(needed, free, config, world)
+
+
+def _too_large(needed: int, free: int, config: TrainConfig, world: World) -> UserError:
+    hint = "" if config.activation_checkpointing else " try --activation_checkpointing true,"
+    hint += " --parallel fsdp," if config.parallel == "ddp" and world.size > 1 else ""
+    return UserError(
+        f"a step of one row needs about {needed / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free:{hint} "
+        "a smaller --model.preset, a smaller --tokenizer.vocab_size or a shorter --model.seq_len"
+    )
+
+
 def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, precision: str, world: World) -> int:
     """Bytes that one process takes for its `rows` rows of a step, `micro_batch` of them at a time."""
     muon = config.optimizer == "muon"
     recomputed = config.activation_checkpointing
-    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, world.size if muon else 0)
+    dense = world.device.type != "cuda" or not flex_available()
+    ranks = world.size if muon else 0
+    whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, ranks, dense)
     if config.parallel != "fsdp" or world.size == 1:
         return whole
     return whole - saved_bytes(shape, world.size, micro_batch < rows, muon)

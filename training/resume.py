@@ -74,15 +74,19 @@ def beginning(made_with: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def refuse_to_overwrite(folder: Path, resume: bool) -> None:
-    """UserError where there is nothing to go on from, and there should be."""
+def check_resume(folder: Path) -> None:
+    """UserError for --resume where there is no checkpoint; the folder may be missing, and is not made."""
+    if not folder.is_dir() or not checkpoints(folder):
+        raise UserError(f"--resume: {folder} holds no checkpoint to continue from; leave the flag out to start")
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    """UserError where there are checkpoints, and none to go on from."""
     if there := checkpoints(folder):
         raise UserError(
             f"{folder} holds {', '.join(path.name for path in there)}, and none of them can be continued from "
             "(damaged, or without trainer/): nothing is overwritten, start another run with --run"
         )
-    if resume:
-        raise UserError(f"--resume: {folder} holds no checkpoint to continue from; leave the flag out to start")
 
 
 def cut_back(metrics: Path, state: dict[str, Any], world: World) -> bool:

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 
 from common.errors import UserError, unwritable
 from common.files import atomic_folder, file_sha256, read_json
-from model.config import Shape
+from model.config import Shape, count_parameters, state_bytes
 from model.decoder import Decoder
 from model.huggingface import save_weights
 from tokenizer.template import BOS, EOS, PAD
@@ -152,6 +152,12 @@ def _write_files(
         (trainer / "state.json").write_text(state + "\n", encoding="utf-8")
     hashes = {str(f.relative_to(folder)): file_sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
     (folder / "loam.json").write_text(_json(sealed({"format": 1, **provenance, "files": hashes})), encoding="utf-8")
+
+
+def check_room(folder: Path, shape: Shape, muon: bool) -> None:
+    """`check_space` for a run's first checkpoint, before there is anything to save: its size is known."""
+    gradients = 4 * count_parameters(shape)  # are not saved
+    check_space(folder, state_bytes(shape, muon) - gradients + SPARE_BYTES)
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -3,11 +3,11 @@
     answers (or texts) -> keys of their phrases -> how many rows have each -> stock phrases -> the spans of each row
 
 A phrase is one of three: a sentence of 3 words or more that is not the whole answer; an opening, what stands before the
-first comma, colon or the like, of 3 words or more; 8 words in a row, wherever they stand. It is stock where it occurs
-in one row of 500, and in 10 or more (in a source of fewer than 200 rows, in one of 20, and in 3); of fewer than 8 words
-in twice as many: a novel in letters heads a chapter in ten with the same four. Measured: word
-problems written by hand repeat no sentence and no opening of 3 words so often in 7,473 rows, and 8 words in 0.5% of
-them; 49% of an assistant's medical answers open with the same three words.
+first comma, colon or the like behind 3 words or more; 8 words in a row, wherever they stand. It is stock where it
+occurs in one row of 500, and in 10 or more (in a source of 20 to 200 rows, in one of 20, and in 3); of fewer than 8
+words in half as many more: a novel in letters heads a chapter in ten with the same four. Measured: word problems
+written by hand repeat no sentence and no opening of 3 words so often in 7,473 rows, and 8 words in 0.5% of them; 49% of
+an assistant's medical answers open with the same three words.
 
 Counted on at most SAMPLE rows of a source, those with the smallest ids: which they are depends on content alone.
 """
@@ -15,6 +15,7 @@ Counted on at most SAMPLE rows of a source, those with the smallest ids: which t
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -23,8 +24,9 @@ from data.detect.words import places, words
 
 SPAN = 8
 MIN_WORDS = 3
+FEW = 20  # rows
 SAMPLE = 100_000
-_SENTENCE = re.compile(r"(?:[.!?。！？…]+[\"'’”)\]]*(?=\s|$)|[。！？]|\n)+")
+_SENTENCE = re.compile(r"(?:[.!?:。！？…]+[\"'’”)\]]*(?=\s|$)|[。！？]|\n)+")
 _CLAUSE = re.compile(r"[,:;.!?，、：；。！？\n—–]|\s-\s")
 _SHORT = np.uint64(1)  # the lowest bit of a key: a sentence or an opening of fewer than SPAN words
 _OPENING, _ENDS = np.uint64(0x51ED270B), np.uint64(0xA0761D65)  # an opening is not a sentence of the same words
@@ -40,7 +42,9 @@ class Span:
 
 
 def least_rows(num_rows: int) -> int:
-    """How many rows of a source make a phrase stock."""
+    """How many rows of a source make a phrase stock. Of a few chapters of one book nothing can be said."""
+    if num_rows < FEW:
+        return num_rows + 1
     return max(num_rows // 500, min(10, max(3, num_rows // 20)))
 
 
@@ -57,22 +61,36 @@ def pieces(text: str) -> list[tuple[int, int]]:
 def opening(text: str) -> int:
     """Where the opening clause of a text ends; 0: it has none, or is nothing else."""
     start = len(text) - len(text.lstrip())
-    match = _CLAUSE.search(text, start)
-    return match.end() if match and text[match.end() :].strip() else 0
+    for match in islice(_CLAUSE.finditer(text, start), MIN_WORDS):
+        if not text[match.end() :].strip():
+            return 0
+        if len(words(text[start : match.end()])) >= MIN_WORDS:  # "Certainly! Here is the answer:" is one opening
+            return match.end()
+    return 0
 
 
 def phrase_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """(keys, offsets): uint64, the distinct phrases of each text; text i has keys[offsets[i]:offsets[i + 1]]."""
+    keys, owners = _all_keys(texts)
+    order = np.lexsort((keys, owners))
+    keys, owners = keys[order], owners[order]
+    if len(keys):
+        fresh = np.append(True, (keys[1:] != keys[:-1]) | (owners[1:] != owners[:-1]))
+        keys, owners = keys[fresh], owners[fresh]
+    return keys, np.searchsorted(owners, np.arange(len(texts) + 1))
+
+
+def _all_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(keys, texts they are of) of all phrases, some of them more than once."""
     parts: list[str] = []
     kinds: list[np.uint64] = []
     owner: list[int] = []
     for i, text in enumerate(texts):
         sentences = pieces(text)
         if len(sentences) > 1:
-            for start, end in sentences:
-                parts.append(text[start:end])
-                kinds.append(_ENDS)
-                owner.append(i)
+            parts += [text[start:end] for start, end in sentences]
+            kinds += [_ENDS] * len(sentences)
+            owner += [i] * len(sentences)
         if end := opening(text):
             parts.append(text[:end])
             kinds.append(_OPENING)
@@ -80,16 +98,9 @@ def phrase_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     keys, owners = _whole(parts, kinds, owner)
     hashes, offsets = word_hashes(texts)
     grams, starts = ngrams(hashes, offsets, SPAN)
-    long = np.diff(offsets) >= SPAN
     of_gram = np.repeat(np.arange(len(texts)), np.diff(starts))
-    keys = np.concatenate([keys, grams[long[of_gram]] & ~_SHORT])
-    owners = np.concatenate([owners, of_gram[long[of_gram]]])
-    order = np.lexsort((keys, owners))
-    keys, owners = keys[order], owners[order]
-    if len(keys):
-        fresh = np.append(True, (keys[1:] != keys[:-1]) | (owners[1:] != owners[:-1]))
-        keys, owners = keys[fresh], owners[fresh]
-    return keys, np.searchsorted(owners, np.arange(len(texts) + 1))
+    long = (np.diff(offsets) >= SPAN)[of_gram]
+    return np.concatenate([keys, grams[long] & ~_SHORT]), np.concatenate([owners, of_gram[long]])
 
 
 def _whole(parts: list[str], kinds: list[np.uint64], owner: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -114,24 +125,29 @@ def _whole(parts: list[str], kinds: list[np.uint64], owner: list[int]) -> tuple[
 def stock_phrases(batches: Iterable[list[str]], num_rows: int) -> np.ndarray:
     """Keys (sorted uint64) of the phrases that are stock among `num_rows` texts, which come in batches."""
     least = least_rows(num_rows)
-    rare = np.zeros(1 << 24, np.uint32)  # counts by 24 bits of the key: what stays below `least` here needs no count
+    bits = min(24, max(10, (64 * num_rows).bit_length()))
+    shift = np.uint64(64 - bits)
+    rare = np.zeros(1 << bits, np.uint32)  # counts by a key's first bits: what stays below `least` here needs no count
     kept: list[np.ndarray] = []
     for texts in batches:
         keys, _ = phrase_keys(texts)
-        rare += np.bincount(keys >> np.uint64(40), minlength=1 << 24).astype(np.uint32)
+        rare += np.bincount((keys >> shift).astype(np.int64), minlength=1 << bits).astype(np.uint32)
         kept.append(keys)
     if not kept:
         return np.zeros(0, np.uint64)
-    common = np.concatenate([keys[rare[keys >> np.uint64(40)] >= least] for keys in kept])
+    common = np.concatenate([keys[rare[keys >> shift] >= least] for keys in kept])
     found, counts = np.unique(common, return_counts=True)
-    return found[counts >= np.where(found & _SHORT, 2 * least, least)]
+    return found[counts >= np.where(found & _SHORT, least + least // 2, least)]
 
 
 def stock_rows(texts: list[str], stock: np.ndarray) -> np.ndarray:
     """bool (N,): which texts hold a stock phrase."""
-    keys, offsets = phrase_keys(texts)
-    hits = np.concatenate([[0], np.cumsum(np.isin(keys, stock))])
-    return hits[offsets[1:]] > hits[offsets[:-1]]
+    found = np.zeros(len(texts), bool)
+    if len(stock):
+        keys, owners = _all_keys(texts)
+        at = np.minimum(np.searchsorted(stock, keys), len(stock) - 1)
+        found[owners[stock[at] == keys]] = True
+    return found
 
 
 def stock_spans(text: str, stock: np.ndarray) -> list[Span]:
@@ -146,22 +162,25 @@ def stock_spans(text: str, stock: np.ndarray) -> list[Span]:
         keys, _ = _whole([text[start:end]], [kind], [0])
         if len(keys) and _has(known, keys[0]):
             spans.append(Span(start, end, where))
-    spans += _passages(text, stock)
+    spans += _passages(text, stock, spans)
     return list(_apart(spans))
 
 
-def _passages(text: str, stock: np.ndarray) -> Iterator[Span]:
+def _passages(text: str, stock: np.ndarray, taken: list[Span]) -> list[Span]:
+    """Outside of the spans that are taken: words that often stand beside a stock sentence are none of it."""
     at = places(text)
     hashes, offsets = word_hashes([text])
     if len(hashes) < SPAN or len(at) != len(hashes):
-        return
+        return []
     grams, _ = ngrams(hashes, offsets, SPAN)
     covered = np.zeros(len(hashes), bool)
     for start in np.flatnonzero(np.isin(grams & ~_SHORT, stock)).tolist():
-        covered[start : start + SPAN] = True
+        first, last = at[start][0], at[start + SPAN - 1][1]
+        if all(last <= span.start or first >= span.end for span in taken):
+            covered[start : start + SPAN] = True
     edges = np.flatnonzero(np.diff(np.concatenate([[0], covered.astype(np.int8), [0]])))
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        yield Span(at[start][0], at[end - 1][1], "passage")
+    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [Span(at[start][0], at[end - 1][1], "passage") for start, end in runs]
 
 
 def _has(known: "set[int] | np.ndarray", key: np.uint64) -> bool:

@@ -17,6 +17,7 @@ from data.columns import Row
 from data.detect.sketch import ngrams, word_hashes
 
 LONG, SHORT = 13, 8
+MOST_SHORT = 64  # questions of one source and 8-gram
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,21 @@ def index_questions(batches: Iterable[tuple[list[int], list[str], list[str]]], n
 
 
 def _grams(n: int, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Grams:
+    """Of an n-gram that thousands of a source's questions have, some will do: the first, of short questions 64."""
     if not parts:
         parts = [(np.zeros(0, np.uint64), np.zeros(0, np.uint16), np.zeros(0, np.int64))]
     keys, sources, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.lexsort((rows, keys))
+    order = np.lexsort((rows, sources, keys))
+    keys, sources, rows = keys[order], sources[order], rows[order]
+    begins = np.ones(len(keys), bool)
+    begins[1:] = (keys[1:] != keys[:-1]) | (sources[1:] != sources[:-1])
+    place = np.arange(len(keys))
+    enough = place - np.maximum.accumulate(np.where(begins, place, 0)) < (1 if n == LONG else MOST_SHORT)
+    order = np.flatnonzero(enough)[np.lexsort((rows[enough], keys[enough]))]
+    keys, sources, rows = keys[order], sources[order], rows[order]
     known = np.zeros(1 << 22, bool)
     known[keys >> np.uint64(42)] = True
-    return Grams(n, keys[order], sources[order], rows[order], known)
+    return Grams(n, keys, sources, rows, known)
 
 
 def held_questions(questions: Questions, sources: list[str], rows: list[Row]) -> Iterator[tuple[int, tuple[int, str]]]:
@@ -90,7 +99,7 @@ def held_questions(questions: Questions, sources: list[str], rows: list[Row]) ->
         held: dict[tuple[int, int], set[int]] = {}
         for gram, start, end in zip(maybe[high > low], low[high > low], high[high > low], strict=True):
             position = int(owner[gram])
-            for k in range(start, min(end, start + 64)):  # a stock phrase of thousands of questions: some will do
+            for k in range(start, end):
                 if grams.sources[k] == own[position]:
                     continue
                 row = int(grams.rows[k])

@@ -11,20 +11,28 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+MIN_HEADS = 5  # of a line in capitals without a number: sailors of a chapter that is a play come back three times
 MIN_PAGES = 3  # numbers that go on counting
+COUNTED = 1 / 3  # of the numbers: among many at random some rise, too
+HEAD_LINES = 20  # between heads without a number, at the least: speakers of a play come closer
 PAGE_LINES = (8, 120)  # a page has so many lines, as the median of a book's
 HEAD_CHARACTERS = 80
 NOTICE_LINES = 400  # of a licence at the end of a file, at most
 
 _NUMBER = re.compile(
-    r"^[ \t\f*|~·•_()\[\]–—-]{0,40}(?:p(?:age|g|\.)?[ .]*)?([1-9]\d{0,3}|[ivxlc]{1,7})(?: ?(?:/|of) ?\d{1,4})?"
-    r"[ \t\r\f*|~·•_().\[\]–—-]{0,40}$",
+    r"^[ \t\f*|~·•_()\[\]{}–—-]{0,40}(?:p(?:age|g|\.)?[ .]*)?([1-9]\d{0,3}|[ivxlc]{1,9})(?: ?(?:/|of) ?\d{1,4})?"
+    r"[ \t\r\f*|~·•_().\[\]{}–—-]{0,40}$",
     re.I | re.M,
 )
 _INSIDE = re.compile(r"[\[({][ ]*(?:pg|page|p)\.?[ ]*(\d{1,4})[ ]*[\])}]", re.I)
+# A printer's signature: which gathering of sheets a page begins, by letters, beside the volume's number.
+_SIGNATURE = re.compile(r"^[ \t]*vol\.? ?[ivxlc]{1,6}\.?[ \t]{2,}[a-z]{1,2}\d?[ \t\r]*$", re.I | re.M)
+_BARE = re.compile(
+    r"(?<=\n\n)[ \t]*([^\W\d_a-z][^\n\da-z]{3,60})[ \t\r]*(?=\n\n)|(?<=\f)([^\W\d_a-z][^\n\da-z]{3,60})$", re.M
+)
 # Words and one number, at either end; signs of code and formulas are no part of a head.
 _WORDS = r"[^\W\d_][\w'’.,:&; |—–-]{2,70}?"
-_HEAD = re.compile(rf"^[ \f]*(?:(\d{{1,4}})[ |—–-]+{_WORDS}|{_WORDS}[ |—–-]+(\d{{1,4}}))[ \r]*$", re.M)
+_HEAD = re.compile(rf"^[ \f]*(?:(\d{{1,4}})[ \t|—–-]+{_WORDS}|{_WORDS}[ \t|—–-]+(\d{{1,4}}))[ \r]*$", re.M)
 _DIGITS = re.compile(r"\d+")
 _CHAPTER = re.compile(
     r"\s*(?:chapter|book|part|section|volume|canto|act|scene|letter|figure|table|stave|step|exercise|question)\b", re.I
@@ -45,12 +53,12 @@ _NOTICES: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     ),
     (
         "who made the file",
-        ("ed by ", "proofread", "transcriber"),
+        ("ed by ", "proofread", "transcriber", "digital copy"),
         _any(
             r"^\W*(?:This (?:e-?text|e-?book|file) was )?(?:Produced|Prepared|Transcribed|Scanned|Digiti[sz]ed|Typed"
             r"|Proof-?read|E-?text prepared)(?: and \w+)? by [A-Z\[(\"“].{3,}",
-            r"Distributed Proofread",
-            r"^\W*Transcriber['’]?s?['’]? Notes?\W*$",
+            r"Distributed Proofread|(?i:\bdigiti[sz]ed by\b|\bdigital copy of a book\b|\bscanned by\b)",
+            r"^\W*(?i:transcriber['’]?s?['’]? notes?)\b(?:\W*$|:)",
         ),
     ),
     (
@@ -93,10 +101,12 @@ _NOTICES: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     ),
     (
         "a printer's mark",
-        ("printed ", "blank page", "intentionally left blank"),
+        ("printed ", "printers", "typeset", "point ", "blank page", "intentionally left blank"),
         _any(
             r"^\W*PRINTED (?:IN|BY|AT)\b.{3,}",
             r"^\W*Printed (?:in|by|at)(?: and bound (?:in|by))? [A-Z].{2,80}$",
+            r"^\W*[A-Z][\w.&]*[ ,].{0,60}\b(?:[Pp]rinters|PRINTERS)\b.{0,60}$",
+            r"(?i:^\W*(?:type)?set in\b.{0,60}\bpoint\b|^\W*typeset (?:in|by)\b)",
             r"(?i:^\W*\[?(?:blank page|this page (?:is )?intentionally left blank)\]?\W*$)",
         ),
     ),
@@ -121,7 +131,7 @@ def furniture(text: str) -> list[Line]:
     def line_of(position: int) -> int:
         return bisect_right(starts, position) - 1
 
-    found = {**_numbers(text, line_of), **_heads(text, line_of), **_notices(text, places, line_of)}
+    found = {**_heads(text, line_of), **_numbers(text, line_of), **_notices(text, places, line_of)}
     return [Line(*places[at], detail) for at, detail in sorted(found.items())]
 
 
@@ -154,7 +164,7 @@ def _value(number: str) -> int:
 def _numbers(text: str, line_of: Callable[[int], int]) -> dict[int, str]:
     """Lines that are a number alone, where numbers go on counting at the distance of pages; marks like [Pg 12]."""
     alone = [(line_of(match.start(1)), _value(match[1])) for match in _NUMBER.finditer(text)]
-    marked = [(line_of(match.start(1)), int(match[1])) for match in _INSIDE.finditer(text)] if "[" in text else []
+    marked = [(line_of(match.start()), int(match[1])) for match in _INSIDE.finditer(text)]
     found = {at: f"page number {value}" for at, value in _counting(alone)}
     return found | {at: f"page mark {value}" for at, value in _counting(marked)}
 
@@ -171,7 +181,7 @@ def _counting(numbers: list[tuple[int, int]]) -> list[tuple[int, int]]:
                 length[i], before[i] = known[0] + 1, known[1]
         if length[i] >= ends.get(value, (0, 0))[0]:
             ends[value] = (length[i], i)
-    if not numbers or max(length) < MIN_PAGES:
+    if not numbers or max(length) < max(MIN_PAGES, COUNTED * len(numbers)):
         return []
     i = length.index(max(length))
     run = []
@@ -185,17 +195,33 @@ def _counting(numbers: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _heads(text: str, line_of: Callable[[int], int]) -> dict[int, str]:
-    """Short lines that come back with a number that grows page by page."""
+    """Short lines that come back with a number that grows page by page: one text on all pages, or one on the left and
+    another on the right; lines in capitals alone that come back at the distance of pages; printers' signatures."""
     groups: dict[str, list[tuple[int, int]]] = {}
+    found = {line_of(match.start()): "a printer's signature" for match in _SIGNATURE.finditer(text)}
     for match in _HEAD.finditer(text):
-        line = match[0]
-        if not _CHAPTER.match(line):
-            head = _DIGITS.sub("", " ".join(line.casefold().split())).strip(" |—–-")
-            groups.setdefault(head, []).append((line_of(match.end() - 1), int(match[1] or match[2])))
-    found: dict[int, str] = {}
-    for head, numbers in groups.items():
+        if match[0].islower():  # "return 2" of code
+            continue
+        number = match[1] or match[2]
+        rest = match[0].replace(number, "", 1) if match[1] else match[0].rstrip()[: -len(number)]
+        head = " ".join(rest.casefold().split()).strip(" |—–-")
+        if not _CHAPTER.fullmatch(head):  # "Chapter 7" has a number of its own; "Chapter VII  112" is a head
+            groups.setdefault(head, []).append((line_of(match.end() - 1), int(number)))
+    again = [head for head, numbers in groups.items() if len(numbers) > 1 or _CHAPTER.match(head)]
+    sides = sorted(number for head in again for number in groups[head])
+    numbered = [head for head in groups if not _CHAPTER.match(head) and len(groups[head]) >= MIN_PAGES]
+    for numbers in (sides, *(groups[head] for head in numbered)):
         if len(numbers) >= MIN_PAGES:
-            found |= {at: f"running head {head!r}" for at, _ in _counting(numbers)}
+            found |= {at: f"running head with page number {value}" for at, value in _counting(numbers)}
+    bare: dict[str, list[int]] = {}
+    for match in _BARE.finditer(text):
+        head = " ".join((match[1] or match[2]).split())
+        if not _CHAPTER.match(head):
+            bare.setdefault(head, []).append(line_of(match.end() - 1))
+    for head, lines in bare.items():
+        gaps = sorted(b - a for a, b in pairwise(lines))
+        if len(lines) >= MIN_HEADS and HEAD_LINES <= gaps[len(gaps) // 2] <= PAGE_LINES[1] and gaps[0] >= PAGE_LINES[0]:
+            found |= dict.fromkeys(lines, f"running head {head!r}")
     return found
 
 

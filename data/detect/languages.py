@@ -21,8 +21,8 @@ SAMPLED = 500  # rows of a source
 COMMON = 150  # words
 LOOKED_AT = 400  # characters of a row
 MIN_LETTERS, MIN_FOREIGN, MIN_WORDS = 24, 8, 5
-CERTAIN = 0.99
-ACCEPTED = 0.1  # of the main language's rows may have fewer common words than what decides
+CERTAIN, LIKELY = 0.99, 0.5
+ACCEPTED = 0.02  # of the main language's rows may have fewer common words than what decides
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,17 @@ def foreign(letters: list[str]) -> float:
 def main_language(texts: list[str]) -> MainLanguage | None:
     """Of a sample of a source's rows; None where too few of them are long enough to tell."""
     found = [(text, next(iter(identify(text).items()), ("", 0.0))) for text in texts]
-    counts = Counter(code for _, (code, sure) in found if sure >= CERTAIN)
+    counts: dict[str, float] = {}
+    for _, (code, sure) in found:  # Standard Arabic is seldom certain, as its sisters are so near: all rows have a say
+        if sure >= LIKELY:
+            counts[code] = counts.get(code, 0.0) + sure
     if not counts:
         return None
     code = max(counts, key=lambda code: (counts[code], code))
-    chosen_texts = [text[:LOOKED_AT] for text, (found_code, sure) in found if found_code == code and sure >= CERTAIN]
+    own_texts = [
+        (text[:LOOKED_AT], sure) for text, (found_code, sure) in found if found_code == code and sure >= LIKELY
+    ]
+    chosen_texts = [text for text, sure in own_texts if sure >= CERTAIN] or [text for text, _ in own_texts]
     own = [words(text) for text in chosen_texts]
     latin = float(np.median([foreign([c for c in text if c.isalpha()]) for text in chosen_texts])) < 0.5
     common = Counter(word for of in own for word in set(of))

@@ -5,7 +5,9 @@
 
 A changed word takes three 3-grams and two 2-grams with it, so a pair at 0.8 is at 0.8 or more in 2-grams too, and
 shares a band with probability 1 - 2e-6. In a bucket of more than 1,000 rows a row is compared with the next 1,000 by
-size, so that the work does not grow with the square.
+size, and a row of which 64 comparisons or more were in vain with no other, so that the work does not grow with the
+square. That costs what is nearly alike all over: of 5,389 medical answers made from one form, where 15 s of comparing
+link 879 rows, 64 each link 844 in 2 s. Fewer than 62,000 rows have more.
 """
 
 from collections.abc import Callable
@@ -19,6 +21,7 @@ BAND = 4
 JACCARD = 0.8
 MIN_AGREEMENT = 64  # of 100 places: what a pair at 0.8 falls short of once in 30,000
 BUCKET_REACH = 1000
+COMPARED = 4_000_000  # pairs in vain, over all rows; of each row 64 at least, most similar first
 CACHED = 32 << 20  # 3-grams, 8 bytes each
 AT_ONCE = 512  # rows
 
@@ -80,10 +83,13 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
 
     signature: uint16 (N, NUM_HASHES). sizes: int (N,), each row's number of words. take: texts of rows.
     """
+    rows = np.asarray(rows, np.int64)
     linked = Groups(len(signature))
     shingles = Shingles(take)
     pairs: list[tuple[int, int]] = []
     refused: set[tuple[int, int]] = set()
+    failed: dict[int, int] = {}  # row -> how many others it was compared with in vain
+    patience = max(64, COMPARED // max(1, len(rows)))
     for place in range(0, NUM_HASHES - BAND + 1, BAND):
         for bucket in buckets(signature, rows, place, BAND):
             roots = np.array([linked.find(i) for i in bucket.tolist()])
@@ -93,6 +99,8 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
                 order = np.argsort(sizes[bucket], kind="stable")
                 bucket, roots = bucket[order], roots[order]
             for k, i in enumerate(bucket.tolist()):
+                if failed.get(i, 0) >= patience:
+                    continue
                 for at in _candidates(k, bucket, roots, sizes, signature):
                     j = int(bucket[at])
                     pair = (min(i, j), max(i, j))
@@ -104,7 +112,10 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
                         roots[(roots == roots[at]) | (roots == roots[k])] = linked.find(i)
                     else:
                         refused.add(pair)
-    return pairs
+                        failed[i] = failed.get(i, 0) + 1
+                        if failed[i] >= patience:
+                            break
+    return sorted(pairs)
 
 
 def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, sizes: np.ndarray, signature: np.ndarray) -> list[int]:
@@ -114,7 +125,7 @@ def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, sizes: np.ndarray
     if not len(at):
         return []
     agreement = (signature[bucket[at]] == signature[bucket[k]]).sum(axis=1)
-    return at[agreement >= MIN_AGREEMENT].tolist()
+    return at[np.argsort(-agreement, kind="stable")[: int((agreement >= MIN_AGREEMENT).sum())]].tolist()
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from data.detect.words import words
 
 NUM_HASHES = 100
 EMPTY = np.uint16(0xFFFF)
+PIECE = 4 << 20  # bytes whose words are hashed at a time
 _FACTOR = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _INVERSE = pow(_FACTOR, -1, 1 << 64)
 _ASCII_WORDS = bytes(ord(chr(c).lower()) if chr(c).isalnum() or chr(c) == "_" else 32 for c in range(128)).ljust(256)
@@ -30,16 +31,35 @@ def word_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     The words are those of data/detect/words.py. ASCII, most of it all, takes a way without a Python object a word: 6
     times as fast.
     """
-    content = np.frombuffer(b"\n".join(map(_spaced, texts)) + b"\n", np.uint8)
+    if not texts:
+        return np.zeros(0, np.uint64), np.zeros(1, np.int64)
+    content = b"\n".join(map(_spaced, texts)) + b"\n"
+    hashes, counts, lines = list[np.ndarray](), list[np.ndarray](), 0
+    start = 0
+    while start < len(content):  # a book takes no more memory than a page: its arrays are 40 times its bytes
+        end = len(content)
+        if end - start > PIECE:
+            end = max(content.rfind(b" ", start, start + PIECE), content.rfind(b"\n", start, start + PIECE)) + 1
+            end = end if end > start else len(content)  # one word
+        found, ends = _hashes(np.frombuffer(content, np.uint8)[start:end])
+        counts.append(ends + sum(map(len, hashes)))
+        hashes.append(found)
+        lines += len(ends)
+        start = end
+    assert lines == len(texts)
+    return np.concatenate(hashes), np.concatenate([np.zeros(1, np.int64), *counts])
+
+
+def _hashes(content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(hash of each word, for each line end the number of words before it) of bytes that no word begins or ends in."""
     gap = (content == 32) | (content == 10)
-    starts = np.flatnonzero(~gap & np.concatenate([[True], gap[:-1]]))
-    ends = np.flatnonzero(gap & ~np.concatenate([[True], gap[:-1]]))
-    lines = np.flatnonzero(content == 10)  # a text's end each: no word holds one
-    offsets = np.concatenate([[0], np.searchsorted(starts, lines)])
+    edge = np.concatenate([[True], gap[:-1]])
+    starts, ends = np.flatnonzero(~gap & edge), np.flatnonzero(gap & ~edge)
     power, inverse = _powers(len(content) + 1)
     total = np.zeros(len(content) + 1, np.uint64)
     np.cumsum(content * power[: len(content)], out=total[1:])  # modulo 2^64: wrapping is meant
-    return mix((total[ends] - total[starts]) * inverse[starts]), offsets
+    words_before = np.searchsorted(starts, np.flatnonzero(content == 10))  # a text's end each: no word holds one
+    return mix((total[ends] - total[starts]) * inverse[starts]), words_before
 
 
 def _spaced(text: str) -> bytes:

@@ -12,12 +12,14 @@ one source 1 to 4%: pairs that agree in fewer than 12 of 100 places of their sig
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from sys import intern
 
 import numpy as np
 
-from data.detect.sketch import NUM_HASHES, buckets
+from data.detect.near import Groups
+from data.detect.sketch import NUM_HASHES
 from data.detect.words import words
 
 MIN_ROWS = 5
@@ -25,13 +27,15 @@ FIXED_SHARE = 0.6
 MIN_FIXED = 4  # words of an answer's or a text's skeleton
 MIN_AGREEMENT = 12
 BAND = 2
-BUCKET = 256
-ROUNDS = 16  # rows of a bucket that others are compared with
-FAILURES = 8  # in a row, most similar first: then the rest are none either
-PATIENCE = 16
+SORTED = 12  # places that rows are sorted by
+REACH = 4  # rows behind each that it is held against, in each of 50 orders
+PATIENCE = 32  # others that a row is compared with in vain
+KNOWN = 200_000  # rows whose words are kept
+AT_ONCE = 1 << 14  # rows
 MOST_WORDS = 2000  # of a row: a chapter is no template, and two would take seconds to align
 
 Fields = list[list[str]]  # of one row: the words of each field
+Take = Callable[[list[int]], list[tuple[str, ...]]]
 
 
 @dataclass
@@ -42,84 +46,82 @@ class Template:
     skeleton: Fields
 
 
-def find_templates(
-    signature: np.ndarray, rows: np.ndarray, take: Callable[[list[int]], list[tuple[str, ...]]]
-) -> list[Template]:
+def find_templates(signature: np.ndarray, rows: np.ndarray, take: Take) -> list[Template]:
     """Templates among `rows` (ascending), largest first.
 
     signature: uint16 (N, NUM_HASHES), of each row's 2-grams. take: the texts of rows, a tuple of fields each.
     """
-    linked = _link(signature, rows, take)
-    members: dict[int, list[int]] = {}
-    for row, root in linked.items():
-        members.setdefault(root, []).append(row)
+    labels = _link(signature[rows], lambda places: take(rows[places].tolist()))
+    order = np.argsort(labels, kind="stable")
+    clusters = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1) if len(rows) else []
     found: list[Template] = []
-    for cluster in members.values():
+    for cluster in clusters:
         if len(cluster) >= MIN_ROWS:
-            cluster.sort()
-            found += _refine(cluster, [row_fields(texts) for texts in take(cluster)])
+            members = cluster.tolist()
+            found += _refine(members, [row_fields(texts) for texts in take(members)])
     return sorted(found, key=lambda template: (-len(template.rows), template.rows))
 
 
 def row_fields(texts: tuple[str, ...]) -> Fields:
     """The words of each field of a row."""
-    return [words(text) for text in texts]
+    return [[*map(intern, words(text))] for text in texts]  # a word is kept once for all rows
 
 
-def _link(
-    signature: np.ndarray, rows: np.ndarray, take: Callable[[list[int]], list[tuple[str, ...]]]
-) -> dict[int, int]:
-    """Row -> a number of its cluster, for rows that share enough with another one."""
-    root: dict[int, int] = {}
+def _link(signature: np.ndarray, take: Callable[[np.ndarray], list[tuple[str, ...]]]) -> np.ndarray:
+    """int64 (N,): the cluster of each row, rows being linked that share enough with one another."""
+    groups = Groups(len(signature))
     known: dict[int, Fields] = {}
-
-    def find(row: int) -> int:
-        while root.setdefault(row, row) != row:
-            root[row] = root[root[row]]
-            row = root[row]
-        return row
-
+    failed = np.zeros(len(signature), np.int64)  # how many others each row was compared with in vain
     refused: set[tuple[int, int]] = set()
-    failed: dict[int, int] = {}  # row -> how many others it was compared with in vain
-    for band in range(NUM_HASHES // BAND):
-        for bucket in _small(buckets(signature, rows, band * BAND, BAND), signature, band * BAND + BAND):
-            left = bucket
-            for _ in range(ROUNDS):
-                left = left[[failed.get(row, 0) < PATIENCE for row in left.tolist()]]
-                if len(left) < 2:
-                    break
-                first, left = int(left[0]), left[1:]
-                agreement = (signature[left] == signature[first]).sum(axis=1)
-                order = np.argsort(-agreement, kind="stable")[: int((agreement >= MIN_AGREEMENT).sum())]
-                failures = 0
-                for row in left[order].tolist():
-                    if find(row) == find(first) or (first, row) in refused:
-                        continue
-                    asked = [one for one in (first, row) if one not in known]
-                    known.update(zip(asked, map(row_fields, take(asked)), strict=True))
-                    if alike(known[first], known[row]):
-                        root[find(row)] = find(first)
-                        failures = 0
-                        continue
-                    refused.add((first, row))
-                    failed[first] = failed.get(first, 0) + 1
-                    failures += 1
-                    if failures == FAILURES:
-                        break
-                left = left[[find(row) != find(first) for row in left.tolist()]]
-    return {row: find(row) for row in root}
+    for place in range(0, NUM_HASHES, BAND):
+        pairs = _candidates(signature, place, groups.labels(), failed)
+        if len(known) > KNOWN:
+            known = {}
+        asked = np.array(sorted({*pairs.ravel().tolist()} - known.keys()), np.int64)
+        for start in range(0, len(asked), AT_ONCE):
+            part = asked[start : start + AT_ONCE]
+            known.update(zip(part.tolist(), map(row_fields, take(part)), strict=True))
+        for i, j in pairs.tolist():
+            if failed[i] >= PATIENCE or failed[j] >= PATIENCE or (i, j) in refused or groups.find(i) == groups.find(j):
+                continue
+            if alike(known[i], known[j]):
+                groups.join(i, j)
+            else:
+                refused.add((i, j))
+                failed[i] += 1
+                failed[j] += 1
+    return groups.labels()
 
 
-def _small(found: Iterable[np.ndarray], signature: np.ndarray, place: int) -> Iterator[np.ndarray]:
-    """Buckets of at most BUCKET rows: larger ones fall apart by the next places of the signature.
+def _candidates(signature: np.ndarray, place: int, labels: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """int64 (P, 2): rows that agree in the band at `place` and in MIN_AGREEMENT places in all, most similar first.
 
-    An instruction that all rows bear puts all into one bucket. Rows whose signatures are equal stay together.
+    Rows are sorted by the band and the places behind it, and each is held against the next REACH: those with which it
+    agrees longest, where an instruction that all rows bear makes one bucket of all of them.
     """
-    for bucket in found:
-        if len(bucket) <= BUCKET or place >= NUM_HASHES + BAND:
-            yield bucket
-        else:
-            yield from _small(buckets(signature, bucket, place % NUM_HASHES, 1), signature, place + 1)
+    keys = [_packed(signature, place + 4 * k) for k in range(SORTED // 4)]
+    order = np.lexsort(keys[::-1])
+    band = keys[0][order] >> np.uint64(16 * (4 - BAND))
+    patient = failed[order] < PATIENCE
+    order, band = order[patient], band[patient]
+    parts = [np.zeros((0, 3), np.int64)]
+    for shift in range(1, REACH + 1):
+        at = np.flatnonzero((band[shift:] == band[:-shift]) & (labels[order[shift:]] != labels[order[:-shift]]))
+        for start in range(0, len(at), AT_ONCE):
+            i, j = order[at[start : start + AT_ONCE]], order[at[start : start + AT_ONCE] + shift]
+            agreement = (signature[i] == signature[j]).sum(axis=1)
+            near = agreement >= MIN_AGREEMENT
+            parts.append(np.stack([-agreement, np.minimum(i, j), np.maximum(i, j)], axis=1)[near])
+    found = np.concatenate(parts)
+    return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))][:, 1:]
+
+
+def _packed(signature: np.ndarray, place: int) -> np.ndarray:
+    """Four places of each signature as one uint64; behind the last comes the first."""
+    key = np.zeros(len(signature), np.uint64)
+    for k in range(place, place + 4):
+        key = (key << np.uint64(16)) | signature[:, k % NUM_HASHES].astype(np.uint64)
+    return key
 
 
 def alike(a: Fields, b: Fields) -> bool:

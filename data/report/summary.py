@@ -176,7 +176,7 @@ def write_page(audit: Audit, path: Path) -> None:
         histogram=histogram_view(lengths.get("all"), audit.get("seq_len")),
         lengths=lengths_view(audit),
         sections=sorted(sections, key=lambda section: -section["count"]),
-        settings=settings_view(audit.get("findings") or []),
+        settings=settings_view(audit.get("recommended")),
         sources=[source_view(source) for source in largest_first(audit.get("sources"), "rows")],
         kept=[example_view(row) for row in (sample.get("kept") or [])[:40]],
         dropped=[example_view(row) for row in (sample.get("dropped") or [])[:40]],

@@ -3,8 +3,8 @@
 In: parts of an audit (see data/report/summary.py); any may be missing, empty or huge. Out: plain lists and dicts.
 """
 
-import re
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 from data.report.pieces import SHOWN, differing, excerpt, shortened
@@ -27,6 +27,8 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "boilerplate": ("Boilerplate", "The same sentence or opening in many rows. A model will say it everywhere."),
     "conflicting_answers": ("Conflicting answers", "One question, several answers: which one holds cannot be learnt."),
+    "repeated_answer": ("One answer, many questions", "The same long answer under several questions: does it fit all?"),
+    "unreadable": ("Unreadable", "Records that are no rows: broken, ragged, without their columns, no text."),
     "empty": ("Empty", "Rows without a question, an answer or a text."),
     "too_short": ("Too short", "Rows with too little content to learn from."),
     "truncated": ("Cut off", "Texts and answers that stop in the middle. A model learns to stop there, too."),
@@ -261,13 +263,17 @@ def lengths_view(audit: dict[str, Any]) -> list[dict[str, Any]]:
     return view
 
 
-def settings_view(findings: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """The settings that the findings name, together: section -> lines of TOML, each key once."""
-    sections: dict[str, dict[str, str]] = {}
-    for finding in largest_first(findings, "count"):
-        if found := re.fullmatch(r"\[(\w+)\]\s+(\w+)(\s*=[^\n]+)", str(finding.get("setting") or "")):
-            sections.setdefault(found[1], {}).setdefault(found[2], found[2] + found[3])
-    return {name: list(lines.values()) for name, lines in sections.items()}
+def settings_view(recommended: dict[str, dict[str, list[str]]] | None) -> dict[str, list[str]]:
+    """What the configuration should say: section -> lines of TOML, none over 100 characters."""
+    sections = {}
+    for name, keys in (recommended or {}).items():
+        values = ((key, ", ".join(f'"{value}"' for value in values)) for key, values in keys.items())
+        sections[name] = [
+            line
+            for key, shown in values
+            for line in wrap(f"{key} = [{shown}]", 100, subsequent_indent=" " * (len(key) + 4))
+        ]
+    return sections
 
 
 def rows_with_text(audit: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Groups: what must not stand on two sides is linked, and stock phrases link nothing."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,13 @@ from hypothesis import strategies as st
 
 from data.clean import clean_row
 from data.columns import ROW_COLUMNS
+from data.detect.near import JACCARD, near_duplicates, similarity
+from data.detect.sketch import ngrams, signatures, word_hashes
+from data.detect.words import words
 from data.duplicates import (
-    JACCARD,
     drop_exact,
     group_documents,
-    near_duplicates,
     shared_limit,
-    similarity,
-    sketch,
-    words,
 )
 from data.pipeline import SORT_KEYS
 
@@ -133,12 +132,23 @@ def test_scripts_without_spaces_have_words() -> None:
     assert words("Ab漢字c, ไทย!") == ["ab", "漢", "字", "c", "ไ", "ท", "ย"]
     assert words("?! …") == ["?", "!", "…"]
     text = "".join(chr(0x4E00 + i) for i in range(60))
-    assert len(near_duplicates(iter([text, text[:-1] + "龍", text[::-1]]))) == 1
+    assert len(near([text, text[:-1] + "龍", text[::-1]])) == 1
+
+
+def shingles_of(texts: list[str]) -> list[np.ndarray]:
+    grams, offsets = ngrams(*word_hashes(texts), 3)
+    return [np.unique(grams[start:end]) for start, end in pairwise(offsets.tolist())]
+
+
+def near(texts: list[str]) -> list[tuple[int, int]]:
+    hashes, offsets = word_hashes(texts)
+    rows, sizes = np.arange(len(texts)), np.diff(offsets)
+    return near_duplicates(signatures(*ngrams(hashes, offsets, 2)), rows, sizes, lambda of: [texts[i] for i in of])
 
 
 def linked(texts: list[str]) -> set[tuple[int, int]]:
     label = list(range(len(texts)))
-    for i, j in near_duplicates(iter(texts)):
+    for i, j in near(texts):
         old, new = label[j], label[i]
         label = [new if one == old else one for one in label]
     return {(i, j) for i in range(len(texts)) for j in range(i) if label[i] == label[j]}
@@ -147,7 +157,7 @@ def linked(texts: list[str]) -> set[tuple[int, int]]:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(alphabet="ab ", min_size=1, max_size=12).filter(str.strip), min_size=2, max_size=12))
 def test_every_pair_at_the_threshold_is_linked(texts: list[str]) -> None:
-    shingles, _ = sketch(iter(texts))
+    shingles = shingles_of(texts)
     wanted = {(i, j) for i in range(len(texts)) for j in range(i) if similarity(shingles[i], shingles[j]) >= JACCARD}
     assert wanted <= linked(texts)
 
@@ -161,7 +171,7 @@ def test_templated_text_in_one_bucket_is_linked_as_brute_force_does() -> None:
         for at in rng.sample(range(80), rng.randrange(1, 7)):
             changed[at] = f"v{rng.randrange(10**6)}"
         texts.append(" ".join(changed))
-    shingles, _ = sketch(iter(texts))
+    shingles = shingles_of(texts)
     pairs = [(i, j, similarity(shingles[i], shingles[j]) >= JACCARD) for i in range(len(texts)) for j in range(i)]
     assert 0.01 < np.mean([similar for _, _, similar in pairs]) < 0.99
     found = linked(texts)
@@ -169,7 +179,7 @@ def test_templated_text_in_one_bucket_is_linked_as_brute_force_does() -> None:
 
 
 def test_work_in_a_huge_bucket_does_not_grow_with_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
-    import data.duplicates as module
+    import data.detect.near as module
 
     calls = 0
 
@@ -181,5 +191,5 @@ def test_work_in_a_huge_bucket_does_not_grow_with_its_square(monkeypatch: pytest
     monkeypatch.setattr(module, "similarity", counted)
     text = [f"t{i}" for i in range(60)]
     texts = [" ".join([*text, f"tail{i}"]) for i in range(3000)] + [" ".join(text)] * 2000
-    assert len(near_duplicates(iter(texts))) == len(texts) - 1  # one cluster
+    assert len(near(texts)) == len(texts) - 1  # one cluster
     assert calls < 4 * len(texts)

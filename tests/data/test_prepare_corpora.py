@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.clean import normal
-from data.duplicates import SHARED_MIN_BYTES, shared_limit, similarity, sketch
+from data.detect.near import similarity
+from data.duplicates import SHARED_MIN_BYTES, shared_limit
 from data.pipeline import PrepareConfig, prepare
 from data.sources import SourceConfig
+from tests.data.test_duplicates import shingles_of
 
 CORPORA = os.environ.get("LOAM_CORPORA", "")
 pytestmark = pytest.mark.skipif(not Path(CORPORA or "/nonexistent").is_dir(), reason="LOAM_CORPORA names no folder")
@@ -157,8 +159,8 @@ def test_no_group_no_long_shared_field_and_no_near_duplicate_is_on_two_sides(eve
     chosen = {"multilingual/chatterbot_pairs.csv.gz", "human/gsm8k_test.jsonl.gz", "human/gsm8k_test_socratic.jsonl.gz"}
     chosen |= {"llm/codealpaca_new.json.gz", "quantum/platypus_en_docs.jsonl.gz"}
     some = [(name, row) for name, row in rows if row["source"] in chosen]
-    shingles, _ = sketch(
-        row["text"] if row["text"] is not None else f"{row['question']}\n{row['answer']}" for _, row in some
+    shingles = shingles_of(
+        [row["text"] if row["text"] is not None else f"{row['question']}\n{row['answer']}" for _, row in some]
     )
     index: dict[int, list[int]] = defaultdict(list)
     for i, shingle in enumerate(shingles):

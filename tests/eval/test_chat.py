@@ -96,7 +96,7 @@ def test_a_question_that_is_too_long_does_not_end_the_chat(tok: Tokenizer, promp
     out: list[str] = []
     lines = iter(["why " * 200, "a?"])
     chat.chat(Shaped(), tok, lines, Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
-    assert "too long" in out[0]
+    assert out[0].startswith("error: the question is too long")
     assert prompts == [render_prompt(tok, "a?")]
 
 
@@ -153,3 +153,19 @@ def test_piped_questions_are_answered_and_a_mistake_is_one_line(run: Path) -> No
     wrong = command("a/ckpt2", "--temperature", "warm")
     assert wrong.returncode == 2
     assert wrong.stderr == "error: --temperature: expected a number, got 'warm' (see --help)\n"
+    empty = command("a/ckpt2", "--question", " ")
+    assert (empty.returncode, empty.stdout) == (2, "")
+    assert empty.stderr.startswith("error: --question: is empty")
+    assert len(empty.stderr.splitlines()) == 1
+
+
+def test_a_piped_question_that_is_no_utf8_is_one_line_and_the_next_is_answered(run: Path) -> None:
+    command = [sys.executable, str(ROOT / "chat.py"), "a/ckpt2", "--device", "cpu", "--max_new_tokens", "5"]
+    asked = b"What is caf\xe9?\nWhat color has sky 1-2?\n/reset\n"
+    out = subprocess.run(command, cwd=run.parents[1], input=asked, capture_output=True, check=False)
+    assert out.returncode == 0, out.stderr
+    lines = out.stdout.decode().splitlines()
+    assert lines[0] == "error: a text is not valid UTF-8, or holds a lone surrogate; repair it first"
+    assert lines[1]
+    assert lines[-1] == "(forgotten)"
+    assert not any(line.startswith("error") for line in lines[1:])

@@ -14,6 +14,7 @@ import torch
 
 from common.errors import UserError
 from common.files import file_sha256
+from eval import compare as compare_script
 from eval.compare import compare, default_page
 from eval.config import EvalConfig
 from eval.losses import RESPONSES, document_losses, summary
@@ -283,8 +284,20 @@ def command(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_page_lies_in_the_run_or_here_when_there_is_none(run: Path, tmp_path: Path) -> None:
-    names = [{"name": f"a/ckpt{i}", "path": str(run / f"ckpt{i}")} for i in (1, 2)]
-    assert default_page(names) == run / "compare-a.ckpt1-a.ckpt2.html"
-    assert default_page([{**each, "path": str(tmp_path / "x")} for each in names]) == Path(
-        "compare-a.ckpt1-a.ckpt2.html"
-    )
+    assert default_page([run / "ckpt1", run / "ckpt2"]) == run / "compare-ckpt1-ckpt2.html"
+    assert default_page([tmp_path / "x/ckpt1", tmp_path / "y/ckpt2"]) == Path("compare-x.ckpt1-y.ckpt2.html")
+
+
+@pytest.mark.parametrize(("given", "named"), [([], "--html"), (["--html", "a.html", "--json", "b.json"], "--html")])
+def test_a_folder_that_cannot_be_written_is_said_before_losses_are_computed(
+    run: Path, given: list[str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a read-only disk; a test may run as root, who may write to any other."""
+    monkeypatch.chdir(run.parents[1])
+    monkeypatch.setattr(compare_script.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(compare_script, "compare", lambda *_: pytest.fail("losses were computed"))
+    monkeypatch.setattr(sys, "argv", ["compare.py", "ckpt1", "ckpt2", "--run", "a", *given])
+    page = given[1] if given else "runs/a/compare-ckpt1-ckpt2.html"
+    with pytest.raises(UserError) as error:
+        compare_script.main()
+    assert str(error.value) == f"{page}: cannot be written there; name another place with {named} FILE"

@@ -135,7 +135,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("this user may not mount a file system: the refused writes above stand for it")
     yield disk
     os.chdir("/")  # not inside any more
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_disk_that_is_really_full_loses_nothing(

@@ -65,7 +65,7 @@ class Ranks:
             for rank, pool in enumerate(self.pools[:size])
         ]
         try:
-            for job in as_completed(jobs, timeout=60):
+            for job in as_completed(jobs, timeout=180):
                 job.result()  # the first that fails, not the first rank
             return [job.result() for job in jobs]
         except Exception:

@@ -23,7 +23,7 @@ def test_a_batch_that_does_not_fit_is_one_line_before_the_first_step(config: Con
     with config.claimed("train"):
         pass
     script = f"""
-        import resource, sys
+        import dataclasses, resource, sys
         import torch
         from training import plan, run
         import train
@@ -32,13 +32,13 @@ def test_a_batch_that_does_not_fit_is_one_line_before_the_first_step(config: Con
 
         def open_run(*args):
             run = opened(*args)
+            run.plan = dataclasses.replace(run.plan, micro_batch=4096)  # more than the epoch has rows
             has = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (has + 400_000_000, resource.RLIM_INFINITY))
             return run
 
         train.open_run = open_run
-        sys.argv = ["train.py", "--run", "{config.run}", "--micro_batch", "4096", "--batch_tokens", "200000000",
-                    "--model.seq_len", "48", "--samples", "0"]
+        sys.argv = ["train.py", "--run", "{config.run}", "--model.seq_len", "48", "--samples", "0"]
         torch.set_num_threads(1)
         train.run_command(train.main)
     """

@@ -315,7 +315,7 @@ def space(monkeypatch: pytest.MonkeyPatch, free: list[int]) -> None:
 def test_a_full_disk_inside_an_epoch_is_a_warning_with_the_missing_bytes(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    space(monkeypatch, [1000, 1 << 40])
+    space(monkeypatch, [1 << 40, 1000, 1 << 40])  # the first is asked for before the run
     train_script.train(one_row(config, save_steps=5))
     out = capsys.readouterr().out
     taken = snapshot(*small())
@@ -323,6 +323,43 @@ def test_a_full_disk_inside_an_epoch_is_a_warning_with_the_missing_bytes(
     assert "warning: a checkpoint inside the epoch was not saved: runs/t: " in out
     assert "bytes are missing on its disk" in out
     verify(Path("runs/t/ckpt1"), to_resume=True)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_disk_without_room_for_one_checkpoint_is_said_before_the_first_step(
+    config: Config, optimizer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The room that is asked for is that of the first checkpoint, all but its random numbers and counts of steps."""
+    config = one_row(config, optimizer=optimizer)
+    asked: list[int] = []
+    check = save.check_space
+
+    def noted(folder: Path, needed: int) -> None:
+        asked.append(needed)
+        check(folder, needed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(save, "check_space", noted)
+        train_script.train(replace(config, run="t"))
+    assert 0 <= asked[1] - asked[0] < 20_000
+    assert asked[1] > asked[0] - save.SPARE_BYTES > 100_000
+    for path in [*Path("runs/t").glob("ckpt*"), Path("runs/t/metrics.jsonl")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    said = f"runs/t: 1 bytes are missing on its disk to save a checkpoint ({asked[0]:,} needed"
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        space(patched, [asked[0] - 1])
+        patched.setattr(train_script, "train_step", lambda *_: pytest.fail("a step was taken"))
+        with pytest.raises(UserError) as error:
+            train_script.train(config)
+        assert said in str(error.value)
+        train_script.train(config, plan_only=True)
+        assert f"warning: {said}" in capsys.readouterr().out
+    train_script.train(config)
+    with monkeypatch.context() as patched:
+        space(patched, [0])  # nothing is left to save
+        train_script.train(config)
 
 
 def test_a_full_disk_at_the_end_of_an_epoch_ends_the_run_and_the_one_before_stays(
@@ -334,7 +371,7 @@ def test_a_full_disk_at_the_end_of_an_epoch_ends_the_run_and_the_one_before_stay
     for path in [*Path("runs/t").glob("ckpt*"), *Path("runs/t").glob("step-*"), Path("runs/t/metrics.jsonl")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with monkeypatch.context() as patched:
-        space(patched, [1 << 40, 1 << 40, 1 << 40, 1000])
+        space(patched, [1 << 40, 1 << 40, 1 << 40, 1 << 40, 1000])
         with pytest.raises(UserError, match="bytes are missing on its disk to save a checkpoint"):
             train_script.train(config)
     steps = sorted(path.name for path in Path("runs/t").glob("step-*"))

@@ -210,9 +210,16 @@ def test_only_the_newest_two_checkpoints_can_be_resumed_from(config: Config) -> 
         load_for_inference(Path(f"runs/t/ckpt{n}"))
 
 
-def test_resume_without_a_checkpoint_and_a_changed_corpus_are_refused(config: Config) -> None:
-    with pytest.raises(UserError, match="no checkpoint to continue from"):
-        train_script.train(config, resume=True)
+def test_resume_without_a_checkpoint_and_a_changed_corpus_are_refused(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    for fresh in (config, replace(config, run="another")):
+        with pytest.raises(UserError, match="no checkpoint to continue from"):
+            train_script.train(fresh, resume=True)
+    assert capsys.readouterr().out == ""  # nothing was planned or made for it
+    assert not Path("runs/t/config.toml").exists()
+    assert not Path("runs/another").exists()
     train_script.train(config)
     manifest = Path("runs/t/corpus/manifest.json")
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "fingerprint": "changed"}))
@@ -367,3 +374,22 @@ def test_an_echo_of_the_signal_does_not_kill_what_is_being_saved(
 def test_plan_leaves_the_runs_settings_alone(config: Config) -> None:
     train_script.train(replace(config, train=replace(config.train, epochs=7)), plan_only=True)
     assert not Path("runs/t/config.toml").exists()
+
+
+def test_a_plan_of_a_run_that_is_in_use_only_reads_where_its_tokens_are_there(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with config.claimed("train"), pytest.raises(UserError, match="is in use by process"):
+        train_script.train(config, plan_only=True)  # it would have to write tokens
+    train_script.train(config, plan_only=True)
+    with config.claimed("train"):
+        before = {path: path.read_bytes() for path in Path("runs/t").rglob("*") if path.is_file()}
+        capsys.readouterr()
+        train_script.train(config, plan_only=True)
+        assert {path: path.read_bytes() for path in Path("runs/t").rglob("*") if path.is_file()} == before
+        out = capsys.readouterr().out
+        assert "note: runs/t is in use by process" in out
+        assert "only reads" in out
+        assert "steps: " in out
+        with pytest.raises(UserError, match="is in use by process"):
+            train_script.train(config)

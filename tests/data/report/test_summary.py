@@ -379,10 +379,12 @@ def test_a_funnel_counts_what_each_step_took() -> None:
     assert [(step["lost"], step["left"], step["taken"]) for step in view] == [(0, 1, 0), (50, 0.75, 0.25), (0, 0.75, 0)]
 
 
-def test_settings_of_all_findings_are_gathered_once_each() -> None:
-    lines = ['[prepare] a = "drop"', '[prepare] a = "keep"', "[prepare] b = 3", "[tokenizer] c = 1", "by hand", None]
-    gathered = settings_view([{"setting": line, "count": -n} for n, line in enumerate(lines)])
-    assert gathered == {"prepare": ['a = "drop"', "b = 3"], "tokenizer": ["c = 1"]}
+def test_recommended_settings_are_toml_of_short_lines() -> None:
+    steps = [f"step_{number}" for number in range(40)]
+    told = settings_view({"prepare": {"steps": steps, "skip": []}})
+    assert max(map(len, told["prepare"])) <= 100
+    assert tomllib.loads("\n".join(told["prepare"])) == {"steps": steps, "skip": []}
+    assert settings_view(None) == {}
 
 
 def test_others_come_last() -> None:

@@ -1,0 +1,118 @@
+"""Rows on disk: their numbers follow content alone, and every way to read them gives the same rows."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import data.store as module
+from data.store import Store
+from tests.data.made_rows import natural_qa, qa, stored, text
+
+ODD = [
+    "漢字\u2028かな\n二行",
+    'Quote " and \\ backslash\ttab',
+    "é\u0301 İ ﬁ 🇩🇪",
+    "\x00\x01 and \x7f",
+    "a" * 9_000,
+    " x and\r\n y ",
+]
+
+
+def some_rows(seed: int, number: int = 60) -> list[dict[str, Any]]:
+    dice = random.Random(seed)
+    rows = natural_qa(dice, number) + [text(odd) for odd in ODD] + [qa(odd, odd, category=odd) for odd in ODD]
+    return [{**row, "origin": f"f:{i}"} for i, row in enumerate(rows)]
+
+
+def content(store: Store) -> list[dict[str, Any]]:
+    return store.take(range(len(store)))
+
+
+def test_numbers_follow_content_and_not_the_way_in(tmp_path: Path) -> None:
+    rows = some_rows(1)
+    rows += [{**rows[3], "category": "b", "origin": "g:1"}, {**rows[3], "category": "a", "origin": "g:2"}]
+    expected = None
+    for seed in range(5):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        dice = random.Random(seed)
+        store = stored(dice.sample(rows, len(rows)), folder, batch=dice.randint(1, 100))
+        found = (content(store), {name: values.tolist() for name, values in store.facts.items()})
+        assert found[0] == sorted(found[0], key=lambda row: row["id"])
+        assert expected in (None, found)
+        expected = found
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    rows = some_rows(2)
+    store = stored(rows, tmp_path)
+    assert len(store) == len(rows)
+    by_origin = {row["origin"]: row for row in content(store)}
+    assert {name: {key: by_origin[name][key] for key in row} for row in rows for name in [row["origin"]]} == {
+        row["origin"]: row for row in rows
+    }
+
+
+def test_facts_stand_beside_their_rows(tmp_path: Path) -> None:
+    rows = [*some_rows(3), qa("", "nothing asked"), qa("why?", "x"), text("   ")]
+    store = stored(rows, tmp_path)
+    for number, row in enumerate(content(store)):
+        fact = {name: values[number] for name, values in store.facts.items()}
+        fields = [row[name] for name in ("text", "context", "question", "answer") if row[name]]
+        assert fact["id"].hex().ljust(32, "0") == row["id"]  # NumPy drops zeros at the end
+        assert bool(fact["usable"]) == (row["reason"] is None)
+        assert bool(fact["is_text"]) == (row["kind"] == "text")
+        assert fact["n_bytes"] == sum(len(field.encode()) for field in fields)
+    assert store.facts["signature"].shape == (len(store), 100)
+    assert int((~store.facts["usable"]).sum()) == 3
+
+
+def test_take_stream_and_pieces_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = stored(some_rows(4), tmp_path)
+    whole = content(store)
+    dice = np.random.default_rng(4)
+    for piece_bytes in (1, 3000, 1 << 30):  # a row each, some, all in one
+        monkeypatch.setattr(module, "PIECE_BYTES", piece_bytes)
+        for keep in (None, dice.random(len(store)) < 0.4, np.zeros(len(store), bool), np.ones(len(store), bool)):
+            wanted = {i: row for i, row in enumerate(whole) if keep is None or keep[i]}
+            assert dict(store.stream(keep)) == wanted
+            lines = [line.partition("\t") for piece in store.pieces(keep) for line in piece()]
+            assert {int(number): json.loads(row) for number, _, row in lines} == wanted
+            assert len(lines) == len(wanted)
+    order = dice.permutation(len(store)).tolist()
+    assert store.take(order) == [whole[i] for i in order]
+    assert store.take([5, 5, 0]) == [whole[5], whole[5], whole[0]]
+
+
+def test_pieces_are_read_again_and_again(tmp_path: Path) -> None:
+    store = stored(some_rows(5), tmp_path)
+    [piece] = store.pieces()
+    assert [*piece()] == [*piece()]
+    assert len([*piece()]) == len(store)
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    store = Store(tmp_path).sorted()
+    assert len(store) == 0
+    assert store.take([]) == []
+    assert store.pieces() == []
+    assert [*store.stream()] == []
+    assert store.facts == {}
+
+
+def test_a_batch_that_is_a_slice_keeps_its_own_facts(tmp_path: Path) -> None:
+    from data.facts import Settings, facts_of
+
+    rows = some_rows(6, 20)
+    batch = facts_of([json.dumps(row) for row in rows], Settings(("s",), 8))
+    store = Store(tmp_path)
+    for start in range(0, batch.num_rows, 6):
+        store.add(batch.slice(start, 6))
+    (tmp_path / "b").mkdir()
+    other = stored(rows, tmp_path / "b")
+    assert content(store.sorted()) == content(other)
+    assert all(np.array_equal(store.facts[name], other.facts[name]) for name in store.facts)
