@@ -266,8 +266,12 @@ def _breaks_off(line: str) -> bool:
 
 
 def _is_verse(tail: str) -> bool:
-    """Short lines that begin with capitals or numbers: verse, lists, addresses."""
-    lines = [one.strip() for one in tail.split("\n")[1:] if one.strip()]
+    """Short lines that begin with capitals or numbers: verse, lists, addresses. Three lines must be without stops."""
+    lines = [one.strip() for one in tail.split("\n") if one.strip()]
+    if len(lines) > 3:
+        lines = lines[1:]  # it may have begun before the tail
+    elif any(one[-1] in _TERMINAL for one in lines[:-1]):
+        return False
     return len(lines) >= 3 and all(len(one) < 55 and not one[0].islower() for one in lines[-4:])
 
 

@@ -161,14 +161,12 @@ def _is_number_loop(unit: list[str], found: str, rest: str, turns: float, whole:
 
 
 def _glued(text: str, words: Words, told: bool) -> Span | None:
-    if words.longest >= _GLUED_LENGTH and not told:
-        for match in _GLUED_DIGITS.finditer(text):
-            if (
-                len(match.group()) >= _GLUED_LENGTH
-                and len(set(match.group(1))) > 1
-                and not set(match.group()) <= {"0", "1"}
-            ):
-                return *match.span(), f"{match.group(1)!r} {len(match.group()) // len(match.group(1))} times in a row"
+    if words.longest < _GLUED_LENGTH:
+        return None
+    for digits in () if told else _GLUED_DIGITS.finditer(text):
+        found, unit = digits.group(), digits.group(1)
+        if len(found) >= _GLUED_LENGTH and len(set(unit)) > 1 and not set(found) <= {"0", "1"}:
+            return *digits.span(), f"{unit!r} {len(found) // len(unit)} times in a row"
     for word in words.all:
         if len(word) >= _GLUED_LENGTH and (match := _GLUED.search(word)) and len(set(match.group(1))) > 2:
             found, unit = match.group(), match.group(1)

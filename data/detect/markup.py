@@ -20,7 +20,10 @@ _HALF = re.compile(
     r"</?([a-z][a-z0-9]{0,10})\b(?![^<>]{0,300}>)|(?<![\w<$\\])/([a-z][a-z0-9]{0,10})>"
     r"|(?<![\w<$\\/])([a-z]{2,10}) ?/?>"
 )
-_ATTRIBUTE = r"(?:class|id|href|src|style|alt|title|width|height|target|rel|color|size|align|valign|border|name|type|lang|face|data-\w+)"
+_ATTRIBUTE = (
+    r"(?:class|id|href|src|style|alt|title|width|height|target|rel|color|size|align|valign|border|name|type|lang|face"
+    r"|data-\w+)"
+)
 _CUT_TAG = re.compile(r"<(?P<close>/?)(?P<name>[a-zA-Z][a-zA-Z0-9]{0,10})?(?P<rest>\s[^<>]{0,300})?/?\s*")
 _HALF_WITH = re.compile(rf"<([a-zA-Z][a-zA-Z0-9]{{0,10}})\s+{_ATTRIBUTE}\s?=(?![^<>]{{0,300}}>)")
 _LOST_TAG = re.compile(
@@ -34,7 +37,8 @@ _NAMES_OF_ENTITIES = "nbsp|amp|quot|lt|gt|[lr][sd]quo|[mn]dash|hellip|apos|#[0-9
 _BARE_ENTITY = re.compile(
     rf"&(?:{_NAMES_OF_ENTITIES})(?![\w;=])|(?<![\w&$%.])(?<!an )(?<!the )(?:{_NAMES_OF_ENTITIES});"
 )
-_PARTS_OF_ENTITIES = ("amp;", "bsp;", "uot;", "lt;", "gt;", "quo;", "ash;", "lip;", "pos;", "#")
+_ENDS_OF_ENTITIES = ["amp;", "nbsp;", "quot;", " lt;", " gt;", "squo;", "dquo;", "mdash;", "ndash;", "hellip;"]
+_ENDS_OF_ENTITIES += ["apos;", "#"]
 _ENTITY = re.compile(r"&(?:([a-zA-Z]{2,8}[1-4]{0,2})|#[0-9]{2,7}|#[xX][0-9a-fA-F]{2,6});")
 _CHAT = re.compile(
     r"<\|(?:endoftext|im_start|im_end|im_sep|startoftext|begin_of_text|end_of_text|eot_id|start_header_id"
@@ -62,7 +66,8 @@ _UNSURE = word_set(
 _HALVES = word_set("br div span strong td tr li ul ol th tbody em blockquote font img sup sub h1 h2 h3 h4 href")
 _ABOUT = re.compile(
     r"html|\bxml|\bcss\b|javascript|web ?(?:page|site)|\bsvg\b|\bjsx\b|react(?:\.?js\b| component| app)|\bvue\b"
-    r"|markup|latex|\btex\b|angular ?js|\bphp\b|\b(?:div|span|anchor|image|title|meta|script|style|list|opening|closing) tags?\b",
+    r"|markup|latex|\btex\b|angular ?js|\bphp\b|\b(?:div|span|anchor|image|title|meta|script|style|list|opening"
+    r"|closing) tags?\b",
     re.I,
 )
 _QUOTED = re.compile(
@@ -74,7 +79,8 @@ _CODE_LINE = re.compile(
     r"|else:?$|elif |try:|except\b.{0,40}:$|assert \S+ ?[=(]|with \S+\(|(?:public|private|static) \w+ "
     r"|function\b.{0,40}\("
     r"|(?:const|let|var) \w+ ?=|#include|#!|using \w+;|echo |print ?\(|console\.|SELECT |INSERT |UPDATE "
-    r"|(?:done|fi|end|do|then|esac)\b.{0,12}$|[@}\])]|//|/\*|\S.{0,120}[=()<>$_\[\]{}].{0,80};\s*$|[^\\\n]{0,120}[{}]\s*$"
+    r"|(?:done|fi|end|do|then|esac)\b.{0,12}$|[@}\])]|//|/\*|\S.{0,120}[=()<>$_\[\]{}].{0,80};\s*$"
+    r"|[^\\\n]{0,120}[{}]\s*$"
     r"|[\w.\[\]]{1,60}\s?[-+*/]?=\s?\S(?:[^=]*$|.*\w[(\[{]|.*[\"'{;]|.*==)|[\w.]{2,60}\([^)]{0,80}\)[;:]?\s*$)"
 )
 
@@ -94,7 +100,7 @@ def find_markup(text: str, question: str = "") -> list[Span]:
         found += [(*match.span(), f"BBCode: {match.group()[:60]}") for match in _BBCODE.finditer(text)]
     if ("[" in text and "INST]" in text) or (">" in text and ("|>" in text or "_turn>" in text or "SYS>" in text)):
         found += [(*match.span(), f"token of a chat template: {match.group()}") for match in _CHAT.finditer(text)]
-    if "&" in text or (";" in text and any(part in text for part in _PARTS_OF_ENTITIES)):
+    if "&" in text or (";" in text and any(part in text for part in _ENDS_OF_ENTITIES)):
         found += _entities(text)
     if "\\" in text or "^{" in text or "_{" in text:
         found += find_latex(text)
@@ -102,7 +108,16 @@ def find_markup(text: str, question: str = "") -> list[Span]:
         return []
     quoted = [match.span() for match in _QUOTED.finditer(text)] if "`" in text else []
     kept = [span for span in found if not any(start <= span[0] < end for start, end in quoted)]
-    return sorted(kept)[:MAX_SPANS] if kept and not is_code(_without(text, kept)) else []
+    return _apart(kept)[:MAX_SPANS] if kept and not is_code(_without(text, kept)) else []
+
+
+def _apart(spans: list[Span]) -> list[Span]:
+    """In their order, without those that begin within another: half of what is found whole."""
+    apart: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not apart or span[0] >= apart[-1][1]:
+            apart.append(span)
+    return apart
 
 
 def _without(text: str, spans: list[Span]) -> str:

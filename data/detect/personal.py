@@ -25,8 +25,8 @@ def find_pii(text: str, words: Words) -> list[Span]:
         found += _mails(text)
     if "at)" in text or "at]" in text:
         found += [(*one.span(), f"mail address {one.group()}") for one in _SPELLED.finditer(text)]
-    if _SEVEN_DIGITS.search(text):
-        found += _numbers(text)
+    for near in _near_digits(text):
+        found += _numbers(text, *near)
     if words.hold(_ADDRESSED) and text.count(".") > 2:
         found += [(*one.span(1), f"IP address {one.group(1)}") for one in _IP.finditer(text) if is_public(one.group(1))]
     return sorted(found)[:MAX_SPANS]
@@ -35,6 +35,7 @@ def find_pii(text: str, words: Words) -> list[Span]:
 _SEVEN_DIGITS = re.compile("[0-9](?:[ ().\u00a0\u2010-\u2013-]{0,3}[0-9]){6}")  # every number below has these
 
 
+AROUND = 60  # characters before and behind seven digits, in which a number of any kind begins and ends
 _DOMAIN = re.compile(r"@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,60}[A-Za-z0-9])?\.){1,5}[A-Za-z]{2,24})(?![\w@])")
 _LOCAL = re.compile(r"[A-Za-z0-9](?:[\w.%+\-']{0,63})\Z")
 _NOBODY = word_set(
@@ -45,7 +46,8 @@ _NOWHERE = re.compile(
     r"(?:example|domain|email|mail|company|yourcompany|yourdomain|test|host|server|site|website|foo)\."
 )
 _SPELLED = re.compile(
-    r"\b[A-Za-z0-9][\w.+-]{0,63} ?[\[(] ?at ?[\])] ?[A-Za-z0-9-]{1,60}(?:(?:\.| ?[\[(] ?dot ?[\])] ?)[A-Za-z0-9-]{2,60}){1,3}"
+    r"\b[A-Za-z0-9][\w.+-]{0,63} ?[\[(] ?at ?[\])] ?[A-Za-z0-9-]{1,60}(?:(?:\."
+    r"| ?[\[(] ?dot ?[\])] ?)[A-Za-z0-9-]{2,60}){1,3}"
 )
 _FILES = word_set("png jpg jpeg gif svg css js json py txt html htm php")  # logo@2x.png
 
@@ -70,7 +72,8 @@ def _is_login(text: str, start: int, end: int) -> bool:
 
 
 _CALLING = (  # codes of countries and regions
-    r"(?:1|7|2(?:0|7|[1-689][0-9])|3(?:[0-469]|[578][0-9])|4(?:[013-9]|2[0-9])|5(?:[1-8]|[09][0-9])|6(?:[0-6]|[789][0-9])"
+    "(?:1|7|2(?:0|7|[1-689][0-9])|3(?:[0-469]|[578][0-9])|4(?:[013-9]|2[0-9])|5(?:[1-8]|[09][0-9])|6(?:[0-6]"
+    "|[789][0-9])"
     r"|8(?:[1246]|[0578][0-9])|9(?:[0-58]|[679][0-9]))"
 )
 _PHONES = re.compile(
@@ -91,7 +94,8 @@ _SAID_PHONE = re.compile(
 )
 # Whole, or in groups; only groups between spaces can run into the numbers beside them.
 _CARD = re.compile(
-    r"(?<![\w.,\-])(?=[2-6])(?:(?:[0-9]{13,19}|[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{1,4}(?:-[0-9]{1,3})?|[0-9]{4}-[0-9]{6}-[0-9]{4,5})"
+    r"(?<![\w.,\-])(?=[2-6])(?:(?:[0-9]{13,19}|[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{1,4}(?:-[0-9]{1,3})?"
+    "|[0-9]{4}-[0-9]{6}-[0-9]{4,5})"
     r"(?![\w\-]|[.,][0-9])"
     r"|(?:[0-9]{4} [0-9]{4} [0-9]{4} [0-9]{1,4}(?: [0-9]{1,3})?|[0-9]{4} [0-9]{6} [0-9]{4,5})(?![\w\-]|[., ]?[0-9]))"
 )
@@ -108,18 +112,30 @@ _IP = re.compile(
 )
 
 
-def _numbers(text: str) -> Iterator[Span]:
+def _near_digits(text: str) -> list[tuple[int, int]]:
+    """Stretches around seven digits, one where they overlap: nothing else of a text is searched for numbers."""
+    places: list[tuple[int, int]] = []
+    for match in _SEVEN_DIGITS.finditer(text):
+        start, end = max(0, match.start() - AROUND), min(len(text), match.end() + AROUND)
+        if places and start <= places[-1][1]:
+            places[-1] = places[-1][0], end
+        else:
+            places.append((start, end))
+    return places
+
+
+def _numbers(text: str, first: int, last: int) -> Iterator[Span]:
     taken: list[tuple[int, int]] = []
-    for match in _CARD.finditer(text):
+    for match in _CARD.finditer(text, first, last):
         digits = re.sub("[^0-9]", "", match.group())
         if (network := card_network(digits)) and has_checksum(digits):
             taken.append(match.span())
             yield *match.span(), f"{network} card number {masked(match.group())}"
-    for match in _IBAN.finditer(text):
+    for match in _IBAN.finditer(text, first, last):
         if iban := _iban(match.group()):
             taken.append((match.start(), match.start() + len(iban)))
             yield match.start(), match.start() + len(iban), f"IBAN {masked(iban)}"
-    for match in _PHONES.finditer(text):
+    for match in _PHONES.finditer(text, first, last):
         if any(start < match.end() and match.start() < end for start, end in taken):
             continue
         digits = re.sub("[^0-9]", "", match.group())
@@ -132,7 +148,7 @@ def _numbers(text: str) -> Iterator[Span]:
         ):
             taken.append(match.span())
             yield *match.span(), f"phone number {match.group()}"
-    for match in _SAID_PHONE.finditer(text):
+    for match in _SAID_PHONE.finditer(text, first, last):
         years = re.fullmatch(r"[12][0-9]{3}-[12][0-9]{3}", match.group(1))
         if not years and not any(start < match.end(1) and match.start(1) < end for start, end in taken):
             yield *match.span(1), f"phone number {match.group(1)}"

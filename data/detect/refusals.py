@@ -33,7 +33,8 @@ _AM = word_set("i'm am")
 _MY = word_set("i i'm i've my me us we")
 _NOT = word_set(
     "cannot can't unable not decline refuse refrain abstain won't rather don't lack no didn't couldn't doesn't isn't "
-    "wouldn't haven't hasn't shan't neither incapable forbidden prohibited prevented restricted barred blocked prefer pass nope"
+    "wouldn't haven't hasn't shan't neither incapable forbidden prohibited prevented restricted barred blocked "
+    "prefer pass nope"
 )
 _MILD = word_set("not don't no only didn't doesn't isn't haven't hasn't wouldn't")  # tells nothing by itself
 _STRONG = _NOT - _MILD
@@ -81,7 +82,7 @@ _CLEAR = (word_set("you your"), word_set("clear unclear ambiguous incomplete vag
 _MORE = (
     word_set("more further additional enough insufficient no please"),
     word_set("context information details detail data input clarification text image passage file document"),
-    word_set("i i'd i'll me you to provided given attached included"),
+    word_set("i i'd i'll me so provided given attached included enough insufficient"),
 )
 _GIVEN = (word_set("you prompt task input request instruction"), word_set("didn't not haven't hasn't forgot"))
 _CHANGE = (
@@ -92,6 +93,9 @@ _EDGES = _NOT | _APOLOGY | _REPHRASE | _BEYOND
 _EDGES |= word_set(
     "impossible inappropriate forbid forbids prevent prevents prohibit prohibits restrictions violates breaks context "
     "information details built let's else siento désolé leid ich"
+)
+_EDGE_SELVES = (
+    _MY | _APOLOGY | _REPHRASE | _ASKED | word_set("i'd i'll we're our ai model assistant sinto desculpe je peux")
 )
 # Of each group of searches the words without which none of it is worth a look.
 _TRIGGERS = _NOT | _APOLOGY | _BEYOND | _RULE | _REPHRASE | _CLEAR[1] | _MORE[1] | _HARDLY | _FAILS
@@ -113,14 +117,22 @@ _MACHINE_PAIRS = (
     (_I, word_set("machine computer program virtual trained created developed built designed")),
     (word_set("artificial neural"), word_set("intelligence network")),
 )
+# One of each pair: without them no pair is there.
+_MACHINE_TRIGGERS = _MACHINE_WORDS | word_set(
+    "model knowledge training update information database request question topic task personal realtime real machine "
+    "computer program virtual trained created developed built designed artificial neural"
+)
 _TASK = word_set(
-    "request requests task prompt query queries instruction content input information topic response conversation question "
+    "request requests task prompt query queries instruction content input information topic response conversation "
+    "question "
     "questions answer reply text document image assist policy policies guidelines website internet link article file "
-    "context rephrase restate restating clarify capability capabilities abilities permission restrictions websites picture advice comply fulfil fulfill model generate write"
+    "context rephrase restate restating clarify capability capabilities abilities permission restrictions websites "
+    "picture advice comply fulfil fulfill model generate write"
 )
 _PLAIN_TASK = word_set("request requests prompt query queries policy policies guidelines")  # of nobody
 _OPENERS = word_set(
-    "sure certainly course absolutely definitely gladly pleasure question happy glad delighted pleased thrilled problem "
+    "sure certainly course absolutely definitely gladly pleasure question happy glad delighted pleased thrilled "
+    "problem "
     "requested asked thanks thank here"
 )
 _POLITE = {
@@ -141,6 +153,9 @@ _POLITE |= dict.fromkeys(
 )
 
 
+_POLITE_KEYS = frozenset(_POLITE)
+
+
 def find_refusal(text: str, words: Words, is_text: bool = False) -> Span | None:
     """A refusal or other talk of an assistant in an answer or (`is_text`) a text."""
     found = None if is_text else _at_start(text, words)
@@ -153,6 +168,8 @@ def find_refusal(text: str, words: Words, is_text: bool = False) -> Span | None:
 
 
 def _may_be_machine(words: Words) -> bool:
+    if not words.hold(_MACHINE_TRIGGERS):
+        return False
     if words.hold(_MACHINE_WORDS):
         return True
     for pair in _MACHINE_PAIRS:  # noqa: SIM110  (any() takes twice as long)
@@ -193,8 +210,9 @@ def _searches(words: Words) -> Iterator[Search]:
 
 def _at_start(text: str, words: Words) -> Span | None:
     """A refusal, whatever it is about, that begins in the first characters of an answer."""
-    first = words.all[:HEAD_WORDS]
-    words = Words(first, set(first), 0, words.unspaced)
+    if len(words.all) > HEAD_WORDS:
+        first = words.all[:HEAD_WORDS]
+        words = Words(first, set(first), 0, words.unspaced)
     searches: list[Search] = []
     if _may_be_machine(words):
         searches += [(grammar.ITSELF, "talks as a machine"), (grammar.ROLE, "talks as a machine")]
@@ -247,8 +265,13 @@ def _edges(plain: str, words: Words) -> set[tuple[int, int]]:
     spans = set()
     body = plain.strip()
     first = plain.find(body[:1])
-    for near, place in ((words.all[:EDGE], first), (words.all[-EDGE:], max(first, first + len(body) - 2))):
-        if words.unspaced or not _EDGES.isdisjoint(near):
+    for near, place, mark in (
+        (words.all[:EDGE], first, body[:1]),
+        (words.all[-EDGE:], max(first, first + len(body) - 2), body[-1:]),
+    ):
+        if mark and mark in '“”„"«»':
+            continue  # somebody says it
+        if words.unspaced or not (_EDGES.isdisjoint(near) or _EDGE_SELVES.isdisjoint(near)):
             spans.add(_sentence(plain, place))
     return spans
 
@@ -298,6 +321,8 @@ def _courtesy(text: str, words: Words, is_text: bool) -> Span | None:
         if match and not is_said(text, match.start(), is_text):
             found = text[match.start() : match.end()].strip()
             return *match.span(), f"an assistant's opening: {found!r}"
+    if not words.hold(_POLITE_KEYS):
+        return None
     end = set(words.all[-HEAD_WORDS:])
     if any(not end.isdisjoint(_POLITE[word].split()) for word in end.intersection(_POLITE)):
         tail, head = _plain(text[-HEAD:]), _plain(text[:HEAD])

@@ -95,8 +95,8 @@ _LOST_APOSTROPHE = re.compile(
     r"\b(?:[A-Za-z]+n\?t|(?:[Ii]t|[Tt]hat|[Ww]hat|[Ww]ho|[Tt]here|[Hh]e|[Ss]he|[Ll]et)\?(?:s|ll|d)|I\?(?:m|ve|ll|d)|"
     r"(?:[Ww]e|[Yy]ou|[Tt]hey)\?(?:re|ve|ll|d))\b"
 )
-# All that the searches below find holds two characters beyond ASCII in a row, or one of these. Searching only there takes
-# a tenth of the time: most such characters of a text are single quotation marks and dashes.
+# All that the searches below find holds two characters beyond ASCII in a row, or one of these. Searching only there
+# takes a tenth of the time: most such characters of a text are single quotation marks and dashes.
 _SUSPECT = re.compile("[^\x00-\x7f]{2,}|[\x80-\x9fŒœÃÂ\ufffd鈥]")
 # Quotation marks of Windows-1252 as control characters, where such marks stand.
 _CP1252_IN_LATIN_1 = re.compile(
@@ -112,13 +112,16 @@ def find_mojibake(text: str) -> Span | None:
             return *match.span(), f"an apostrophe became a question mark: {match.group()!r}"
         return None
     places: set[tuple[int, int]] = set()
-    for suspect in _SUSPECT.finditer(text):
-        start, end = max(0, suspect.start() - 5), suspect.end() + 9
+    suspects = [match.span() for match in _SUSPECT.finditer(text)]
+    if sum(end - start for start, end in suspects) > len(text) / 4:
+        suspects = [(0, len(text))]  # another script
+    for first, last in suspects:
+        start, end = max(0, first - 5), last + 9
         for pattern in (_MORE_MOJIBAKE, _CP1252_IN_LATIN_1, BADNESS_RE):
             places.update(
                 match.span()
                 for match in pattern.finditer(text, start, end)
-                if match.start() <= suspect.end() and not (pattern is BADNESS_RE and _is_none(text, match))
+                if match.start() <= last and not (pattern is BADNESS_RE and _is_none(text, match))
             )
     if not places:
         return None

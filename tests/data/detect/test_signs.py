@@ -304,9 +304,20 @@ def test_answers_about_refusals_and_machines_are_none(answer: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_refusal_far_into_an_answer_is_none_and_questions_refuse_nothing(seed: int) -> None:
-    late = prose(random.Random(seed), 6) + " I am unable to answer that."
-    assert "refusal" not in kinds(qa(late))
+def test_far_into_an_answer_a_refusal_is_one_where_it_speaks_of_what_was_asked(seed: int) -> None:
+    dice = random.Random(seed)
+    before = prose(dice, 6)
+    assert evidence(qa(f"{before} I am unable to answer that."), "refusal") == ["I am unable to answer"]
+    for late in (
+        f"I am unable to carry the {dice.choice(NOUNS)}.",
+        f"I cannot see the {dice.choice(NOUNS)} from here.",
+        f"He was unable to answer the {dice.choice(NOUNS)}'s question.",
+        f"The {dice.choice(NOUNS)} could not answer that.",
+    ):
+        assert "refusal" not in kinds(qa(f"{before} {late}")), late
+
+
+def test_a_question_refuses_nothing() -> None:
     assert "refusal" not in kinds(qa("Yes, it does.", "I cannot answer that question. Can you?"))
 
 
@@ -443,8 +454,8 @@ def test_a_page_break_belongs_to_a_book_but_to_no_answer() -> None:
         ("First.<br>Second.<br/>Third.", ["<br>", "<br/>"]),
         ('See <a href="http://x.org/">here</a>.', ['<a href="http://x.org/">', "</a>"]),
         ("Black &amp; white&nbsp;film, 5 &lt; 6, it&#39;s", ["&amp;", "&nbsp;", "&lt;", "&#39;"]),
-        ("A div that is cut: <div class=", ["<div"]),
-        ("The rest of one /p> and </span", ["</span"]),
+        ("A div that is cut: <div class=", ["<div class="]),
+        ("The rest of one /p> and </span", ["/p>", "</span"]),
         ("[b]bold[/b] words", ["[/b]"]),
         ("yes<|im_end|> and on", ["<|im_end|>"]),
         ("The value is $\\frac{1}{2", ["$", "\\frac{"]),
