@@ -1,4 +1,4 @@
-"""The grammar of refusals: who speaks, what it cannot do, why, and how assistants frame an answer.
+"""The grammar of refusals: who speaks, what it cannot do, and why.
 
 Patterns for lower-case text with straight apostrophes; data/detect/refusals.py says where each of them counts. They are
 built from parts of speech: a self (I, this assistant), a lack (cannot, no permission to), a service (answer, provide)
@@ -279,13 +279,13 @@ SHRUG = re.compile(
 )
 
 APOLOGY = re.compile(rf"\W*{_SORRY}\b")
+# What a sentence holds that refuses in the midst of a text: a thing that is asked of an assistant.
 TOPIC = re.compile(
     rf"\b(?:{_ASKED}|assist|assistance|help (?:you )?with|polic(?:y|ies)|guidelines|model|generate|comply|fulfill?"
     "|website|internet"
     "|link|article|context|file|capabilit(?:y|ies)|abilities|permission|restrictions|websites|picture|advice"
     r"|rephrase|restat(?:e|ing)|rephrase|clarify|write (?:this|that))\b"
 )
-WRITER = re.compile(rf"\b(?:i|i'm|my|me|{_SORRY}|polic(?:y|ies)|guidelines|assistant|ai|chatbot|you|your)\b")
 PERSONAL = re.compile(  # what people cannot do in novels
     r"\b(?:help(?! you| with)|say|describe|tell|express|explain|remember|recall|understand|memory|look|give|make"
     r"|do (?:that|this|so)|know|follow)\b"
@@ -296,49 +296,6 @@ PAST = re.compile(
     r"|declined)\b"
 )
 SENTENCE_END = re.compile(r"[.!?][\"”’')\]]{0,2}\s+|\n\s*\n")
-
-# -- courtesy around an answer
-
-_AID = r"(?:help|assist|answer|explain|clarify|elaborate|provide|support|guide)(?:ing)?"
-_GLAD = r"(?:happy|glad|delighted|pleased|thrilled|here|more than happy|always happy)"
-OPENS = re.compile(
-    r"(?:(?:hello|hi|hey|greetings)(?: there)?[!,.] )?(?:"
-    r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|gladly|with pleasure|my pleasure)"
-    r"(?:! (?=\w)|[!,.:] ?(?:here(?:'s| is| are"
-    "| you go)|let me|let's (?:solve|work|break|calculate|compute|dive|walk|figure|go through|look|take a look)"
-    "|below|the following"
-    rf"|as requested|i hope|(?:i (?:can|could|will|would)|i'll|i'd) (?:certainly |gladly |be {_GLAD} to )?{_AID}"
-    rf"|(?:i'd|i would) be {_GLAD}|happy to))"
-    r"|(?:(?:that's|that is|this is|what) (?:an? |such an? )?)?(?:\w+ )?(?:great|good|excellent|interesting|wonderful"
-    "|fantastic|thoughtful)"
-    r" question(?:[!.,:]| about| and\b)|no problem[!,.] (?:here|let me|i)"
-    rf"|(?:i'd|i would|i'm|i am|we'd) (?:be )?{_GLAD} to {_AID}|{_GLAD} to (?:help|assist)\b"
-    r"|thanks? (?:you )?(?:so much |very much )?for (?:your (?:\w+ )?(?:question|query)|asking)\b"
-    r"|as requested[,:]|here you go[!:,.]|as you (?:asked|requested)[,:])"
-)
-CLOSES = re.compile(
-    r"\bi hope (?:this|that|it|these|my) (?:\w+ )?(?:helps?|answers?|clarif\w+|was helpful|is helpful|clears"
-    "|makes sense|explains|gives you"
-    r"|provides|assists)|(?:^|[.!?\n]\s*)hope (?:this|that|it) (?:helps|clears|answers|makes)"
-    r"|\blet me know (?:if|how|what|whether|should) (?:you (?:have|need|want|would|'d|require|are looking|like)|you'd"
-    "|there(?:'s"
-    r"| is)|this|that|i can|any\w*|else|it)\b"
-    r"|\bfeel free to (?:ask|reach out|let me know|contact me|share)"
-    r"|\b(?:anything|something) else (?:that )?(?:i can|you(?:'d| would| need| want)(?: like)?)"
-    r"|(?:^|[.!?\n]\s*)(?:should|if) you (?:have|need|require|want|would like) (?:any )?(?:\w+ )?(?:other|more"
-    r"|further|additional) (?:\w+ )?"
-    r"(?:questions|help|assistance|information|details|support|clarification|explanations?|examples)"
-    r"|\b(?:don't|do not) hesitate to (?:ask|reach out|let me know|contact me|tell me)"
-    rf"|(?:\b(?:i'm|i am|i'll be|i would be|i'd be)|(?:^|[.!?\n]\s*)(?:always )?) ?{_GLAD} to {_AID}\b"
-    r"|\b(?:would you like|do you want)(?: me to (?:explain|elaborate|clarify|show|provide|help|solve|continue|go"
-    "|give|write|walk|summari"
-    r"|generate|break|rephrase)| to know more| more (?:details|examples|information|help))|\bshall i (?:explain"
-    "|continue|go on|elaborate)"
-    r"|\bhow (?:else )?(?:can|may) i (?:help|assist) you(?: today| further| with (?:any|some)thing(?: else)?"
-    r"| better)?\?|\byou're (?:very )?welcome[.!]|\bgood luck with your (?:question|homework|assignment|studies)"
-)
-STOP = re.compile(r"[.!]\s+(?=[a-z])")
-LETTER = re.compile(r"\b(?:dear|sincerely|regards|hi|hello|customer|agent|yours)\b")
 
 # -- other languages
 

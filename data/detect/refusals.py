@@ -5,7 +5,7 @@ In: an answer, or a text (in which people may say "I am sorry, but I cannot"). O
     first 200 characters of an answer   any refusal (data/detect/grammar.py)
     sentences of whatever text          a refusal that speaks of a question, a task, a policy; of now, not of the past
     whatever place of whatever text     talk as a machine
-    both ends of an answer              courtesy: "Sure! Here is", "I hope this helps"
+    both ends of an answer              courtesy (data/detect/courtesy.py)
 
 What somebody says in a text, in quotation marks or as a speaker in a dialogue, is part of it and counts nowhere.
 """
@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from data.detect import grammar
+from data.detect.courtesy import find_courtesy
 from data.detect.markup import Span, is_code
 from data.detect.speech import is_said
-from data.detect.wording import Words, cut_words, lowered, word_set
+from data.detect.wording import Words, cut_words, plainly, word_set
 
 Search = tuple[re.Pattern[str], str]
 HEAD, HEAD_WORDS = 200, 70  # characters of an answer in which a refusal begins, and words
@@ -24,8 +25,6 @@ SHORT_TEXT = 60  # words, below which a text may be a machine's role as a whole
 SHRUG_LENGTH = 60  # characters
 EDGE = 30  # words of an end of a text, which its first or last sentence holds
 SENTENCE = 300  # characters of a sentence before and behind its topic, at most
-FIRST_WORDS = 20
-FIRST = 60  # characters of a first sentence behind which courtesy may open
 
 # Cheap tests: the searches take 0.05 ms an answer, and most answers hold none of these words.
 _I = word_set("i i'm i'd i've i'll we we're")
@@ -130,41 +129,17 @@ _TASK = word_set(
     "picture advice comply fulfil fulfill model generate write"
 )
 _PLAIN_TASK = word_set("request requests prompt query queries policy policies guidelines")  # of nobody
-_OPENERS = word_set(
-    "sure certainly course absolutely definitely gladly pleasure question happy glad delighted pleased thrilled "
-    "problem "
-    "requested asked thanks thank here"
-)
-_POLITE = {
-    "hope": "helps help helpful answers answer clarifies clears sense explains provides assists",
-    "let": "know",
-    "feel": "free",
-    "else": "anything something",
-    "hesitate": "to",
-    "you're": "welcome",
-    "shall": "i",
-    "would": "like",
-    "want": "do",
-}
-_POLITE |= dict.fromkeys(("questions", "assistance", "clarification"), "if should")
-_POLITE |= dict.fromkeys(("help", "information", "details", "explanation", "examples"), "more further additional other")
-_POLITE |= dict.fromkeys(
-    ("happy", "glad", "delighted", "pleased", "here", "how"), "help assist explain clarify answer provide"
-)
-
-
-_POLITE_KEYS = frozenset(_POLITE)
 
 
 def find_refusal(text: str, words: Words, is_text: bool = False) -> Span | None:
     """A refusal or other talk of an assistant in an answer or (`is_text`) a text."""
     found = None if is_text else _at_start(text, words)
     if found or (not is_text and len(text) <= HEAD):
-        return found or _courtesy(text, words, False)
+        return found or find_courtesy(text, words, False)
     if _may_be_machine(words):
-        found = _first(text, _plain(text), [(grammar.ITSELF, "talks as a machine")], len(text), is_text)
+        found = _first(text, plainly(text), [(grammar.ITSELF, "talks as a machine")], len(text), is_text)
     found = found or _in_sentences(text, words, is_text)
-    return found or _courtesy(text, words, is_text)
+    return found or find_courtesy(text, words, is_text)
 
 
 def _may_be_machine(words: Words) -> bool:
@@ -176,11 +151,6 @@ def _may_be_machine(words: Words) -> bool:
         if words.hold(*pair):
             return True
     return False
-
-
-def _plain(text: str) -> str:
-    """Lower case, with straight apostrophes; every character stays in its place."""
-    return lowered(text).replace("’", "'")
 
 
 def _searches(words: Words) -> Iterator[Search]:
@@ -219,11 +189,11 @@ def _at_start(text: str, words: Words) -> Span | None:
     searches += _searches(words)
     if words.hold(_FOREIGN) or not text[:HEAD].isascii():
         searches.append((grammar.OTHER_LANGUAGES, "refuses to answer"))
-    if len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(_plain(text).strip()):
+    if len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(plainly(text).strip()):
         return 0, len(text), f"refuses to answer: {text!r}"
     if not searches:
         return None
-    head = _plain(text[: HEAD + 150])
+    head = plainly(text[: HEAD + 150])
     return _first(text, head, searches, HEAD, False)
 
 
@@ -244,11 +214,11 @@ def _in_sentences(text: str, words: Words, is_text: bool) -> Span | None:
     the first and last of a text."""
     topics = words.distinct & _TASK if words.hold(_MY) else words.distinct & _PLAIN_TASK
     short = is_text and len(words.all) < SHORT_TEXT
-    if short and len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(_plain(text).strip()):
+    if short and len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(plainly(text).strip()):
         return 0, len(text), f"refuses to answer: {text!r}"
     if not (topics or is_text) or not (words.unspaced or short or any(_searches(words))):
         return None
-    plain = _plain(text)
+    plain = plainly(text)
     spans = {_sentence(plain, place) for word in topics for place in _places(plain, word)}
     if is_text:
         spans |= _edges(plain, words)
@@ -310,28 +280,3 @@ def _sentence(plain: str, place: int) -> tuple[int, int]:
             return start, stop.start() + 1
         start = stop.end()
     return start, high
-
-
-def _courtesy(text: str, words: Words, is_text: bool) -> Span | None:
-    """How an assistant opens an answer, or goes on behind a short first sentence, and how it closes one."""
-    if not _OPENERS.isdisjoint(words.all[:FIRST_WORDS]):
-        start = _plain(text[: 2 * FIRST])
-        if not (match := grammar.OPENS.match(start)) and (stop := grammar.STOP.search(start, 0, FIRST)):
-            match = grammar.OPENS.match(start, stop.end())
-        if match and not is_said(text, match.start(), is_text):
-            found = text[match.start() : match.end()].strip()
-            return *match.span(), f"an assistant's opening: {found!r}"
-    if not words.hold(_POLITE_KEYS):
-        return None
-    end = set(words.all[-HEAD_WORDS:])
-    if any(not end.isdisjoint(_POLITE[word].split()) for word in end.intersection(_POLITE)):
-        tail, head = _plain(text[-HEAD:]), _plain(text[:HEAD])
-        if (
-            (match := grammar.CLOSES.search(tail))
-            and not grammar.LETTER.search(head)
-            and not grammar.LETTER.search(tail)
-        ):
-            place = max(0, len(text) - HEAD) + match.start()
-            if not is_said(text, place, is_text):
-                return place, place + len(match.group()), f"an assistant's closing: {match.group()!r}"
-    return None

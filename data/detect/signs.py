@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from ftfy.badness import BADNESS_RE
 
 from data.detect.endings import SourceHabits, field_of, find_cut, habit, source_habits
+from data.detect.keys import find_secrets
 from data.detect.loops import find_loop
 from data.detect.markup import Span, find_markup
-from data.detect.personal import find_pii, find_secrets
+from data.detect.personal import find_pii
 from data.detect.refusals import find_refusal
 from data.detect.wording import cut_words
 

@@ -59,6 +59,11 @@ def lowered(text: str) -> str:
     return lower if len(lower) == len(text) else text
 
 
+def plainly(text: str) -> str:
+    """Lower case, with straight apostrophes; every character stays in its place."""
+    return lowered(text).replace("’", "'")
+
+
 def place_of(text: str, words: Words, first: int, last: int) -> tuple[int, int]:
     """Where the words number `first` up to `last` stand in the text."""
     start = end = -1
