@@ -3,7 +3,7 @@
     row -> habit(row): how it ends, as a pair of names -> Counter over a source's rows (merged by addition)
         -> source_habits(counter) -> find_cut(row, habits): a span and words that say why the row is cut off
 
-data/detect/stops.py tells the kinds of ends. "open" is cut off whoever wrote it. "bare" tells of a cut where the rows of
+data/detect/stops.py tells the kinds of ends. "open" is cut off whoever wrote it; "bare" is a cut where the rows of
 a source usually end with a full stop: with 60% of all rows cut off, 40% still do; of sources made of short phrases (4%
 of OpenTriviaQA's rows end with one, 1% of NQ-open's) nothing is asked. So do "clause", "comma" and "colon" where few
 rows of the source end with them. Likewise a last line that opens with a mark of its own ("#### 42").

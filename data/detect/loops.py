@@ -20,6 +20,7 @@ from data.detect.wording import Words, lowered, place_of, word_set
 MAX_PERIOD = 200  # words of a unit
 WORD_TURNS, PHRASE_TURNS = 4, 3
 SAID_TURNS, SAID_LENGTH = 7, 80  # "no, no, no, no!": what people say in a story needs more turns, or characters
+MIN_COPIES = 3  # words that stand again in every loop: of one word four times, of two words three times, ...
 NUMBER_TURNS = 5
 SUM_TURNS = 10  # of a sum that the text ends with; 1 + 1 + 1 + 1 + 1 + 1 + 1 may be an answer
 SOUND_TURNS = 12  # of laughter, of "very", of single letters
@@ -66,7 +67,10 @@ def _may_loop(text: str, words: Words) -> bool:
     A probe every few characters is looked for in what follows. In a loop it stands again, and once more at the same
     distance; of a text that is half copies a good part of all probes stand again.
     """
-    if words.longest > 60 or b"\1\1" in bytes(map(eq, words.all, islice(words.all, 1, None))):
+    if len(words.all) - len(words.distinct) < MIN_COPIES and words.longest < _GLUED_LENGTH:
+        return False
+    alike = bytes(map(eq, words.all, islice(words.all, 1, None)))
+    if words.longest > 60 or b"\1\1\1" in alike or (b"\1\1" in alike and text.count("####") > 1):
         return True
     size, step = (4, 4) if words.unspaced else (10, 24)
     if len(text) < 48:

@@ -14,7 +14,7 @@ from data.detect.wording import word_set
 
 MAX_SPANS = 20  # of one kind in one text; a report shows fewer
 
-_MAY_OPEN_TAG = re.compile("<[a-zA-Z/!?]")
+_SHAPES = bytes(ord("a") if chr(i).isalpha() or chr(i) in "/!?\"'" else i for i in range(128)) + b"a" * 128
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,10})(\s[^<>]{0,500})?\s?(/?)>")
 _HALF = re.compile(
     r"</?([a-z][a-z0-9]{0,10})\b(?![^<>]{0,300}>)|(?<![\w<$\\])/([a-z][a-z0-9]{0,10})>"
@@ -94,7 +94,7 @@ def is_code(text: str) -> bool:
 def find_markup(text: str, question: str = "") -> list[Span]:
     """Tags, entities and broken LaTeX of a text, in their order; none where the question is about HTML."""
     found: list[Span] = []
-    if ("<" in text or ">" in text) and _may_hold_tags(text):
+    if ("<" in text or ">" in text) and _may_hold_tags(text.replace("<<", "").replace(">>", "")):
         found += _tags(text)
     if "[" in text and ("[/" in text or "[url" in text):
         found += [(*match.span(), f"BBCode: {match.group()[:60]}") for match in _BBCODE.finditer(text)]
@@ -129,16 +129,13 @@ def _without(text: str, spans: list[Span]) -> str:
 
 
 def _may_hold_tags(text: str) -> bool:
-    """A "<" before a letter or slash, or a ">" after one: a < b and <<4/2=2>> are none."""
-    if _MAY_OPEN_TAG.search(text):
+    """A "<" before a letter or slash, or a ">" behind one: a < b is none."""
+    if "<" not in text and ">" not in text:
+        return False
+    shape = text.encode("utf-8", "surrogatepass").translate(_SHAPES)
+    if b"<a" in shape or b"a>" in shape or b"a >" in shape:
         return True
-    place = text.find(">")
-    while place >= 0:
-        before = text[max(0, place - 2) : place].strip(" /")[-1:]
-        if before.isalpha() or before in "\"'" or text[max(0, place - 2) : place] in ("h1", "h2", "h3", "h4"):
-            return True
-        place = text.find(">", place + 1)
-    return False
+    return "h1>" in text or "h2>" in text or "h3>" in text or "h4>" in text
 
 
 def _tags(text: str) -> Iterator[Span]:

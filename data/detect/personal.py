@@ -20,14 +20,18 @@ def find_pii(text: str, words: Words) -> list[Span]:
         found += _mails(text)
     if "at)" in text or "at]" in text:
         found += [(*one.span(), f"mail address {one.group()}") for one in _SPELLED.finditer(text)]
-    for near in _near_digits(text):
-        found += _numbers(text, *near)
+    if b"0000000" in text.replace(" - ", "=").encode("utf-8", "surrogatepass").translate(_DIGITS, _BETWEEN_DIGITS):
+        for near in _near_digits(text):
+            found += _numbers(text, *near)
     if words.hold(_ADDRESSED) and text.count(".") > 2:
         found += [(*one.span(1), f"IP address {one.group(1)}") for one in _IP.finditer(text) if is_public(one.group(1))]
     return sorted(found)[:MAX_SPANS]
 
 
-_SEVEN_DIGITS = re.compile("[0-9](?:[ ().\u00a0\u2010-\u2013-]{0,3}[0-9]){6}")  # every number below has these
+_SEVEN_DIGITS = re.compile("[0-9](?:[ ().\u00a0\u2010-\u2013-]{0,2}[0-9]){6}")  # every number below has these; no sum
+# The cheap test of it, on bytes: every digit a zero, what stands between digits left out. It takes a tenth of the time.
+_DIGITS = bytes(ord("0") if chr(i).isdigit() and i < 128 else ord("x") for i in range(256))
+_BETWEEN_DIGITS = b" ().-" + bytes(range(128, 256))
 AROUND = 60  # characters before and behind seven digits, in which a number of any kind begins and ends
 _DOMAIN = re.compile(r"@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,60}[A-Za-z0-9])?\.){1,5}[A-Za-z]{2,24})(?![\w@])")
 _LOCAL = re.compile(r"[A-Za-z0-9](?:[\w.%+\-']{0,63})\Z")

@@ -46,7 +46,8 @@ _APOLOGY = word_set(
     "sorry apologize apologise apologies apology unfortunately regret regrettably regretfully afraid alas forgive "
     "pardon excuse"
 )
-_UNABLE = (word_set("unable cannot can't possible able"), word_set("answer help assist comply provide generate fulfil"))
+_UNABLE = (word_set("unable cannot can't not"), word_set("answer help assist comply provide generate fulfil"))
+_POSSIBLE = word_set("unable cannot can't possible able")
 _LACKED = word_set(
     "access ability abilities capability capabilities capable incapable capacity permission clearance authorization "
     "authorisation authority information data knowledge context details personal physical opinion opinions views "
@@ -77,13 +78,22 @@ _REPHRASE = word_set("rephrase rephrasing clarify reword restate restating elabo
 _GRASP = word_set("understand understanding follow grasp comprehend interpret parse catch get make making know")
 _GRASPING = word_set("i i'm i've")
 _FAILS = word_set("don't not didn't couldn't cannot can't unable failed trouble difficulty struggling")
-_CLEAR = (word_set("you your"), word_set("clear unclear ambiguous incomplete vague sense specific"))
+_CLEAR = (
+    word_set("you your"),
+    word_set("clear unclear ambiguous incomplete vague sense specific understandable"),
+    _ASKED | word_set("what which could can would will"),
+)
 _MORE = (
     word_set("more further additional enough insufficient no please"),
     word_set("context information details detail data input clarification text image passage file document"),
     word_set("i i'd i'll me so provided given attached included enough insufficient"),
 )
-_GIVEN = (word_set("you prompt task input request instruction"), word_set("didn't not haven't hasn't forgot"))
+_GIVEN = (
+    word_set("you prompt task input request instruction"),
+    word_set("didn't not haven't hasn't forgot"),
+    word_set("provide provided include included attach attached specify specified give given supply supplied upload")
+    | word_set("uploaded share shared"),
+)
 _CHANGE = (
     word_set("let's let shall else should why my"),
     word_set("subject topic something someone somebody previous earlier"),
@@ -121,6 +131,7 @@ _MACHINE_TRIGGERS = _MACHINE_WORDS | word_set(
     "model knowledge training update information database request question topic task personal realtime real machine "
     "computer program virtual trained created developed built designed artificial neural"
 )
+_ANY = _TRIGGERS | _SHRUGS | _FOREIGN | _MACHINE_TRIGGERS  # without them no answer in ASCII is looked at
 _TASK = word_set(
     "request requests task prompt query queries instruction content input information topic response conversation "
     "question "
@@ -158,7 +169,12 @@ def _searches(words: Words) -> Iterator[Search]:
     what = "refuses to answer"
     if not words.hold(_TRIGGERS):
         return
-    if words.hold(_I, _STRONG) or words.hold(_I, _MILD, _NOT_WHAT) or words.hold(_APOLOGY) or words.hold(*_UNABLE):
+    if (
+        words.hold(_I, _STRONG)
+        or words.hold(_I, _MILD, _NOT_WHAT)
+        or words.hold(_APOLOGY)
+        or words.hold(*_UNABLE, _POSSIBLE)
+    ):
         yield grammar.UNABLE, what
     if words.hold(_MY, _NOT, _LACKED) or words.hold(_MY, _BEYOND) or words.hold(_AM, _NOT, _NO_HUMAN):
         yield grammar.LACKS, what
@@ -180,6 +196,8 @@ def _searches(words: Words) -> Iterator[Search]:
 
 def _at_start(text: str, words: Words) -> Span | None:
     """A refusal, whatever it is about, that begins in the first characters of an answer."""
+    if not words.hold(_ANY) and text[:HEAD].isascii():
+        return None
     if len(words.all) > HEAD_WORDS:
         first = words.all[:HEAD_WORDS]
         words = Words(first, set(first), 0, words.unspaced)

@@ -172,7 +172,7 @@ _NAMES = {
 
 def find_control(text: str, is_text: bool = False) -> Span | None:
     """Characters that nobody sees and no text needs; joiners and marks of direction are right in their scripts."""
-    if text.isascii() and (text.isprintable() or not _ASCII_CONTROL.search(text)):
+    if text.isascii() and (text.replace("\n", "").isprintable() or not _ASCII_CONTROL.search(text)):
         return None
     counts: Counter[str] = Counter()
     first = -1
