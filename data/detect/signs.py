@@ -76,10 +76,11 @@ def _spans(text: str, field: str, question: str) -> Iterator[tuple[str, Span]]:
         yield "refusal", refusal
     if mojibake := find_mojibake(text):
         yield "mojibake", mojibake
-    if control := find_control(text, field == "text"):
+    if (words.odd or not text.isascii()) and (control := find_control(text, field == "text")):
         yield "control_characters", control
-    for span in find_markup(text, question):
-        yield "markup", span
+    if words.odd:
+        for span in find_markup(text, question):
+            yield "markup", span
     for span in find_pii(text, words):
         yield "pii", span
     for span in find_secrets(text, words):
@@ -172,7 +173,7 @@ _NAMES = {
 
 def find_control(text: str, is_text: bool = False) -> Span | None:
     """Characters that nobody sees and no text needs; joiners and marks of direction are right in their scripts."""
-    if text.isascii() and (text.replace("\n", "").isprintable() or not _ASCII_CONTROL.search(text)):
+    if text.isascii() and not _ASCII_CONTROL.search(text):
         return None
     counts: Counter[str] = Counter()
     first = -1
