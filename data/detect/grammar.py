@@ -62,8 +62,10 @@ _OWN = (  # what only a machine says of itself: my capabilities do not
 )
 _MORE = r"(?:more|further|additional|missing|extra|sufficient|enough)"
 _DETAILS = r"(?:context|information|details?|data|input|clarification|specifics?)"
-_STARTS = r"(?:^|(?<=[.!?:] )|(?<=\n))"  # a sentence
-_LINKED = r"(?:^|(?<=[.!?,:;] )|(?<=\n)|(?<=but )|(?<=so )|(?<=and )|(?<=that )|(?<=as )|(?<=since )|(?<=because ))"
+_STARTS = r"(?:^|(?<=[.!?:] )|(?<=[\n\"“«„‘]))"  # a sentence
+_LINKED = (
+    r"(?:^|(?<=[.!?,:;] )|(?<=[\n\"“«„‘])|(?<=but )|(?<=so )|(?<=and )|(?<=that )|(?<=as )|(?<=since )|(?<=because ))"
+)
 _MACHINE = (
     r"(?:ai|a\.i\.|artificial intelligence|language model|llm|chat ?bot|(?:virtual|digital|ai|automated|computer"
     r"|online|conversational) assistant|(?:ai|gpt\S*|generative) model|neural network|ai (?:system|chatbot|program"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from data.detect.signs import habit, source_habits, truncated
-from tests.data.detect.made_signs import NOUNS, prose, qa, text
+from tests.data.detect.made_signs import NOUNS, VERBS, prose, qa, text
 
 
 def planted(rows: list[dict[str, Any]], share: float, dice: random.Random) -> list[bool]:
@@ -99,3 +99,60 @@ def test_some_ends_are_cut_off_whatever_the_source(answer: str) -> None:
 )
 def test_right_ends_are_right_even_where_full_stops_are_the_habit(answer: str) -> None:
     assert truncated(qa(answer), source_habits(Counter({("whole", ""): 100, ("bare", ""): 3}))) is None
+
+
+USUAL = source_habits(Counter({("whole", ""): 90, ("brief", ""): 30, ("bare", ""): 1}))
+
+
+def items(dice: random.Random, stop: str) -> list[str]:
+    return [f"{i}. The {dice.choice(NOUNS)} {dice.choice(VERBS)} the {dice.choice(NOUNS)}{stop}" for i in range(1, 5)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_last_item_of_a_list_is_cut_where_the_others_end_with_a_stop(seed: int) -> None:
+    dice = random.Random(seed)
+    stopped, bare = items(dice, "."), items(dice, "")
+    assert truncated(qa("\n".join(stopped)), USUAL) is None
+    assert truncated(qa("\n".join(bare)), USUAL) is None
+    assert truncated(qa("\n".join(stopped).rstrip(".")), USUAL) is not None
+    assert truncated(qa("\n".join([*stopped, "5."])), USUAL) is not None  # an empty item
+    assert truncated(qa("\n".join([*stopped, "In all there are 5."])), USUAL) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_short_sentence_without_a_stop_is_cut_and_a_phrase_is_not(seed: int) -> None:
+    dice = random.Random(seed)
+    one, two = dice.choice(NOUNS), dice.choice(NOUNS)
+    assert truncated(qa(f"The {one} is near the old {two}"), USUAL) is not None
+    assert truncated(qa(f"The {one} is near the old {two}."), USUAL) is None
+    assert truncated(qa(f"{one.title()} near a {two}"), USUAL) is None
+    talk = source_habits(Counter({("brief", ""): 300, ("whole", ""): 3, ("clause", ""): 2}))
+    assert truncated(qa(f"The {one} is near the old {two}"), talk) is None  # people who talk leave it out
+
+
+@pytest.mark.parametrize("word", ["problem", "mountain", "harbour"])
+def test_a_part_of_a_word_of_the_row_is_a_cut(word: str) -> None:
+    question = f"What is the {word} of the old town here?"
+    for end in range(3, len(word) - 1):
+        cut = truncated(qa(f"Stone and sand near a small {word[:end]}", question), USUAL)
+        assert cut is not None
+        assert repr(word[:end]) in cut.detail
+    assert truncated(qa(f"Stone and sand near a small {word}", question), USUAL) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_end_of_arithmetic_is_no_cut(seed: int) -> None:
+    dice = random.Random(seed)
+    a, b = dice.randint(2, 99), dice.randint(2, 99)
+    before = prose(dice, 2)
+    for end in (f"So x = -{a}.5", f"It is {a} * {b} = {a * b}", f"The area is {a} x {b} = {a * b} cm", f"y ≈ ${a}"):
+        assert truncated(qa(f"{before} {end}"), USUAL) is None, end
+    assert truncated(qa(f"{before} So he multiplies {a} with"), USUAL) is not None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_three_short_lines_are_verse_unless_the_others_end_with_stops(seed: int) -> None:
+    dice = random.Random(seed)
+    lines = [f"The {dice.choice(NOUNS)} {dice.choice(VERBS)} the old {dice.choice(NOUNS)}" for _ in range(3)]
+    assert truncated(qa("\n".join(lines)), USUAL) is None
+    assert truncated(qa(".\n".join(lines)), USUAL) is not None

@@ -80,3 +80,52 @@ def test_half_of_the_sentences_may_be_copies_that_do_not_stand_in_a_row() -> Non
     assert "repetition" not in kinds(qa(answer.replace(refrain, "", 6)))
     verses = [sentence(dice) + "\n" + sentence(dice) for _ in range(3)]
     assert "repetition" not in kinds(qa("".join(f"{verse}\n{refrain}\n{refrain[4:]}\n" for verse in verses)))
+
+
+# -- of numbers
+
+SUM_LOOPS = [
+    "= 12 = 12 = 12 = 12 = 12 = 12",
+    "5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+",
+    "<<4*2=8>>8 <<4*2=8>>8 <<4*2=8>>8 <<4*2=8>>8",
+    "#### 12 #### 12 #### 12 #### 12",
+    "12 12 12 12 12 12",
+    "5 7 5 7 5 7 5 7 5 7 5 7 5",
+    "+ + + + + + + + + +",
+    "= = = = = = = =",
+    "121212121212121212121212121212",
+    "10 / 2 = 5\n10 / 2 = 5\n10 / 2 = 5\n10 / 2 = 5\n",
+]
+SUMS = [
+    "5 + 5 + 5 + 5 = 20",
+    "4+4=8, 8+4=12, 12+4=16, 16+4=20, 20+4=24",
+    "2*2*2*2*2*2*2*2=256",
+    "It is 1/3 = 0.3333333333333333",
+    "He adds 5 + 5 + 5 + 5 + 5 + 5.",
+    "9 + 9 + 9 + 9 + 9 + 9 + 9 = 63 in all",
+    "[0, 0, 0, 0, 0, 0]",
+    "|0101010101010101010101010101>",
+    "* * * * * * * *",
+    "1 + 1 + 1 + 1 + 1 + 1 + 1",
+    "x = 16 = <<16=16>>16\n#### 16",
+]
+
+
+@pytest.mark.parametrize("end", SUM_LOOPS)
+def test_loops_of_numbers_and_operators_at_an_end_are_found(end: str) -> None:
+    assert "repetition" in kinds(qa(prose(random.Random(end), 2) + "\n" + end))
+
+
+@pytest.mark.parametrize("end", SUMS)
+def test_sums_tables_and_rules_are_no_loops(end: str) -> None:
+    assert "repetition" not in kinds(qa(prose(random.Random(end), 2) + "\n" + end))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_running_totals_come_to_something_and_the_same_equation_does_not(seed: int) -> None:
+    dice = random.Random(seed)
+    total, step = dice.randint(10, 99), dice.randint(2, 9)
+    same = f"{total} + {step} = {total + step}\n" * dice.randint(5, 9)
+    totals = "".join(f"{total + i * step} + {step} = {total + (i + 1) * step}\n" for i in range(dice.randint(5, 9)))
+    assert "repetition" in kinds(qa(prose(dice, 1) + "\n" + same))
+    assert "repetition" not in kinds(qa(prose(dice, 1) + "\n" + totals))

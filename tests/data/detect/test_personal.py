@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data.detect.personal import card_network, has_checksum, masked
 from data.detect.signs import signs
-from tests.data.detect.made_signs import NOUNS, VERBS, evidence, found, kinds, qa
+from tests.data.detect.made_signs import NOUNS, VERBS, evidence, found, kinds, prose, qa
 
 # -- people
 
@@ -91,6 +91,73 @@ def test_ibans_are_found_by_length_and_remainder(iban: str) -> None:
 )
 def test_numbers_are_private_only_in_their_forms(answer: str, evidences: list[str]) -> None:
     assert evidence(qa(answer), "pii") == evidences
+
+
+@pytest.mark.parametrize("pattern", ["0043 9 999 9999", "0041-99-9999999", "0044 (0)99 9999 9999", "0043 (9) 999 9999"])
+def test_two_zeros_and_the_code_of_a_country_open_a_phone_number(pattern: str) -> None:
+    dice = random.Random(pattern)
+    for _ in range(20):
+        number = digits(dice, pattern)
+        assert evidence(qa(f"You reach her at {number}."), "pii") == [number]
+        assert evidence(qa(f"The end of it all.\n#### 42 {number}"), "pii") == [number]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "0010 1001 0110 1111",
+        "0043 1 463",
+        "0012 345 6789 1234",
+        "12 34 56 78 90 12 34",
+        "00:15:30 to 00:20:45",
+        "001 002 003 004 005 006",
+        "1,000,000,000 and 12,345,678",
+        "2020-2021, 1999-2001",
+        "He has 25000 - 20000 = 5000 - 4000 = 1000 left",
+    ],
+)
+def test_bits_counts_years_and_sums_are_no_numbers_of_people(answer: str) -> None:
+    assert "pii" not in kinds(qa(answer))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_card_number_is_found_among_other_numbers(seed: int) -> None:
+    dice = random.Random(seed)
+    number = luhn(dice, "4", 16)
+    shown = "-".join(number[i : i + 4] for i in range(0, 16, 4))
+    one, two = dice.randint(1, 99), dice.randint(1, 99)
+    for row in (
+        f"{one} {two} {shown} {one}",
+        f"{one}, {shown}, {two}",
+        f"Pay {shown} {two} times",
+        f"{one} {number} {two}",
+    ):
+        assert evidence(qa(row), "pii") in ([shown], [number])
+    wrong = shown[:-1] + str((int(shown[-1]) + 1) % 10)
+    assert "pii" not in kinds(qa(f"{one} {two} {wrong} {one}"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("mailto:", " now"), ("[mail](mailto:", ")"), ("#### 42 ", ""), ("Email:", ""), ("<", ">"), ("", "#### 42")],
+)
+def test_a_mail_address_is_found_behind_a_link_and_at_the_end(before: str, after: str) -> None:
+    dice = random.Random(before + after)
+    address = f"{dice.choice(NOUNS)}@{dice.choice(NOUNS)}.org"
+    assert evidence(qa(f"{prose(dice, 1)} {before}{address}{after}"), "pii") == [address]
+
+
+@pytest.mark.parametrize("answer", ["anna (at) hafen.org", "anna [at] hafen [dot] org"])
+def test_a_spelled_mail_address_is_found(answer: str) -> None:
+    assert evidence(qa(f"Write to {answer} today."), "pii") == [answer]
+    assert "pii" not in kinds(qa("Look (at) this, and stay [at] home."))
+
+
+@pytest.mark.parametrize(
+    "answer", ["git@github.com:foo/bar.git", "https://user@host.org/x", "user@host", "logo@2x.png"]
+)
+def test_logins_and_files_are_no_mail_addresses(answer: str) -> None:
+    assert "pii" not in kinds(qa(f"Use {answer} for it."))
 
 
 # -- keys

@@ -4,47 +4,8 @@ import random
 
 import pytest
 
+from tests.data.detect.made_refusals import BY_GRAMMAR, FRAMES, IN_NOVELS, NO_REFUSALS, OF_PEOPLE, REFUSALS, WHOLE_TEXTS
 from tests.data.detect.made_signs import NOUNS, evidence, found, kinds, prose, qa, text
-
-REFUSALS = [
-    "I'm sorry, but I can't assist with that.",
-    "I’m sorry, but I can’t help with that request.",
-    "As an AI language model, I do not have personal opinions.",
-    "As an AI, I don't have access to real-time information.",
-    "I apologize, but I am unable to provide that information.",
-    "Unfortunately, I don't have enough information to answer this question.",
-    "I'm not able to help with that.",
-    "I cannot provide an answer to that question.",
-    "I won't be able to answer that.",
-    "I must respectfully decline.",
-    "I'd rather not discuss this topic.",
-    "I'm afraid I can't do that.",
-    "I am only a language model and cannot form opinions.",
-    "My knowledge cutoff is September 2021.",
-    "It would be inappropriate for me to answer that.",
-    "I'm not comfortable answering that question.",
-    "That is outside the scope of my knowledge.",
-    "I don't know the answer to that question.",
-    "I lack the information needed to answer.",
-    "The assistant cannot answer this question.",
-    "Unable to answer.",
-    "This type of task cannot be completed by a GPT model.",
-    "I was trained by OpenAI and cannot access current data.",
-    "Lo siento, pero no puedo ayudar con eso.",
-    "抱歉，我无法回答这个问题。",
-]
-NO_REFUSALS = [
-    "I'm sorry to hear that. Based on your symptoms you may have the flu.",
-    "The patient cannot walk and is unable to speak.",
-    "An AI is a system that can learn. A language model assigns probabilities to strings.",
-    "The king refused to answer the question and left.",
-    "As an AI researcher, she wrote many papers.",
-    "You cannot divide by zero.",
-    "I Can't Help Myself (Sugar Pie, Honey Bunch)",
-    "Of course he ate 5 apples.",
-    "This task can be solved in linear time.",
-    "const s = 'I am an AI language model';\nconsole.log(s);",
-]
 
 
 @pytest.mark.parametrize("answer", REFUSALS)
@@ -97,3 +58,81 @@ def test_in_a_text_only_what_no_person_says_is_machine_talk() -> None:
 def test_politeness_around_an_answer_is_named(answer: str, what: str | None) -> None:
     details = [sign.detail for sign in found(qa(answer), "refusal")]
     assert [f"an assistant's {what}" in detail for detail in details] == ([True] if what else [])
+
+
+# -- by grammar
+
+
+@pytest.mark.parametrize("answer", BY_GRAMMAR)
+def test_refusals_are_told_by_who_speaks_what_is_lacked_and_why(answer: str) -> None:
+    assert "refusal" in kinds(qa(answer))
+
+
+@pytest.mark.parametrize("answer", FRAMES)
+def test_what_an_assistant_says_around_an_answer_is_named(answer: str) -> None:
+    assert "refusal" in kinds(qa(answer))
+
+
+@pytest.mark.parametrize("answer", OF_PEOPLE)
+def test_what_people_lack_ask_and_forbid_refuses_nothing(answer: str) -> None:
+    assert "refusal" not in kinds(qa(answer))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_behind_an_answer_a_refusal_of_now_counts_and_one_of_the_past_does_not(seed: int) -> None:
+    dice = random.Random(seed)
+    before = prose(dice, dice.randint(1, 8))
+    assert "refusal" in kinds(qa(f"{before} I cannot answer this question, as it violates our policies."))
+    assert "refusal" not in kinds(qa(f"{before} He could not answer this question, as it was too hard."))
+
+
+# -- direct speech
+
+SAID = ["“{}”", '"{}"', "«{}»", "‘{}’"]
+
+
+@pytest.mark.parametrize("marks", SAID)
+@pytest.mark.parametrize("said", ["I cannot answer that question.", "I'm sorry, but I can't help with that request."])
+def test_what_somebody_says_in_an_answer_is_no_refusal_but_a_quoted_answer_is_one(marks: str, said: str) -> None:
+    dice = random.Random(marks + said)
+    spoken = marks.format(said.replace("'", "’"))
+    assert "refusal" not in kinds(qa(f"{spoken} said the {dice.choice(NOUNS)}, and left."))
+    assert "refusal" not in kinds(qa(f"The {dice.choice(NOUNS)} spoke: {spoken} Then it left."))
+    assert "refusal" in kinds(qa(said))
+    assert "refusal" in kinds(qa(spoken))
+
+
+def test_the_speakers_of_a_dialogue_refuse_for_themselves() -> None:
+    dialogue = "Anna: Where were you?\nTom: I cannot answer that question.\nAnna: Why not?\nTom: I am late."
+    assert "refusal" not in kinds(qa(dialogue))
+    assert "refusal" in kinds(qa("Answer: I cannot answer that question."))
+
+
+# -- texts
+
+IN_TEXTS = [
+    "I am unable to continue this request, as it goes against the content guidelines.",
+    "Sorry, but I cannot provide any more information on this topic.",
+    "My guidelines do not allow me to generate this content.",
+]
+
+
+@pytest.mark.parametrize("refusal", IN_TEXTS)
+def test_a_sentence_that_refuses_a_task_is_found_in_a_long_text_outside_of_speech(refusal: str) -> None:
+    dice = random.Random(refusal)
+    before, after = prose(dice, 9), prose(dice, 9)
+    (sign,) = found(text(f"{before} {refusal} {after}"), "refusal")
+    assert len(before) < sign.start < len(before) + len(refusal)
+    assert "refusal" not in kinds(text(f"{before} “{refusal}” said the {dice.choice(NOUNS)}. {after}"))
+
+
+@pytest.mark.parametrize("refusal", WHOLE_TEXTS)
+def test_a_short_text_that_refuses_as_a_whole_is_found(refusal: str) -> None:
+    assert "refusal" in kinds(text(refusal))
+
+
+@pytest.mark.parametrize("told", IN_NOVELS)
+def test_what_a_novel_tells_refuses_nothing(told: str) -> None:
+    dice = random.Random(told)
+    assert "refusal" not in kinds(text(told))
+    assert "refusal" not in kinds(text(f"{prose(dice, 6)} {told} {prose(dice, 6)}"))

@@ -227,3 +227,17 @@ def test_joiners_and_marks_of_direction_are_right_in_their_scripts(right: str) -
 def test_a_page_break_belongs_to_a_book_but_to_no_answer() -> None:
     assert "control_characters" not in kinds(text("the end of a page.\n\x0c\nThe next begins."))
     assert "control_characters" in kinds(qa("the end of a page.\n\x0c\nThe next begins."))
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "The letter Ã is a nasal vowel.",
+        "He wrote an Â and then an Ã here.",
+        "The letters “Ã” and «Â» are Portuguese.",
+        "In Romanian, Â stands within a word.",
+    ],
+)
+def test_a_letter_that_a_text_names_is_no_mojibake(right: str) -> None:
+    assert "mojibake" not in kinds(qa(right))
+    assert "mojibake" in kinds(qa(right + " " + "é".encode().decode("cp1252")))
