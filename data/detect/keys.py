@@ -75,12 +75,10 @@ UNNAMED_BITS = 3.0
 
 def find_secrets(text: str, words: Words) -> list[Span]:
     found: list[Span] = []
-    mixed = words.longest >= _WORD_LENGTH or (
-        words.longest >= _KEY_LENGTH and not all([one.isalpha() for one in words.distinct if len(one) >= _KEY_LENGTH])
-    )
+    mixed = words.longest >= _WORD_LENGTH or (words.longest >= _KEY_LENGTH and b"0" in words.marks)
     if mixed or words.hold(_PEM):
         found += _keys(text)
-    if b"@" in words.odd and "://" in text:
+    if b"@" in words.marks and "://" in text:
         found += _urls(text)
     if words.hold(_NAMES) or words.hold(_KEY, _WHOSE) or mixed:
         found += [span for span in _named(text) if not any(a < span[1] and span[0] < b for a, b, _ in found)]

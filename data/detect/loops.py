@@ -48,7 +48,7 @@ def find_loop(text: str, words: Words, told: bool = False) -> Span | None:
     """The longest loop of a text. `told`: people speak in it, who may say a word over and over."""
     if (
         not told
-        and ("= =" in text or "+ +" in text)
+        and text.rstrip()[-1:] in _OPERATORS
         and (match := _ONLY_OPERATORS.search(text, max(0, len(text) - 200)))
     ):
         return *match.span(), f"ends with {match.group()[:20].strip()!r} and no number"

@@ -60,6 +60,7 @@ _BEYOND = word_set("beyond outside exceeds")
 _RULE = word_set(
     "policy policies guideline guidelines rule rules programming restriction restrictions instructions terms filters"
 )
+_AND_NOT = _NOT | _BEYOND | word_set("against inappropriate limited instructed told")  # beside an apology
 _BREAKS = word_set(
     "violate violates violating violation breach breaches against contrary contravenes conflict conflicts break breaks "
     "infringes because due owing under outside beyond prevent prevents prohibit prohibits forbid forbids stop keep "
@@ -172,7 +173,7 @@ def _searches(words: Words) -> Iterator[Search]:
     if (
         words.hold(_I, _STRONG)
         or words.hold(_I, _MILD, _NOT_WHAT)
-        or words.hold(_APOLOGY)
+        or words.hold(_APOLOGY, _AND_NOT)
         or words.hold(*_UNABLE, _POSSIBLE)
     ):
         yield grammar.UNABLE, what

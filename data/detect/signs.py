@@ -76,9 +76,10 @@ def _spans(text: str, field: str, question: str) -> Iterator[tuple[str, Span]]:
         yield "refusal", refusal
     if mojibake := find_mojibake(text):
         yield "mojibake", mojibake
-    if (words.odd or not text.isascii()) and (control := find_control(text, field == "text")):
+    odd = words.marks.strip(b"0")
+    if (odd or not text.isascii()) and (control := find_control(text, field == "text")):
         yield "control_characters", control
-    if words.odd:
+    if odd:
         for span in find_markup(text, question):
             yield "markup", span
     for span in find_pii(text, words):
