@@ -16,9 +16,9 @@ END, END_WORDS = 200, 70  # characters of an end in which it closes, and words
 
 _OPENERS = word_set(
     "sure certainly course absolutely definitely gladly pleasure question happy glad delighted pleased thrilled "
-    "problem "
-    "requested asked thanks thank here"
+    "problem requested asked thanks thank here"
 )
+# Words of a closing, and of each those of which one stands beside it.
 _POLITE = {
     "hope": "helps help helpful answers answer clarifies clears sense explains provides assists",
     "let": "know",
@@ -35,8 +35,6 @@ _POLITE |= dict.fromkeys(("help", "information", "details", "explanation", "exam
 _POLITE |= dict.fromkeys(
     ("happy", "glad", "delighted", "pleased", "here", "how"), "help assist explain clarify answer provide"
 )
-
-
 _POLITE_KEYS = frozenset(_POLITE)
 
 _AID = r"(?:help|assist|answer|explain|clarify|elaborate|provide|support|guide)(?:ing)?"
@@ -44,14 +42,13 @@ _GLAD = r"(?:happy|glad|delighted|pleased|thrilled|here|more than happy|always h
 _OPENS = re.compile(
     r"(?:(?:hello|hi|hey|greetings)(?: there)?[!,.] )?(?:"
     r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|gladly|with pleasure|my pleasure)"
-    r"(?:! (?=\w)|[!,.:] ?(?:here(?:'s| is| are"
-    "| you go)|let me|let's (?:solve|work|break|calculate|compute|dive|walk|figure|go through|look|take a look)"
-    "|below|the following"
+    r"(?:! (?=\w)|[!,.:] ?(?:here(?:'s| is| are| you go)|let me"
+    r"|let's (?:solve|work|break|calculate|compute|dive|walk|figure|go through|look|take a look)|below|the following"
     rf"|as requested|i hope|(?:i (?:can|could|will|would)|i'll|i'd) (?:certainly |gladly |be {_GLAD} to )?{_AID}"
     rf"|(?:i'd|i would) be {_GLAD}|happy to))"
     r"|(?:(?:that's|that is|this is|what) (?:an? |such an? )?)?(?:\w+ )?(?:great|good|excellent|interesting|wonderful"
-    "|fantastic|thoughtful)"
-    r" question(?:[!.,:]| about| and\b)|no problem[!,.] (?:here|let me|i)"
+    r"|fantastic|thoughtful) question(?:[!.,:]| about| and\b)"
+    r"|no problem[!,.] (?:here|let me|i)"
     rf"|(?:i'd|i would|i'm|i am|we'd) (?:be )?{_GLAD} to {_AID}|{_GLAD} to (?:help|assist)\b"
     r"|thanks? (?:you )?(?:so much |very much )?for (?:your (?:\w+ )?(?:question|query)|asking)\b"
     r"|as requested[,:]|here you go[!:,.]|as you (?:asked|requested)[,:])"
