@@ -57,8 +57,8 @@ _BEGINS = r"(?:^|(?<=[.!?\n])|(?<=[.!?\n] ))"  # a sentence
 # Only where a word begins: a quarter of the time.
 _CLOSES = re.compile(
     r"(?<![\w'])(?=[abdfghilmpstwy])(?:"
-    r"i hope (?:this|that|it|these|my) (?:\w+ )?(?:helps?|answers?|clarif\w+|was helpful|is helpful|clears|makes sense"
-    r"|explains|gives you|provides|assists)"
+    r"i hope (?:(?:this|that|it|these|my) (?:\w+ )?(?:helps?|answers?|clarif\w+|clears|makes sense|explains|gives you"
+    r"|provides|assists)|(?:this|that|it) (?:was|is) helpful)"
     rf"|{_BEGINS}hope (?:this|that|it) (?:helps|clears|answers|makes)"
     r"|let me know (?:if|how|what|whether|should) (?:you (?:have|need|want|would|'d|require|are looking|like)|you'd"
     r"|there(?:'s| is)|this|that|i can|any\w*|else|it)\b"
