@@ -49,6 +49,7 @@ def find_loop(text: str, words: Words, told: bool = False) -> Span | None:
     if (
         not told
         and text.rstrip()[-1:] in _OPERATORS
+        and ("= =" in text or "+ +" in text)  # not the rule below a heading
         and (match := _ONLY_OPERATORS.search(text, max(0, len(text) - 200)))
     ):
         return *match.span(), f"ends with {match.group()[:20].strip()!r} and no number"
