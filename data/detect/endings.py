@@ -3,21 +3,18 @@
     row -> habit(row): how it ends, as a pair of names -> Counter over a source's rows (merged by addition)
         -> source_habits(counter) -> find_cut(row, habits): a span and words that say why the row is cut off
 
-Ends by kind: "whole" (a full stop and what is like it), "open" (inside a bracket, a code fence, before a comma or after
-"the": cut off whoever wrote it), "bare" (prose without a full stop), "comma", "colon"; of "other" (code, tables,
-titles), "phrase" (short ones) and "verse" (short lines) nothing can be said. "bare" tells of a cut where the rows of a
-source usually end with a full stop: with 60% of all rows cut off, 40% still do; of sources made of short phrases (4% of
-OpenTriviaQA's rows end with one, 1% of NQ-open's) nothing is asked. Likewise a last line that opens with a mark of its
-own ("#### 42").
+data/detect/stops.py tells the kinds of ends. "open" is cut off whoever wrote it; "bare" is a cut where the rows of
+a source usually end with a full stop: with 60% of all rows cut off, 40% still do; of sources made of short phrases (4%
+of OpenTriviaQA's rows end with one, 1% of NQ-open's) nothing is asked. So do "clause", "comma" and "colon" where few
+rows of the source end with them. Likewise a last line that opens with a mark of its own ("#### 42").
 """
 
 import re
 from collections import Counter
-from itertools import pairwise
 from typing import Any, NamedTuple
 
-from data.detect.markup import Span, is_code, open_environments
-from data.detect.wording import word_set
+from data.detect.markup import Span
+from data.detect.stops import LIST_ITEM, LONG, how_it_ends
 
 Row = dict[str, Any]
 Habit = tuple[str, str]
@@ -27,43 +24,21 @@ MARKS = 0.3  # share of rows with a mark, from which on its absence is a cut (se
 MIN_ROWS = 5  # of a source, to speak of habits
 COMMAS = 8  # bare ends for each comma, from which on commas are cuts too: 3% of cut novels' paragraphs end with one
 SHORT = 30  # characters of an answer that is no piece of a longer one
-RIGHT = {"whole": 4, "other": 2}  # at most a quarter, a half of the rows without a mark may end so
-LONG = 60  # characters, from which on one sentence without a full stop is judged
-
-_TERMINAL = ".!?…。！？．।॥؟۔։።፡᙮༎᠃။។᜶‽"
-_CLOSERS = "\"'”’»)]}*_`~›」』）】》〉 \u200b\u200c\u200e\u200f"
-_OPEN_WORDS = word_set("the a an and or but because than their my your our its every into if while whose of")
-_OPEN_LATER = word_set(
-    "to in for from by at as is are was were that which his her with on be been has have had will would can could "
-    "should must may might not so such between when where who very i he she they we it this these those about "
-    "after before under over through during without until upon among there then also only just each more most "
-    "some any no"
+RIGHT = {"whole": 4, "brief": 4, "other": 2}  # at most a quarter, a half of the rows without a mark may end so
+TALK = 3  # brief answers for each long one, from which on a source is small talk
+_UNASKED = ("phrase", "other", "verse")
+_LAST_WORD = re.compile(r"[a-z]{2} ([a-z]+)\s*\Z")
+_LONG_WORD = re.compile(r"[A-Za-z]{3,}")
+_INFLECTED = re.compile(
+    r"(?:e?s|e?d|ing|ly|e?r|er?s|e?n|al|ally|ful|fully|less|ness|y|ity|ic|ion|ions|ment|ments|able|ed|ation|ive|ist|ism|ous)"
 )
-_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|vs|e\.g|i\.e|cf|Fig|Eq)\.$")
-_CUT_MARK = re.compile(r"(?:\[(?:truncated|cut|more|continued|\.\.\.|…)\]|<truncated>|\(truncated\))$", re.I)
-_LIST_ITEM = re.compile(r"\s*(?:[-*•+–]|\(?[0-9]{1,3}[.):]|\(?[a-zA-Z][.)])\s")
 _MARK = re.compile(r"[#=>*|<\\~-]+\S{0,10}|\S{1,14}:\**")
-_HEADING = re.compile(
-    r"(?:chapter|part|book|section|act|scene|canto|volume|letter)\b[ .]{1,2}(?:[0-9]|[ivxlc]+\b).{0,50}$", re.I
-)
-_LABEL = re.compile(r"[^:.!?]{1,40}: ?\S.{0,60}$")
-_FAREWELL = re.compile(  # and the beginning of a letter
-    r"(?:--|[.!?] )(?:\S+ ){0,3}\S+,$|\b(?:[Yy]ours?(?: \w+)?|friend|servant|[Ss]incerely|etc\.),$"
-    r"|^\W?(?:My )?[Dd]ear\b.{0,40},$"
-)
-# "Be the change." - Mahatma Gandhi; Love,\nYour family
-_SIGNED = re.compile(
-    r"[\"”] ?[-—–]{1,2} ?[A-Z][\w.' ]{2,40}$|^[A-Z][\w ]{2,30}, *\n+[A-Z][\w.']*(?: [A-Z\w][\w.']*){0,3}$", re.M
-)
-_QUOTE = re.compile(r"(?<!\w)['‘]\w")  # a single quotation mark that opens
-_LINK = re.compile(r"(?:://|www\.|doi\b|arxiv|\.(?:com|org|edu|html?)\b)\S*$", re.I)
-_NAME_OF_THINGS = re.compile(r"[A-Z0-9“\"(][\w'’.-]*|of|the|and|in|a|an|to|for|with|by|on|at|from|&|-|—")
-_SENTENCE = re.compile(rf"[{re.escape(_TERMINAL)}][\"”’»)\]*_]*\s|\n\s*\n|:\s")
 
 
 class SourceHabits(NamedTuple):
     stops: float  # share of rows with a full stop at the end, among those where one can be asked for
     mark: str  # that the last line opens with; "" for none
+    clauses_are_cuts: bool  # short sentences too; not in small talk, of which some end as they like
     short_phrases: bool  # nearly all rows are such, or code, or tables
     commas_are_cuts: bool  # else they lead to speech or end a letter, as in 15 of 24,149 paragraphs of novels
     colons_are_cuts: bool
@@ -87,10 +62,12 @@ def source_habits(ends: Counter[Habit]) -> SourceHabits:
     for (kind, _), rows in ends.items():
         kinds[kind] += rows
     total = max(ends.total(), 1)
-    asked = kinds["whole"] + kinds["bare"] + kinds["open"]  # where a full stop can be asked for
+    whole = kinds["whole"] + kinds["brief"]
+    asked = whole + kinds["bare"] + kinds["clause"] + kinds["open"]  # where a full stop can be asked for
     return SourceHabits(
-        stops=kinds["whole"] / asked if asked >= MIN_ROWS else 0.0,
+        stops=whole / asked if asked >= MIN_ROWS else 0.0,
         mark=usual_mark(ends) if total >= MIN_ROWS else "",
+        clauses_are_cuts=kinds["brief"] <= TALK * kinds["whole"] or kinds["clause"] > 0.01 * kinds["brief"],
         short_phrases=kinds["other"] + kinds["verse"] + kinds["phrase"] > 0.8 * total,
         commas_are_cuts=kinds["bare"] > COMMAS * kinds["comma"],
         colons_are_cuts=kinds["colon"] < 0.02 * total,
@@ -118,7 +95,7 @@ def mark_of(text: str) -> str:
     body = text.rstrip()
     head, newline, last = body.rpartition("\n")
     opening, _, rest = last.strip().partition(" ")
-    if not newline or not rest or len(last) > 60 or _LIST_ITEM.match(last) or not head.strip():
+    if not newline or not rest or len(last) > 60 or LIST_ITEM.match(last) or not head.strip():
         return ""
     return opening if _MARK.fullmatch(opening) and not opening.startswith(("//", "--")) else ""
 
@@ -130,6 +107,8 @@ def find_cut(row: Row, habits: SourceHabits | None = None) -> Span | None:
     if not text or not text.strip():
         return None
     kind, why, start = how_it_ends(text, field == "text")
+    if kind in _UNASKED and field == "answer" and (word := _broken_word(text, row["question"] or "")):
+        kind, why = "clause", f"ends inside a word: {word!r}"
     end = len(text.rstrip())
     if kind == "open" and (habits is None or not habits.short_phrases or end >= LONG or "```" in why):
         return start, end, why
@@ -139,7 +118,7 @@ def find_cut(row: Row, habits: SourceHabits | None = None) -> Span | None:
         return start, end, f"ends without the line that other answers of the source end with: {habits.mark!r}"
     if habits.stops < STOPS or habits.short_phrases:
         return None
-    if kind == "bare" or (kind == "comma" and habits.commas_are_cuts):
+    if kind == "bare" or (kind == "comma" and habits.commas_are_cuts) or (kind == "clause" and habits.clauses_are_cuts):
         return start, end, f"{why}; in this source {habits.stops:.0%} end with a full stop"
     if kind == "colon" and field == "answer" and habits.colons_are_cuts:
         return start, end, "ends with a colon, and nothing follows"
@@ -155,111 +134,15 @@ def _lacks(text: str, mark: str) -> bool:
     return mark not in seen or seen.endswith(mark)
 
 
-# -- one end
-
-
-def how_it_ends(text: str, is_text: bool) -> tuple[str, str, int]:
-    """(kind, why in words, where the evidence starts) of a text that is not empty."""
-    body = text.rstrip()
-    tail = body[-400:]
-    offset = len(body) - len(tail)
-    last_line = tail[tail.rfind("\n") + 1 :]
-    at = offset + tail.rfind("\n") + 1
-    if "```" in body and body.count("```") % 2:
-        return "open", "a code fence ``` opens and does not close", body.rfind("```")
-    if _CUT_MARK.search(tail[-20:]):
-        return "open", "ends with a mark of a cut", at
-    core = tail.rstrip(_CLOSERS)
-    if not core or core[-1] in _TERMINAL:
-        return ("open", "ends with an abbreviation", at) if _ABBREVIATION.search(tail[-8:]) else ("whole", "", at)
-    last = body[-1]
-    if "\\begin" in tail and open_environments(body[-4000:]):
-        return "open", "a LaTeX environment is open at the end", body.rfind("\\begin")
-    if last == ":" and core.endswith(":"):
-        return "colon", "ends with a colon", at
-    if _is_closed(tail, last_line, last):
-        return "other", "", at
-    if is_code(body):
-        return _code_end(body, tail, at)
-    if _is_other(tail, last_line, last, is_text):
-        return "other", "", at
-    if _is_verse(tail):
-        return "verse", "", at
-    return _prose_end(tail, last_line, last, at, offset, is_text)
-
-
-def _code_end(body: str, tail: str, at: int) -> tuple[str, str, int]:
-    missing = body.count("{") - body.count("}") + body.count("(") - body.count(")")
-    if tail[-1] in "([{,=+&|" and missing > 0:
-        return "open", f"the code ends with {tail[-1]!r} and open brackets", at
-    return "other", "", at
-
-
-def _is_closed(tail: str, last_line: str, last: str) -> bool:
-    """Tables, headings, quotations, brackets, formulas, links, lines in capitals."""
-    line = last_line.strip()
-    if line.startswith(("|", "#", ">", "[")) or tail.endswith("--"):
-        return True
-    if last in "'’" and len(tail) > 1 and tail[-2].isalpha() and not _QUOTE.search(tail):
-        return False  # an apostrophe: "don'"
-    return (
-        last in ")]}>`|*_$%\"”’'»」』）】》~—^"
-        or _LINK.search(line[-120:]) is not None
-        or (line.isupper() and len(line) > 2)
-    )
-
-
-def _is_other(tail: str, last_line: str, last: str, is_text: bool) -> bool:
-    """Titles, labels, verse: ends without a full stop that are right."""
-    line = last_line.strip()
-    paragraph = tail.rpartition("\n\n")[2] if "\n\n" in tail or len(tail) < 100 else ""
-    words = paragraph.split()
-    if 2 < len(words) <= 14 and all(_NAME_OF_THINGS.fullmatch(word) for word in words):
-        return True  # a title
-    if line.count("|") > 1 or _HEADING.match(line) or _SIGNED.search(tail[-120:]):
-        return True
-    if not is_text and (_LABEL.match(line) or line.split()[-1].startswith("#")):
-        return True  # "Fruit: apple, pear", "#hashtag"
-    return is_text and last == "," and bool(_FAREWELL.search(line[-60:]))
-
-
-def _is_verse(tail: str) -> bool:
-    """Short lines that begin with capitals or numbers: verse, lists, addresses."""
-    lines = [one.strip() for one in tail.split("\n")[1:] if one.strip()]
-    return len(lines) >= 3 and all(len(one) < 55 and not one[0].islower() for one in lines[-4:])
-
-
-def _prose_end(tail: str, line: str, last: str, at: int, offset: int, is_text: bool) -> tuple[str, str, int]:
-    words = line.split()
-    word = words[-1].strip("\"'“”‘’(*_").lower()
-    breaks = [match.end() for match in _SENTENCE.finditer(tail)]
-    sentence = tail[breaks[-1] :] if breaks else tail
-    opens = max(sentence.rfind("("), sentence.rfind("["))
-    bracket = opens > max(sentence.rfind(")"), sentence.rfind("]")) and len(sentence.split()) > 3
-    longer = len(words) > 2 and len(sentence.split()) > 2
-    if bracket:
-        return (
-            "open",
-            f"a bracket opens and does not close: {sentence[opens : opens + 40]!r}",
-            offset + len(tail) - len(sentence) + opens,
-        )
-    if word in _OPEN_WORDS and longer:
-        return "open", f"ends after {word!r}", at
-    if last in ",-=+<(&" and longer and not is_text:
-        return "open", f"ends after {last!r}", at
-    if _LIST_ITEM.match(line) and word not in _OPEN_LATER:
-        return "phrase", "", at
-    judged = offset + len(tail) >= LONG or len(tail) - len(sentence) >= LONG / 2
-    if is_text:
-        judged = offset + len(tail) >= LONG / 2 and len(tail.split()) >= 6
-    if not judged or (not is_text and word not in _OPEN_LATER and last.isalnum() and _flat_list(sentence)):
-        return "phrase", "", at
-    kind = "comma" if is_text and last == "," else "bare"
-    return kind, f"ends inside a sentence, after {words[-1][-30:]!r}", at
-
-
-def _flat_list(sentence: str) -> bool:
-    """Items of a list whose line breaks are lost: "Joint pain Swelling of the legs Fever"."""
-    words = sentence.split()
-    capitals = sum(1 for before, word in pairwise(words) if word[0].isupper() and before[-1].isalnum())
-    return capitals >= max(2, 0.08 * len(words))
+def _broken_word(text: str, question: str) -> str:
+    """The last word, if it is the begin of another word of the row: "proble" beside "problem". "" for none."""
+    last = _LAST_WORD.search(text[-60:])
+    if last is None or len(text.split(None, 4)) < 5:
+        return ""
+    word = last.group(1).lower()
+    if len(word) < 3:
+        return word if len(word) == 1 and word not in "axyzn" and "=" not in text[-60:] else ""
+    others = {match.group().lower() for match in _LONG_WORD.finditer(question + " " + text[: -len(word)])}
+    longer = [other for other in others if len(other) > len(word) and other.startswith(word)]
+    whole = word in others or any(_INFLECTED.fullmatch(other, len(word)) for other in longer)
+    return word if longer and not whole else ""

@@ -20,7 +20,9 @@ from data.detect.wording import Words, lowered, place_of, word_set
 MAX_PERIOD = 200  # words of a unit
 WORD_TURNS, PHRASE_TURNS = 4, 3
 SAID_TURNS, SAID_LENGTH = 7, 80  # "no, no, no, no!": what people say in a story needs more turns, or characters
+MIN_COPIES = 3  # words that stand again in every loop: of one word four times, of two words three times, ...
 NUMBER_TURNS = 5
+SUM_TURNS = 10  # of a sum that the text ends with; 1 + 1 + 1 + 1 + 1 + 1 + 1 may be an answer
 SOUND_TURNS = 12  # of laughter, of "very", of single letters
 PHRASE_LENGTH = 48  # characters that three turns of a phrase must fill; five turns may be shorter
 REACH = 1200  # characters after a probe in which it must stand again
@@ -35,19 +37,29 @@ _SOUNDS = word_set(
 )
 _SUMS = word_set("plus minus times x and by")
 _OPERATOR = re.compile(r"[+*/×=<>|&\\^%]|[0-9] ?- ?[0-9]")
+_OPERATORS = "+-*/×÷= \n"
+_ONLY_OPERATORS = re.compile(r"(?:[=+×÷] ?){8,}\s*\Z")
+_GLUED_DIGITS = re.compile(r"(?<![.,0-9])([0-9]{2,12}?)\1{5,}")
 _CODE_SIGN = re.compile(r"[{}|\\^&;@~\[\]\t]|\w\(|==")
 _SENTENCE_END = re.compile(r"[.!?。！？।]+[\s\"”’)]+|\n+")
 
 
 def find_loop(text: str, words: Words, told: bool = False) -> Span | None:
     """The longest loop of a text. `told`: people speak in it, who may say a word over and over."""
+    if (
+        not told
+        and text.rstrip()[-1:] in _OPERATORS
+        and ("= =" in text or "+ +" in text)  # not the rule below a heading
+        and (match := _ONLY_OPERATORS.search(text, max(0, len(text) - 200)))
+    ):
+        return *match.span(), f"ends with {match.group()[:20].strip()!r} and no number"
     if not _may_loop(text, words):
         return None
     runs = sorted(
         _runs(words.all), key=lambda run: run[0] - run[1]
     )  # the longest first; it may be a table, or laughter
     spans = (_as_span(text, words, run, told) for run in runs[:20])
-    return next((span for span in spans if span), None) or _glued(text, words) or _copies(text, told)
+    return next((span for span in spans if span), None) or _glued(text, words, told) or _copies(text, told)
 
 
 def _may_loop(text: str, words: Words) -> bool:
@@ -56,7 +68,10 @@ def _may_loop(text: str, words: Words) -> bool:
     A probe every few characters is looked for in what follows. In a loop it stands again, and once more at the same
     distance; of a text that is half copies a good part of all probes stand again.
     """
-    if words.longest > 60 or b"\1\1" in bytes(map(eq, words.all, islice(words.all, 1, None))):
+    if len(words.all) - len(words.distinct) < MIN_COPIES and words.longest < _GLUED_LENGTH:
+        return False
+    alike = bytes(map(eq, words.all, islice(words.all, 1, None)))
+    if words.longest > 60 or b"\1\1\1" in alike or (b"\1\1" in alike and text.count("####") > 1):
         return True
     size, step = (4, 4) if words.unspaced else (10, 24)
     if len(text) < 48:
@@ -113,7 +128,7 @@ def _as_span(text: str, words: Words, run: tuple[int, int, int], told: bool) -> 
     found, length = text[start:end], end - start
     letters = sum(map(str.isalpha, "".join(unit)))
     whole = length > 0.9 * len(text.strip())
-    if not letters and not _is_number_loop(unit, found, turns, whole, told):
+    if not letters and not _is_number_loop(unit, found, text[end:], turns, whole, told):
         return None
     if letters == 1 and not words.unspaced and turns < (6 if unit in (["a"], ["i"]) else SOUND_TURNS):
         return None
@@ -122,7 +137,7 @@ def _as_span(text: str, words: Words, run: tuple[int, int, int], told: bool) -> 
     if words.unspaced:
         if length < 12 or (turns < 5 and length < 24):
             return None
-    elif period > 1 and length < PHRASE_LENGTH and turns < 5 and not whole:
+    elif letters and period > 1 and length < PHRASE_LENGTH and turns < 5 and not whole:
         return None
     elif told and turns < SAID_TURNS:
         said = re.search(r"[^\w\s]", found)
@@ -133,19 +148,30 @@ def _as_span(text: str, words: Words, run: tuple[int, int, int], told: bool) -> 
     return start, end, f"{' '.join(unit)[:60]!r} {int(turns)} times in a row"
 
 
-def _is_number_loop(unit: list[str], found: str, turns: float, whole: bool, told: bool) -> bool:
-    """A number over and over: no sum ("2 + 2 + 2"), no table, no matrix."""
+def _is_number_loop(unit: list[str], found: str, rest: str, turns: float, whole: bool, told: bool) -> bool:
+    """A number, sum or equation over and over: no sum that comes to a result ("2 + 2 + 2 = 6"), no table, no matrix."""
     length = len("".join(unit))
-    if told or len(unit) > 4 or (length < 2 and turns < SOUND_TURNS) or not any(map(str.isdigit, "".join(unit))):
+    if told or not any(map(str.isdigit, "".join(unit))) or (len(unit) > 4 and "=" not in found):
         return False
-    if length < 6 and _OPERATOR.search(found):
+    if _OPERATOR.search(found):
+        if found.count("=") >= turns - 1:  # the same equation; running totals change
+            return turns >= (PHRASE_TURNS if len(unit) > 2 else WORD_TURNS)
+        if length < 6:
+            return not rest.strip(_OPERATORS) and turns >= (NUMBER_TURNS if rest.strip() else SUM_TURNS)
+    if len(unit) > 4 or (length < 2 and turns < SOUND_TURNS):
         return False
     if found.count("####") > 1:  # an answer's last line
         return turns >= PHRASE_TURNS
     return turns >= (WORD_TURNS if whole else NUMBER_TURNS)
 
 
-def _glued(text: str, words: Words) -> Span | None:
+def _glued(text: str, words: Words, told: bool) -> Span | None:
+    if words.longest < _GLUED_LENGTH:
+        return None
+    for digits in () if told else _GLUED_DIGITS.finditer(text):
+        found, unit = digits.group(), digits.group(1)
+        if len(found) >= _GLUED_LENGTH and len(set(unit)) > 1 and not set(found) <= {"0", "1"}:
+            return *digits.span(), f"{unit!r} {len(found) // len(unit)} times in a row"
     for word in words.all:
         if len(word) >= _GLUED_LENGTH and (match := _GLUED.search(word)) and len(set(match.group(1))) > 2:
             found, unit = match.group(), match.group(1)

@@ -1,219 +1,162 @@
-"""Talk of a machine in place of an answer: refusals, words about itself as an assistant, politeness around an answer.
+"""Talk of a machine in place of an answer: refusals, words about itself as an assistant, courtesy around an answer.
 
-In: an answer (or a text, in which people may say "I am sorry, but I cannot"). Out: a span, and words that say which.
+In: an answer, or a text (in which people may say "I am sorry, but I cannot"). Out: a span, and words that say which.
 
-A refusal is a first person (or the assistant, the model) that cannot, will not, may not, lacks, must decline, is only a
-machine, or has learnt only up to some date. In an answer it counts in the first 200 characters; in a text only what no
-person says. "I'm sorry to hear that" and an apology within a story or letter are none.
+    first 200 characters of an answer   any refusal (data/detect/grammar.py)
+    sentences of whatever text          a refusal that speaks of a question, a task, a policy; of now, not of the past
+    whatever place of whatever text     talk as a machine
+    both ends of an answer              courtesy (data/detect/courtesy.py)
+
+What somebody says in a text, in quotation marks or as a speaker in a dialogue, is part of it and counts nowhere.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 
+from data.detect import grammar
+from data.detect.courtesy import find_courtesy
 from data.detect.markup import Span, is_code
-from data.detect.wording import Words, lowered, word_set
+from data.detect.speech import is_said
+from data.detect.wording import Words, cut_words, plainly, word_set
 
+Search = tuple[re.Pattern[str], str]
 HEAD, HEAD_WORDS = 200, 70  # characters of an answer in which a refusal begins, and words
+SHORT_TEXT = 60  # words, below which a text may be a machine's role as a whole
+SHRUG_LENGTH = 60  # characters
+EDGE = 30  # words of an end of a text, which its first or last sentence holds
+SENTENCE = 300  # characters of a sentence before and behind its topic, at most
 
-_NOT = (
-    r"(?:cannot|can ?not|can't|could ?n[o']t|couldn't|won't|will not|would rather not|am unable|'m unable"
-    r"|are unable|'re unable|"
-    r"unable to|(?:am|'m|are|'re) (?:\w+ )?not (?:able|allowed|permitted|authori[sz]ed|comfortable|capable"
-    r"|equipped|qualified|"
-    r"programmed|designed|trained|in a position|willing|at liberty|going to)|must (?:\w+ )?(?:decline|refuse)|"
-    r"(?:have|need|'ll have|'m going|am going)(?: to have)? to (?:\w+ )?(?:decline|refuse|pass)"
-    r"|(?:\w+ )?(?:decline|refuse) to)"
-)
-_LACK = r"(?:do not|don't|lack|have no)"
-_SERVE = (
-    r"(?:help(?! (?:myself|yourself|falling|loving|but|thinking|feeling|it)\b)|assist|answer|provide|fulfil"
-    r"|fulfill|comply|complete|generate|create|write|give|offer|share|discuss|engage|respond|"
-    r"reply|process|access|browse|open|view|predict|determine|tell you|do (?:that|this|so)|verify|diagnose"
-    r"|translate|produce|"
-    r"support|participate|continue|perform|execute|play|search|look up|recall|remember|speculate|proceed"
-    r"|carry out|handle|"
-    r"make (?:that|this|any|a|an|predictions?|decisions?|judge?ments?)|comment|advise|express|"
-    r"follow|promote|encourage|facilitate|disclose|reveal|condone|advocate|endorse|teach|explain|describe|be of)"
-)
-_STARTS = r"(?:^|(?<=[.!?] )|(?<=\n))"  # a sentence
-_LINKED = r"(?:^|(?<=[.!?,] )|(?<=\n)|(?<=but )|(?<=so )|(?<=and )|(?<=that ))"  # or a clause
-_MACHINE = (
-    r"(?:ai|a\.i\.|artificial intelligence|(?:\w+ )?language model|llm|chat ?bot|(?:virtual|digital|ai"
-    r"|automated|computer) assistant|"
-    r"(?:ai|gpt\S*|generative) model|neural network|ai (?:system|chatbot|program|language))"
-)
-_AFTER = (  # a person
-    r"(?! (?:engineer|researcher|expert|enthusiast|developer|company|startup|student|scientist|specialist|professional"
-    r"|consultant|ethicist))"
-)
-_ITSELF = re.compile(
-    rf"\bas an? (?:\w+ )?{_MACHINE}\b{_AFTER}|\bi(?:'m| am) (?:\w+ )?(?:just |only |merely |simply "
-    rf"|but )?(?:an? |the )(?:\w+ )?{_MACHINE}\b{_AFTER}"
-    r"|\b(?:my|the) (?:knowledge|training)(?: data)? (?:cut-?off|only (?:goes|extends|includes))"
-    r"|\bknowledge cut-?off\b|\bmy training data\b"
-    r"|\bi (?:was|am|have been|'ve been) (?:\w+ )?(?:trained|created|developed|made|built) by (?:openai"
-    r"|google|anthropic|meta|microsoft|deepmind)\b"
-    r"|\b(?:assist|help)(?: you)? with (?:that|this) (?:request|question|topic|task)|\b(?:fulfil|fulfill"
-    r"|comply with|process|complete) (?:that|this|your) request\b"
-    r"|\b(?:openai|content|usage)(?:'s)? (?:content |usage )?(?:polic(?:y|ies)|guidelines) (?:prohibit"
-    r"|prevent|do(?:es)? not)"
-    r"|\blimit(?:ed|ations?) (?:of|as) (?:an? )?(?:\w+ )?(?:ai|language model)\b"
-    r"|\bi (?:don't|do not) have (?:access to )?(?:real-?time|personal (?:opinions?|experiences?|beliefs"
-    r"|feelings|preferences))"
-)
-_SORRY = (
-    r"(?:(?:i'm|i am|we're|we are)? ?(?:\w+ )?(?:sorry|afraid)|(?:i |we |my |our )?(?:\w+ )?apologi(?:[sz]e"
-    r"|es)|unfortunately|regrettably|"
-    r"i regret|regretfully|alas|pardon)"
-)
-_REFUSES = re.compile(
-    r"(?<![\w'])(?=[a-z])(?:"  # only where a word begins: four times as fast
-    rf"(?:{_SORRY})\b[^.!?\n]{{0,60}}?\b(?:i|we|this (?:system|model|assistant)|the (?:model|assistant"
-    rf"|system))\s?(?:{_NOT}|{_LACK})"
-    rf"|{_STARTS}{_SORRY},? but (?:{_NOT}|{_LACK}|(?:this|that|it|there|the|your"
-    rf"|as)\b[^.!?\n]{{0,60}}\b(?:not|cannot|can't|no|unable|beyond|outside|against|inappropriate))"
-    rf"|{_LINKED}i(?: (?:simply|really|just|also|currently|still|honestly|respectfully"
-    rf"|personally))?\s?{_NOT} (?:\w+ ){{0,4}}?{_SERVE}\b"
-    r"|\bi(?: (?:\w+))? (?:do not|don't|lack|have no)(?: currently| yet| actually)? ?(?:have |the |any "
-    r"|enough |sufficient |direct |real |a )*"
-    r"(?:access|abilit(?:y|ies)|capabilit(?:y|ies)|capacity|information|data|knowledge|context|details"
-    r"|opinions?|feelings|emotions|beliefs|"
-    r"preferences|memor(?:y|ies)|physical|personal|body|consciousness|means to|way (?:to|of)|answer|authority)\b"
-    rf"|{_LINKED}i (?:do not|don't|didn't|did not) (?:know|understand)(?: (?:the answer|what you|your"
-    rf"|how to (?:answer|respond)|that)\b|[.!]|$)"
-    r"|\b(?:i must|i(?:'m going to|'ll| will| would|'d)? (?:have|need|like) to|i) (?:\w+ )?(?:decline|refuse)\b"
-    r"|\bi(?:'d| would) (?:rather|prefer) not (?:to )?(?:\w+ )?(?:answer|say|discuss|comment|help|provide|share)"
-    r"|\b(?:in|not )?appropriate for me to (?:answer|comment|say|discuss|provide|share|give|speculate"
-    r"|respond)|\bi(?:'m| am) programmed not to\b"
-    r"|\bthe (?:assistant|model|system|bot) (?:can ?not|cannot|can't|is unable|is not able)|\b(?:this|that"
-    r"|it)(?:'s| is) not something (?:that )?i\b"
-    rf"|\bi (?:do not|don't) (?:feel comfortable|(?:think|believe) i (?:can|could|should) (?:\w+ )?{_SERVE})"
-    rf"|{_STARTS}{_SORRY},? (?:but )?i (?:didn't|did not|don't|do not)\b"
-    r"|\bi(?:'m| am) not (?:\w+ )?(?:sure (?:i can|how to (?:answer|help|respond))|comfortable (?:with )?\w+ing)"
-    rf"|{_STARTS}(?:unable|not able|not possible) to (?:\w+ )?{_SERVE}"
-    rf"|{_STARTS}(?:cannot|can't) (?:answer|help (?:you|with)|assist|comply|provide)\b"
-    r"|\b(?:this|that|the|your)(?: type of| kind of)? (?:question|request|query|prompt|instruction|task"
-    r"|topic|content|input)s? (?:can ?not|cannot|can't|could not) be "
-    r"(?:answered|completed|fulfilled|fulfil|processed|carried out|done|executed|performed)"
-    r"|\b(?:this|that|the|your)(?: \w+)? (?:question|request|query|prompt|topic|content) (?:is outside"
-    r"|is beyond|falls outside|goes against|violates|may violate|goes beyond|is not something|is against"
-    r"|isn't something|is something i)"
-    r"|\b(?:can ?not|cannot|can't) be (?:\w+ )?by an? (?:\w+ )?(?:gpt\S*|language model|ai)\b"
-    r"|\b(?:it|that|this)(?: would(?: not|n't)?|'s| is)(?: not|n't)? (?:be )?(?:in|un)?(?:appropriate"
-    r"|ethical|possible|safe|responsible) for (?:me|an? (?:ai|language|gpt))\b"
-    r"|\b(?:not|im)(?: be)? ?possible for (?:me|an? (?:\w+ )?(?:ai|language model|gpt\S*|model)) to\b"
-    r"|\b(?:outside|beyond|against|not within|goes against) (?:of )?(?:the scope of (?:my|what i)"
-    r"|what i (?:can|am)|my (?:\w+ )?(?:scope|capabilit|abilit|expertise|knowledge|area|guidelines"
-    r"|programming|polic|limits|training|ethical|current))"
-    r"|\bthat(?:'s| is) (?:not )?something (?:that )?i(?:'m| am)? ?(?:can't|cannot|can not|can|not|unable|won't)\b"
-    r"|\b(?:a|an|the|this|any) (?:gpt\S*|language|ai) (?:language )?model (?:can ?not|cannot|can't"
-    r"|is not able|is unable)"
-    r"|\bi (?:can|could) only (?:provide|answer|help|assist|offer|discuss|generate|process)"
-    r"|\bno (?:information|answer) (?:is )?(?:available|provided)\b"
-    r")"
-)
-# Said by a machine of itself, and only in answers: in a novel anybody may be "only a machine".
-_ROLE = re.compile(
-    r"\bi(?:'m| am) (?:just |only |merely |simply )?(?:an? )?(?:computer(?: program)?|software|bot|robot"
-    r"|machine|program|virtual \w+)\b(?! (?:\w+(?:er|or|ist|ian|man)s?|scien\w+|hardware|security|sales"
-    r"|support|house)\b)"
-    r"|\bi (?:was|am|have been|'ve been) (?:not )?programmed\b|\bi(?:'m| am) (?:just "
-    r"|only )?an? (?:\w+ )?assistant (?:designed|trained|created|here)"
-    r"|\b(?:as|being) an? (?:bot|robot|assistant|computer program|machine|software)\b,? ?i\b"
-)
-_OTHER_LANGUAGES = re.compile(
-    r"lo siento,? pero (?:no|como)|como (?:un )?modelo de (?:lenguaje|linguagem|língua)|no puedo (?:ayudar"
-    r"|responder|proporcionar|cumplir|asistir)|"
-    r"(?:sinto muito|desculpe),? mas (?:não|eu não|como)|não posso (?:ajudar|responder|fornecer|atender)|"
-    r"je suis désolé,? mais je ne|en tant qu(?:e modèle de langage|'ia|'assistant)"
-    r"|je ne peux pas (?:vous aider|répondre|fournir)|"
-    r"tut mir leid,? (?:aber )?(?:ich|das|als)|als (?:ki|ein)[ -]?(?:sprachmodell|assistent)"
-    r"|ich kann (?:ihnen |dir )?(?:dabei|damit|diese \w+|hierbei) nicht|"
-    r"mi dispiace,? ma (?:non|come)|come modello linguistico|non posso (?:aiutar|rispondere|fornire)|"
-    r"(?:抱歉|对不起|不好意思)[，,]?.{0,12}(?:无法|不能|不会|没有办法)|作为(?:一个|一名|一款)?(?:人工智能|ai|语言模型|大型语言)|我(?:无法|不能)(?:回答|提供|帮助|协助|完成)|"
-    r"申し訳(?:ありません|ございません).{0,20}(?:できません|お答え|いたしかねます|ません)|(?:言語モデル|aiアシスタント)として|お答えできません|"
-    r"죄송하지만.{0,30}(?:수 없|수는 없|못 |않습)|(?:언어 모델|인공지능|ai)(?:로서|로써)|답변(?:할|을 드릴) 수 없|"
-    r"извините,? но я не|к сожалению,? я не могу|как (?:языковая модель|искусственный интеллект|ии)\b|"
-    r"عذرا.{0,10}لا (?:أستطيع|يمكنني)|آسف.{0,10}لا (?:أستطيع|يمكنني)|كنموذج لغ|मुझे खेद है.{0,30}(?:नहीं"
-    r"|असमर्थ)|ขออภัย.{0,20}ไม่สามารถ"
-)
-# Cheap tests: the searches above take 0.05 ms an answer, and most answers hold none of these words.
+# Cheap tests: the searches take 0.05 ms an answer, and most answers hold none of these words.
 _I = word_set("i i'm i'd i've i'll we we're")
-_NEGATIVE = word_set(
-    "cannot can't unable not decline refuse won't rather don't lack no didn't couldn't only never doesn't isn't "
-    "wouldn't"
+_AM = word_set("i'm am")
+_MY = word_set("i i'm i've my me us we")
+_NOT = word_set(
+    "cannot can't unable not decline refuse refrain abstain won't rather don't lack no didn't couldn't doesn't isn't "
+    "wouldn't haven't hasn't shan't neither incapable forbidden prohibited prevented restricted barred blocked "
+    "prefer pass nope"
+)
+_MILD = word_set("not don't no only didn't doesn't isn't haven't hasn't wouldn't")  # tells nothing by itself
+_STRONG = _NOT - _MILD
+_NOT_WHAT = word_set(
+    "able allowed permitted authorized authorised comfortable capable equipped qualified programmed designed trained "
+    "position willing liberty going meant supposed built made licensed will can shall could wish want intend plan feel "
+    "think believe sure choose answer help only instructed told advised"
 )
 _APOLOGY = word_set(
-    "sorry apologize apologise apologies apology unfortunately regret regrettably regretfully afraid alas"
+    "sorry apologize apologise apologies apology unfortunately regret regrettably regretfully afraid alas forgive "
+    "pardon excuse"
 )
-_MACHINE_WORDS = word_set("ai llm chatbot chatbots openai cutoff gpt assistant programmed bot robot software a.i")
-_MACHINE_PAIRS = (
-    (word_set("language"), word_set("model")),
-    (word_set("knowledge training"), word_set("cut data only extends")),
-    (word_set("request"), word_set("assist help fulfil fulfill comply process complete")),
-    (word_set("assist help"), word_set("question topic task")),
-    (word_set("have"), word_set("personal realtime real")),
-    (_I, word_set("machine computer program virtual trained created developed")),
-    (word_set("artificial neural"), word_set("intelligence network")),
+_UNABLE = (word_set("unable cannot can't not"), word_set("answer help assist comply provide generate fulfil"))
+_POSSIBLE = word_set("unable cannot can't possible able")
+_LACKED = word_set(
+    "access ability abilities capability capabilities capable incapable capacity permission clearance authorization "
+    "authorisation authority information data knowledge context details personal physical opinion opinions views "
+    "feelings emotions beliefs preferences memory memories body consciousness means way answer record feature function "
+    "scope expertise guidelines programming policy policies training remit competence database design settings "
+    "instructions functionality functions creators developers permissions power reach purview"
 )
-_IMPERSONAL = (
-    word_set(
-        "cannot can't unable not no couldn't isn't outside beyond against violates impossible goes inappropriate "
-        "unethical"
-    ),
-    word_set(
-        "request requests question questions query prompt instruction task topic content input gpt model scope answer "
-        "answered guidelines programming me assistant system available provided provide help assist comply complete "
-        "capabilities expertise abilities knowledge policy policies limits training"
-    ),
+_NO_HUMAN = word_set("human person doctor lawyer attorney physician aware familiar certain sure capable")
+_BEYOND = word_set("beyond outside exceeds")
+_RULE = word_set(
+    "policy policies guideline guidelines rule rules programming restriction restrictions instructions terms filters"
 )
+_AND_NOT = _NOT | _BEYOND | word_set("against inappropriate limited instructed told")  # beside an apology
+_BREAKS = word_set(
+    "violate violates violating violation breach breaches against contrary contravenes conflict conflicts break breaks "
+    "infringes because due owing under outside beyond prevent prevents prohibit prohibits forbid forbids stop keep "
+    "restrict restricts bar require allow permit let enable"
+)
+_ASKED = word_set(
+    "request requests question questions query queries prompt instruction task topic subject content input response "
+    "reply output text information image document passage conversation message matter answer"
+)
+_MACHINES = word_set("assistant bot chatbot ai gpt model system me something anything thing")
+_HARDLY = word_set(
+    "cannot can't not no couldn't isn't won't outside beyond against violates impossible inappropriate unethical "
+    "irresponsible wrong improper denied refused rejected blocked declined only unable rather wouldn't"
+)
+_REPHRASE = word_set("rephrase rephrasing clarify reword restate restating elaborate")
+_GRASP = word_set("understand understanding follow grasp comprehend interpret parse catch get make making know")
+_GRASPING = word_set("i i'm i've")
+_FAILS = word_set("don't not didn't couldn't cannot can't unable failed trouble difficulty struggling")
+_CLEAR = (
+    word_set("you your"),
+    word_set("clear unclear ambiguous incomplete vague sense specific understandable"),
+    _ASKED | word_set("what which could can would will"),
+)
+_MORE = (
+    word_set("more further additional enough insufficient no please"),
+    word_set("context information details detail data input clarification text image passage file document"),
+    word_set("i i'd i'll me so provided given attached included enough insufficient"),
+)
+_GIVEN = (
+    word_set("you prompt task input request instruction"),
+    word_set("didn't not haven't hasn't forgot"),
+    word_set("provide provided include included attach attached specify specified give given supply supplied upload")
+    | word_set("uploaded share shared"),
+)
+_CHANGE = (
+    word_set("let's let shall else should why my"),
+    word_set("subject topic something someone somebody previous earlier"),
+)
+_EDGES = _NOT | _APOLOGY | _REPHRASE | _BEYOND
+_EDGES |= word_set(
+    "impossible inappropriate forbid forbids prevent prevents prohibit prohibits restrictions violates breaks context "
+    "information details built let's else siento désolé leid ich"
+)
+_EDGE_SELVES = (
+    _MY | _APOLOGY | _REPHRASE | _ASKED | word_set("i'd i'll we're our ai model assistant sinto desculpe je peux")
+)
+# Of each group of searches the words without which none of it is worth a look.
+_TRIGGERS = _NOT | _APOLOGY | _BEYOND | _RULE | _REPHRASE | _CLEAR[1] | _MORE[1] | _HARDLY | _FAILS
+_TRIGGERS |= word_set("possible able let's else subject previous earlier request prompt query")
+_SHRUGS = word_set("idea clue sure know decline")
 _FOREIGN = word_set(
     "siento lenguaje puedo sinto desculpe posso leid sprachmodell ich dispiace linguistico désolé langage peux"
 )
-_POLITE = {
-    "hope": "helps helpful answers clarifies",
-    "let": "know",
-    "feel": "free",
-    "else": "anything",
-    "questions": "if",
-}
-_POLITE |= {"happy": "help assist explain clarify answer", "here": "help assist", "hesitate": "to"}
-
-
-_OPENS = re.compile(
-    r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely)(?:! |[!,.:] ?(?:here(?:'s| is| are"
-    r"| you go)|let me|below|the following|as requested|i hope|i can help|i'd be (?:happy|glad)))"
-    r"|(?:great|good|excellent|interesting) question[!.,:]|what an? (?:great|good|excellent"
-    r"|interesting) question\b|no problem[!,.] (?:here|let me)"
-    r"|(?:i'd|i would) be (?:happy|glad|delighted) to (?:help|assist|answer|explain|provide)|happy to help"
-    r"|thanks? (?:you )?for (?:your question|asking)\b"
-    r"|as requested[,:]|here you go[!:,.]"
+_MACHINE_WORDS = word_set(
+    "ai llm chatbot chatbots openai chatgpt cutoff gpt assistant programmed bot robot software a.i"
 )
-_CLOSES = re.compile(
-    r"\bi hope (?:this|that|it) (?:helps|answers|clarifies|was helpful|is helpful)|(?:^"
-    r"|[.!?\n]\s*)hope (?:this|that|it) helps\b"
-    r"|\blet me know if (?:you (?:have|need|want|would|'d|require|are looking)|you'd|there(?:'s"
-    r"| is) anything|this|that|i can)"
-    r"|\bfeel free to (?:ask|reach out|let me know)|\bis there anything else (?:i can|you(?:'d| would| need| want))"
-    r"|(?:^|[.!?\n]\s*)if you have any (?:other|more|further|additional) questions|\bdon't hesitate to ask"
-    r"|\b(?:i'm|i am|i'll be|i would be|i'd be) happy to (?:help|assist|explain|clarify|answer)|\bi(?:'m"
-    r"| am) here to (?:help|assist)\b"
+_MACHINE_PAIRS = (
+    (word_set("language"), word_set("model")),
+    (word_set("knowledge training"), word_set("cut data only extends my")),
+    (word_set("my"), word_set("update information database")),
+    (word_set("request"), word_set("assist help fulfil fulfill comply process complete")),
+    (word_set("assist help"), word_set("question topic task")),
+    (word_set("have"), word_set("personal realtime real")),
+    (_I, word_set("machine computer program virtual trained created developed built designed")),
+    (word_set("artificial neural"), word_set("intelligence network")),
 )
-_LETTER = re.compile(r"\b(?:dear|sincerely|regards|hi|hello|customer|agent|yours)\b")
+# One of each pair: without them no pair is there.
+_MACHINE_TRIGGERS = _MACHINE_WORDS | word_set(
+    "model knowledge training update information database request question topic task personal realtime real machine "
+    "computer program virtual trained created developed built designed artificial neural"
+)
+_ANY = _TRIGGERS | _SHRUGS | _FOREIGN | _MACHINE_TRIGGERS  # without them no answer in ASCII is looked at
+_TASK = word_set(
+    "request requests task prompt query queries instruction content input information topic response conversation "
+    "question "
+    "questions answer reply text document image assist policy policies guidelines website internet link article file "
+    "context rephrase restate restating clarify capability capabilities abilities permission restrictions websites "
+    "picture advice comply fulfil fulfill model generate write"
+)
+_PLAIN_TASK = word_set("request requests prompt query queries policy policies guidelines")  # of nobody
 
 
 def find_refusal(text: str, words: Words, is_text: bool = False) -> Span | None:
-    """A refusal or other talk of an assistant in an answer, or (`is_text`) talk as a machine anywhere in a text."""
-    if is_text:
-        if not _may_be_machine(words):
-            return None
-        match = _ITSELF.search(_plain(text))
-        return (*match.span(), f"talks as a machine: {text[match.start() : match.end()]!r}") if match else None
-    head = words.all[:HEAD_WORDS]
-    found = _refusal(text, Words(head, set(head), 0, words.unspaced))
-    return found or _politeness(text, words)
+    """A refusal or other talk of an assistant in an answer or (`is_text`) a text."""
+    found = None if is_text else _at_start(text, words)
+    if found or (not is_text and len(text) <= HEAD):
+        return found or find_courtesy(text, words, False)
+    if _may_be_machine(words):
+        found = _first(text, plainly(text), [(grammar.ITSELF, "talks as a machine")], len(text), is_text)
+    found = found or _in_sentences(text, words, is_text)
+    return found or find_courtesy(text, words, is_text)
 
 
 def _may_be_machine(words: Words) -> bool:
+    if not words.hold(_MACHINE_TRIGGERS):
+        return False
     if words.hold(_MACHINE_WORDS):
         return True
     for pair in _MACHINE_PAIRS:  # noqa: SIM110  (any() takes twice as long)
@@ -222,34 +165,137 @@ def _may_be_machine(words: Words) -> bool:
     return False
 
 
-def _plain(text: str) -> str:
-    """Lower case, with straight apostrophes; every character stays in its place."""
-    return lowered(text).replace("’", "'")
+def _searches(words: Words) -> Iterator[Search]:
+    """The parts of the grammar whose words are there."""
+    what = "refuses to answer"
+    if not words.hold(_TRIGGERS):
+        return
+    if (
+        words.hold(_I, _STRONG)
+        or words.hold(_I, _MILD, _NOT_WHAT)
+        or words.hold(_APOLOGY, _AND_NOT)
+        or words.hold(*_UNABLE, _POSSIBLE)
+    ):
+        yield grammar.UNABLE, what
+    if words.hold(_MY, _NOT, _LACKED) or words.hold(_MY, _BEYOND) or words.hold(_AM, _NOT, _NO_HUMAN):
+        yield grammar.LACKS, what
+    if words.hold(_BREAKS) and (words.hold(_RULE) or words.hold(_ASKED)):
+        yield grammar.RULES, what
+    if words.hold(_HARDLY) and (words.hold(_ASKED) or words.hold(_MACHINES)):
+        yield grammar.IMPERSONAL, what
+    if (
+        words.hold(_REPHRASE)
+        or words.hold(_GRASPING, _FAILS, _GRASP)
+        or words.hold(*_CLEAR)
+        or words.hold(*_MORE)
+        or words.hold(*_GIVEN)
+    ):
+        yield grammar.UNCLEAR, what
+    if words.hold(*_CHANGE):
+        yield grammar.CHANGES, what
 
 
-def _refusal(text: str, words: Words) -> Span | None:
-    searches = []
+def _at_start(text: str, words: Words) -> Span | None:
+    """A refusal, whatever it is about, that begins in the first characters of an answer."""
+    if not words.hold(_ANY) and text[:HEAD].isascii():
+        return None
+    if len(words.all) > HEAD_WORDS:
+        first = words.all[:HEAD_WORDS]
+        words = Words(first, set(first), 0, words.unspaced)
+    searches: list[Search] = []
     if _may_be_machine(words):
-        searches += [(_ITSELF, "talks as a machine"), (_ROLE, "talks as a machine")]
-    if words.hold(_I, _NEGATIVE) or words.hold(_APOLOGY) or words.hold(*_IMPERSONAL):
-        searches.append((_REFUSES, "refuses to answer"))
+        searches += [(grammar.ITSELF, "talks as a machine"), (grammar.ROLE, "talks as a machine")]
+    searches += _searches(words)
     if words.hold(_FOREIGN) or not text[:HEAD].isascii():
-        searches.append((_OTHER_LANGUAGES, "refuses to answer"))
-    head = _plain(text[: HEAD + 150]) if searches else ""
+        searches.append((grammar.OTHER_LANGUAGES, "refuses to answer"))
+    if len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(plainly(text).strip()):
+        return 0, len(text), f"refuses to answer: {text!r}"
+    if not searches:
+        return None
+    head = plainly(text[: HEAD + 150])
+    return _first(text, head, searches, HEAD, False)
+
+
+def _first(text: str, plain: str, searches: Iterable[Search], until: int, is_text: bool) -> Span | None:
+    """The first match of the first pattern that has one before `until`, in the writer's own words."""
     for pattern, what in searches:
-        if (match := pattern.search(head)) and match.start() < HEAD and not is_code(text):
+        for match in pattern.finditer(plain):
+            if match.start() >= until:
+                break
             start = match.start() + len(match.group()) - len(match.group().lstrip(".!?:, \n"))
-            return start, match.end(), f"{what}: {text[start : match.end()]!r}"
+            if not is_said(text, start, is_text):
+                return None if is_code(text) else (start, match.end(), f"{what}: {text[start : match.end()]!r}")
     return None
 
 
-def _politeness(text: str, words: Words) -> Span | None:
-    if match := _OPENS.match(_plain(text[:60])):
-        return *match.span(), f"an assistant's opening: {text[: match.end()].strip()!r}"
-    end = set(words.all[-HEAD_WORDS:])
-    if any(not end.isdisjoint(_POLITE[word].split()) for word in end.intersection(_POLITE)):
-        tail, head = _plain(text[-HEAD:]), _plain(text[:HEAD])
-        if (match := _CLOSES.search(tail)) and not _LETTER.search(head) and not _LETTER.search(tail):
-            start = max(0, len(text) - HEAD) + match.start()
-            return start, start + len(match.group()), f"an assistant's closing: {match.group()!r}"
+def _in_sentences(text: str, words: Words, is_text: bool) -> Span | None:
+    """A refusal of now, for people too say what they could not do: in whatever sentence that speaks of a task, and in
+    the first and last of a text."""
+    topics = words.distinct & _TASK if words.hold(_MY) else words.distinct & _PLAIN_TASK
+    short = is_text and len(words.all) < SHORT_TEXT
+    if short and len(text) <= SHRUG_LENGTH and words.hold(_SHRUGS) and grammar.SHRUG.fullmatch(plainly(text).strip()):
+        return 0, len(text), f"refuses to answer: {text!r}"
+    if not (topics or is_text) or not (words.unspaced or short or any(_searches(words))):
+        return None
+    plain = plainly(text)
+    spans = {_sentence(plain, place) for word in topics for place in _places(plain, word)}
+    if is_text:
+        spans |= _edges(plain, words)
+    for start, end in sorted(spans):
+        sentence = plain[start:end].replace("\n", " ")
+        if found := _in_sentence(sentence, text, start, is_text, short):
+            a, b, what = found
+            return None if is_code(text) else (a, b, f"{what}: {text[a:b]!r}")
     return None
+
+
+def _edges(plain: str, words: Words) -> set[tuple[int, int]]:
+    """The first and the last sentence of a text, where words of a refusal are near."""
+    spans = set()
+    body = plain.strip()
+    first = plain.find(body[:1])
+    for near, place, mark in (
+        (words.all[:EDGE], first, body[:1]),
+        (words.all[-EDGE:], max(first, first + len(body) - 2), body[-1:]),
+    ):
+        if mark and mark in '“”„"«»':
+            continue  # somebody says it
+        if words.unspaced or not (_EDGES.isdisjoint(near) or _EDGE_SELVES.isdisjoint(near)):
+            spans.add(_sentence(plain, place))
+    return spans
+
+
+def _places(plain: str, word: str) -> Iterator[int]:
+    place = plain.find(word)
+    while place >= 0:
+        yield place
+        place = plain.find(word, place + SENTENCE // 4)  # a sentence is looked at once
+
+
+def _in_sentence(sentence: str, text: str, start: int, is_text: bool, short: bool) -> tuple[int, int, str] | None:
+    own = cut_words(sentence)
+    searches = [*_searches(own)]
+    if is_text and (own.hold(_FOREIGN) or not sentence.isascii()):
+        searches.append((grammar.OTHER_LANGUAGES, "refuses to answer"))
+    if short and _may_be_machine(own):
+        searches.append((grammar.ROLE, "talks as a machine"))
+    for pattern, what in searches:
+        match = pattern.search(sentence)
+        if match is None or is_said(text, start + match.start(), is_text):
+            continue
+        sorry = is_text and grammar.APOLOGY.match(sentence)
+        if grammar.PAST.search(sentence) and not sorry and pattern not in (grammar.ROLE, grammar.UNCLEAR):
+            continue
+        if grammar.TOPIC.search(sentence) or sorry or not grammar.PERSONAL.search(match.group()):
+            return start + match.start(), start + match.end(), what
+    return None
+
+
+def _sentence(plain: str, place: int) -> tuple[int, int]:
+    """Where the sentence around a place begins and ends."""
+    start, high = max(0, place - SENTENCE), min(len(plain), place + SENTENCE)
+    for stop in grammar.SENTENCE_END.finditer(plain, start, high):
+        if stop.end() > place:
+            return start, stop.start() + 1
+        start = stop.end()
+    return start, high
