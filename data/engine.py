@@ -9,6 +9,7 @@ Ray's object store, which spills to disk, and come here about 64 MB at a time.
 """
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -179,7 +180,7 @@ def _join_cluster(files: list[Path]) -> int:
         quiet = {"DO_NOT_TRACK": "1", "DAFT_PROGRESS_BAR": "0", "PYTHONPATH": os.environ["PYTHONPATH"]}
         os.environ.setdefault("RAY_DISABLE_DASHBOARD", "1")  # else daft warns of how it asks for its address
         try:
-            ray.init(address, log_to_driver=False, logging_level="warning", runtime_env={"env_vars": quiet})
+            ray.init(address, log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": quiet})
         except ConnectionError:
             raise UserError(f"--engine ray: no cluster at RAY_ADDRESS {address}") from None
         daft.set_runner_ray()
