@@ -279,7 +279,7 @@ def look(store: Store, learned: Learned, config: AuditConfig, outside: list[Row]
     alive = store.facts["usable"]
     size = int(store.facts["n_bytes"].sum())
     work = partial(marks_of, learned=learned)
-    for batch in map_rows(store.pieces(alive), work, MARKS, size, config.engine):
+    for batch in map_rows(store.pieces(alive), work, MARKS, size, config.engine, [store.path]):
         for number, marks in zip(batch.column("number").to_pylist(), batch.column("marks").to_pylist(), strict=True):
             for kind, field_name, start, end, detail in json.loads(marks) if marks else []:
                 finding = found.setdefault(kind, Finding(kind, []))

@@ -4,12 +4,15 @@
 
 A row travels as one text, so that what goes from process to process is one column, and what is written to disk needs no
 conversion. No more than AHEAD batches wait between the readers and who takes the results: daft itself would read a
-whole file ahead of a slow consumer.
+whole file ahead of a slow consumer. Under Ray each machine of the cluster reads pieces of its own; results wait in
+Ray's object store, which spills to disk, and come here about 64 MB at a time.
 """
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,14 +60,16 @@ class Flow:
 
 
 class _Task(DataSourceTask):
-    def __init__(self, piece: Piece, flow: Flow | None) -> None:
-        self.piece, self.flow = piece, flow
+    def __init__(self, piece: Piece, flow: Flow | None, folder: str | None) -> None:
+        self.piece, self.flow, self.folder = piece, flow, folder
 
     @property
     def schema(self) -> Schema:
         return Schema.from_pyarrow_schema(ROWS)
 
     async def read(self) -> AsyncIterator[RecordBatch]:
+        if self.folder is not None:
+            os.chdir(self.folder)  # a process on another machine: files are named as on this one
         for rows in _batches(self.piece()):
             if self.flow is not None:
                 await self.flow.enter()
@@ -76,8 +81,8 @@ class _Task(DataSourceTask):
 
 
 class _Source(DataSource):
-    def __init__(self, pieces: Sequence[Piece], flow: Flow | None) -> None:
-        self.pieces, self.flow = pieces, flow
+    def __init__(self, pieces: Sequence[Piece], flow: Flow | None, folder: str | None = None) -> None:
+        self.pieces, self.flow, self.folder = pieces, flow, folder
 
     @property
     def name(self) -> str:
@@ -89,7 +94,7 @@ class _Source(DataSource):
 
     async def get_tasks(self, pushdowns: Any) -> AsyncIterator[DataSourceTask]:
         for piece in self.pieces:
-            yield _Task(piece, self.flow)
+            yield _Task(piece, self.flow, self.folder)
 
 
 def _batches(rows: Iterator[str]) -> Iterator[list[str]]:
@@ -105,27 +110,32 @@ def _batches(rows: Iterator[str]) -> Iterator[list[str]]:
 
 
 def map_rows(
-    pieces: Sequence[Piece], work: Work, schema: pa.Schema, num_bytes: int, engine: Engine = "native"
+    pieces: Sequence[Piece],
+    work: Work,
+    schema: pa.Schema,
+    num_bytes: int,
+    engine: Engine = "native",
+    files: Iterable[Path] = (),
 ) -> Iterator[pa.RecordBatch]:
     """What `work` makes of the rows of all pieces, in batches that come in any order.
 
     work: of a list of rows, a batch with a line for each; it is sent to other processes, as are pieces under Ray.
     num_bytes: about how much input there is; for little of it no process is started.
+    files: what the pieces read; under Ray a machine that does not see them is a UserError.
     """
     if engine == "native" and num_bytes < HERE_BYTES:
         for rows in _batches(row for piece in pieces for row in piece()):
             yield work(rows)
         return
     if engine == "ray":
-        try:
-            daft.set_runner_ray()
-        except ImportError:
-            raise UserError("--engine ray needs the package ray: pip install ray") from None
+        processes = _join_cluster([path.resolve() for path in files])
+    else:
+        processes = (os.cpu_count() or 1) if num_bytes >= ALONE_BYTES else 1
+    many = processes > 1 or engine == "ray"
     fields = daft.DataType.struct({field.name: daft.DataType.from_arrow_type(field.type) for field in schema})
-    many = num_bytes >= ALONE_BYTES and (os.cpu_count() or 1) > 1
 
     # A bound of concurrency alone would start a process, too.
-    @daft.cls(use_process=many, max_concurrency=os.cpu_count() if many else None)
+    @daft.cls(use_process=many, max_concurrency=processes if many else None)
     class Worker:
         def __init__(self, work: Work) -> None:
             self.work = work
@@ -136,7 +146,7 @@ def map_rows(
             return pa.StructArray.from_arrays(found.columns, fields=list(found.schema))
 
     flow = Flow() if engine == "native" else None
-    frame = _Source(pieces, flow).read()
+    frame = _Source(pieces, flow, os.getcwd() if engine == "ray" else None).read()
     worker: Any = Worker(work)  # of a column it makes an expression
     frame = frame.select(worker(daft.col("row")).alias("found")).select(daft.col("found").unnest())
     try:
@@ -151,3 +161,64 @@ def map_rows(
     finally:
         if flow is not None:
             flow.ended = True  # whoever stops early would wait until all is read
+
+
+# -- Ray
+
+
+def _join_cluster(files: list[Path]) -> int:
+    """Work on the cluster of RAY_ADDRESS; returns its CPUs. Raises UserError."""
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray needs the package ray: pip install ray") from None
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        if not address:  # Ray itself would begin one here, or join any that runs on this machine
+            raise UserError("--engine ray: name the cluster in RAY_ADDRESS: host:port, or auto for this machine's own")
+        _answers(address)
+        quiet = {"DO_NOT_TRACK": "1", "DAFT_PROGRESS_BAR": "0", "PYTHONPATH": os.environ["PYTHONPATH"]}
+        os.environ.setdefault("RAY_DISABLE_DASHBOARD", "1")  # else daft warns of how it asks for its address
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": quiet})
+        except ConnectionError:
+            raise UserError(f"--engine ray: no cluster at RAY_ADDRESS {address}") from None
+        daft.set_runner_ray()
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    sizes = {str(file): file.stat().st_size for file in [*files, Path(__file__)]}
+    _seen_by_all(nodes, sizes)
+    return sum(int(node["Resources"]["CPU"]) for node in nodes)
+
+
+def _answers(address: str) -> None:
+    """Ask before Ray does, which waits for minutes where nobody answers."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"--engine ray: nobody answers at RAY_ADDRESS {address} ({error})") from None
+
+
+def _seen_by_all(nodes: list[dict[str, Any]], sizes: dict[str, int]) -> None:
+    """A file that a machine does not see would be an unreadable one, and a wrong result. Raises UserError."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote(num_cpus=0)
+    def missing(folder: str) -> str | None:  # local, so it is sent as code: loam itself may be what is missing
+        if not os.path.isdir(folder):
+            return folder
+        return next((file for file, n in sizes.items() if not os.path.isfile(file) or os.path.getsize(file) != n), None)
+
+    asked = [
+        missing.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)) for n in nodes
+    ]
+    found = ray.get([ask.remote(os.getcwd()) for ask in asked], timeout=120)
+    for node, name in zip(nodes, found, strict=True):
+        if name is not None:
+            raise UserError(
+                f"--engine ray: machine {node['NodeManagerAddress']} does not see {name}: all machines of a cluster "
+                "share the folders of loam, of the inputs and of temporary files (TMPDIR), under the same names"
+            )

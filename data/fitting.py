@@ -74,7 +74,7 @@ def run_step(store: Store, train: np.ndarray, others: np.ndarray, step: FittedSt
     keep[train] = keep[others] = True
     size = int(store.facts["n_bytes"][keep].sum())
     work = partial(changed, apply=step.apply, fitted=fitted, sources=tuple(sources))
-    for batch in map_rows(store.pieces(keep), work, CHANGED, size, engine):
+    for batch in map_rows(store.pieces(keep), work, CHANGED, size, engine, [store.path]):
         batch = batch.filter(pc.is_valid(batch.column("row")))
         store.replace(batch.column("number").to_numpy(), batch.drop_columns(["number"]))
 

@@ -41,7 +41,9 @@ def gather(
     pieces = [partial(_rows_of, file, source, number) for number, (file, source) in enumerate(ordered)]
     store, notes, mistakes = Store(folder), Counter[str](), list[tuple[int, str]]()
     with tqdm(desc="reading", unit=" rows", leave=False, disable=None) as bar:
-        for batch in map_rows(pieces, partial(facts_of, settings=settings), FACTS, _expected(ordered), engine):
+        work = partial(facts_of, settings=settings)
+        paths = {file.path for file, _ in ordered}
+        for batch in map_rows(pieces, work, FACTS, _expected(ordered), engine, paths):
             notes.update(batch.column("note").drop_null().to_pylist())
             said = batch.filter(batch.column("mistake").is_valid())
             mistakes += zip(said.column("place").to_pylist(), said.column("mistake").to_pylist(), strict=True)
