@@ -96,7 +96,7 @@ def read(
     )
     store = Store(folder)
     pieces = [partial(_rows_of, file, source) for file, source in files]
-    paths = {file.path for file, _ in files}
+    paths = {store.path, *(file.path for file, _ in files)}  # the store is read in the second look
     for batch in map_rows(pieces, partial(facts_of, settings=settings), FACTS, size, config.engine, paths):
         store.add(batch)
     store.sorted()
