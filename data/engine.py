@@ -2,9 +2,10 @@
 
     pieces of input -> rows, each one JSON text -> `work` on about 1,024 at a time -> Arrow batches, in any order
 
-A row travels as one text, so that what goes from process to process is one column, and what is written to disk needs no
-conversion. No more than AHEAD batches wait between the readers and who takes the results: daft itself would read a
-whole file ahead of a slow consumer. Under Ray each machine of the cluster reads pieces of its own; results wait in
+To daft a batch is one value: its rows as lines of one text on the way in, Arrow's bytes on the way out. So daft neither
+joins small batches to larger ones, for which it would hold them back, nor knows what rows are. No more than AHEAD
+batches wait between the readers and who takes the results: daft itself would read a whole file ahead of a slow
+consumer. Under Ray each machine of the cluster reads pieces of its own; results wait in
 Ray's object store, which spills to disk, and come here about 64 MB at a time.
 """
 
@@ -13,6 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +42,7 @@ AHEAD = 32  # batches; with 8, daft, which reads 8 pieces at a time and holds 2 
 PATIENCE = 5.0  # seconds in which no batch is taken
 HERE_BYTES = 4 << 20  # of input: less is through before daft has started, which takes 0.3 to 0.9 s
 ALONE_BYTES = 24 << 20  # of input: one process is through with less before others would have started
-ROWS = pa.schema([("row", pa.large_string())])
+BATCHES = pa.schema([("batch", pa.large_string())])
 
 
 class Flow:
@@ -65,7 +67,7 @@ class _Task(DataSourceTask):
 
     @property
     def schema(self) -> Schema:
-        return Schema.from_pyarrow_schema(ROWS)
+        return Schema.from_pyarrow_schema(BATCHES)
 
     async def read(self) -> AsyncIterator[RecordBatch]:
         if self.folder is not None:
@@ -75,8 +77,8 @@ class _Task(DataSourceTask):
                 await self.flow.enter()
                 if self.flow.ended:
                     return
-            column = pa.array(rows, pa.large_string())
-            yield RecordBatch.from_arrow_record_batches([pa.RecordBatch.from_arrays([column], schema=ROWS)], ROWS)
+            column = pa.array(["\n".join(rows)], pa.large_string())
+            yield RecordBatch.from_arrow_record_batches([pa.RecordBatch.from_arrays([column], schema=BATCHES)], BATCHES)
             await asyncio.sleep(0)  # else nobody is told of this batch before the piece is read to its end
 
 
@@ -90,11 +92,16 @@ class _Source(DataSource):
 
     @property
     def schema(self) -> Schema:
-        return Schema.from_pyarrow_schema(ROWS)
+        return Schema.from_pyarrow_schema(BATCHES)
 
     async def get_tasks(self, pushdowns: Any) -> AsyncIterator[DataSourceTask]:
         for piece in self.pieces:
             yield _Task(piece, self.flow, self.folder)
+
+
+def _one_after_another(pieces: Sequence[Piece]) -> Iterator[str]:
+    for piece in pieces:
+        yield from piece()
 
 
 def _batches(rows: Iterator[str]) -> Iterator[list[str]]:
@@ -119,12 +126,14 @@ def map_rows(
 ) -> Iterator[pa.RecordBatch]:
     """What `work` makes of the rows of all pieces, in batches that come in any order.
 
-    work: of a list of rows, a batch with a line for each; it is sent to other processes, as are pieces under Ray.
+    pieces: of rows, none of which holds a line end.
+    work: of a list of rows, a batch of any length; it is sent to other processes, as are pieces under Ray.
+    schema: of what `work` returns.
     num_bytes: about how much input there is; for little of it no process is started.
     files: what the pieces read; under Ray a machine that does not see them is a UserError.
     """
     if engine == "native" and num_bytes < HERE_BYTES:
-        for rows in _batches(row for piece in pieces for row in piece()):
+        for rows in _batches(_one_after_another(pieces)):
             yield work(rows)
         return
     if engine == "ray":
@@ -132,7 +141,6 @@ def map_rows(
     else:
         processes = (os.cpu_count() or 1) if num_bytes >= ALONE_BYTES else 1
     many = processes > 1 or engine == "ray"
-    fields = daft.DataType.struct({field.name: daft.DataType.from_arrow_type(field.type) for field in schema})
 
     # A bound of concurrency alone would start a process, too.
     @daft.cls(use_process=many, max_concurrency=processes if many else None)
@@ -140,27 +148,39 @@ def map_rows(
         def __init__(self, work: Work) -> None:
             self.work = work
 
-        @daft.method.batch(return_dtype=fields)
-        def __call__(self, rows: daft.Series) -> Any:
-            found = self.work(rows.to_pylist())
-            return pa.StructArray.from_arrays(found.columns, fields=list(found.schema))
+        @daft.method.batch(return_dtype=daft.DataType.binary(), batch_size=1)
+        def __call__(self, batches: daft.Series) -> Any:
+            found = [_packed(self.work(batch.split("\n")), schema) for batch in batches.to_pylist()]
+            return pa.array(found, pa.large_binary())
 
+    if engine == "native":
+        # As one piece: daft takes turns between pieces on as many threads as there are CPUs, and where all of these
+        # wait for a reader that waits for room, what others have read stays where it is. Reading is one thread's work.
+        pieces = [partial(_one_after_another, pieces)]
     flow = Flow() if engine == "native" else None
     frame = _Source(pieces, flow, os.getcwd() if engine == "ray" else None).read()
     worker: Any = Worker(work)  # of a column it makes an expression
-    frame = frame.select(worker(daft.col("row")).alias("found")).select(daft.col("found").unnest())
+    frame = frame.select(worker(daft.col("batch")).alias("found"))
     try:
         with daft.execution_config_ctx(maintain_order=False):  # else batches of later pieces wait for earlier ones
             batches = frame.to_arrow_iter()
             batch = next(batches, None)
         while batch is not None:
-            if flow is not None:
-                flow.left += 1
-            yield batch
+            for found in batch.column("found"):
+                if flow is not None:
+                    flow.left += 1
+                yield pa.ipc.open_stream(found.as_buffer()).read_next_batch()
             batch = next(batches, None)
     finally:
         if flow is not None:
             flow.ended = True  # whoever stops early would wait until all is read
+
+
+def _packed(batch: pa.RecordBatch, schema: pa.Schema) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue().to_pybytes()
 
 
 # -- Ray

@@ -42,7 +42,7 @@ def gather(
     store, notes, mistakes = Store(folder), Counter[str](), list[tuple[int, str]]()
     with tqdm(desc="reading", unit=" rows", leave=False, disable=None) as bar:
         work = partial(facts_of, settings=settings)
-        paths = {file.path for file, _ in ordered}
+        paths = {store.path, *(file.path for file, _ in ordered)}  # the store is read in the second look
         for batch in map_rows(pieces, work, FACTS, _expected(ordered), engine, paths):
             notes.update(batch.column("note").drop_null().to_pylist())
             said = batch.filter(batch.column("mistake").is_valid())
