@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
 
-from data.report.pieces import SHOWN, differing, excerpt, shortened
+from data.report.pieces import SHOWN, bare, differing, excerpt, shortened
 
 FIELDS = ("context", "question", "answer", "text")
 ROWS_LISTED = 200  # of a finding; audit.json has all
 FILES_LISTED = 20  # of a source
 FILLERS = 3  # of a slot: more hide the form
+CLOSING = tuple(".,;:!?)]}%、。，！？；：）」")  # no space stands before these
 
 # name: (title, what it is and what it does to a model)
 KINDS: dict[str, tuple[str, str]] = {
@@ -76,18 +77,28 @@ def members_view(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def skeleton_view(skeleton: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Fields of a template: pieces of {fixed} or {slot: fillers, colour}; colours tell a field's slots apart."""
+    """Fields of a template: pieces of {fixed} or {slot: fillers, colour}; colours tell a field's slots apart.
+
+    Fixed pieces hold the marks and the spaces beside a slot, too.
+    """
     fields, colour = [], 0
     for name, pieces in skeleton.items():
         shown: list[dict[str, Any]] = []
+        text = ""  # fixed words since the last slot
         for piece in pieces or []:
-            if "slot" in piece:
-                fillers = [shortened(str(filler), 40) or "(nothing)" for filler in (piece["slot"] or [])[:FILLERS]]
-                shown.append({"fixed": "", "slot": fillers or ["(anything)"], "colour": colour % 8})
-                colour += 1
-            else:
-                shown.append({"fixed": shortened(str(piece.get("fixed") or ""), SHOWN), "slot": []})
-        fields.append((str(name), shown))
+            if "slot" not in piece:
+                fixed = shortened(str(piece.get("fixed") or ""), SHOWN)
+                text += ("" if not (text or shown) or fixed.startswith(CLOSING) else " ") + fixed
+                continue
+            before, fillers, behind = bare([str(filler) for filler in (piece["slot"] or [])])
+            if text and before.startswith(CLOSING):  # "Doctor, I" stands beside the word in front
+                text, before = text + before, ""
+            joined = "" if before.startswith(("-", "/", "'", "’")) or not (text or shown) else " "
+            shown.append({"fixed": text + joined + before, "slot": []})
+            fillers = [shortened(filler, 40) or "(nothing)" for filler in fillers[:FILLERS]]
+            shown.append({"fixed": "", "slot": fillers or ["(anything)"], "colour": colour % 8})
+            text, colour = behind, colour + 1
+        fields.append((str(name), [*shown, {"fixed": text, "slot": []}]))
     return fields
 
 

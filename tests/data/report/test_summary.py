@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from data.report.comparison import compare_lines, comparison, write_comparison
-from data.report.pieces import SHOWN, differing, excerpt, visible
+from data.report.pieces import SHOWN, bare, differing, excerpt, visible
 from data.report.summary import COLUMNS, LINES, terminal_summary, write_page
 from data.report.view import (
     KINDS,
@@ -26,6 +26,7 @@ from data.report.view import (
     percent,
     settings_view,
     size,
+    skeleton_view,
 )
 from tests.data.report.made_audits import CORPORA, EMPTY, NASTY, Audit, hostile_audit, real_audit
 
@@ -73,8 +74,11 @@ def comparison_of(audit: Audit, against: Audit, folder: Path) -> str:
 
 
 def cells(line: str) -> int:
-    """Columns of a terminal, by the wide and the combining characters."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in line)
+    """Columns of a terminal: two of wide characters, none of marks upon others (a Hindi vowel is one, of class 0)."""
+    upon = [bool(unicodedata.combining(c)) or unicodedata.category(c) in ("Mn", "Me") for c in line]
+    return sum(
+        0 if none else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c, none in zip(line, upon, strict=True)
+    )
 
 
 def fits(lines: list[str]) -> bool:
@@ -407,3 +411,54 @@ def test_texts_beyond_what_is_shown_are_counted() -> None:
     low = excerpt(text, [SHOWN + 500, SHOWN + 600])
     assert low[0][1] == "cut"
     assert [kind for _, kind in low].count("mark") == 1
+
+
+# -- templates
+
+
+@pytest.mark.parametrize(
+    ("fillers", "before", "inner", "behind"),
+    [
+        (["7,", "12,", "thirty-one,"], "", ["7", "12", "thirty-one"], ","),
+        (["$7.", "$1,200."], "$", ["7", "1,200"], "."),
+        (["(a)", "(b)"], "(", ["a", "b"], ")"),
+        (["7,", "12"], "", ["7", "12"], ""),  # the comma of one row is the sentence's, too
+        (["7,", "7"], "", ["7"], ""),
+        (["U.S.", "Canada"], "", ["U.S.", "Canada"], ""),  # a full stop may be an abbreviation's
+        (["-7", "12"], "", ["-7", "12"], ""),
+        (["1,200", "3.5 km, at noon"], "", ["1,200", "3.5 km, at noon"], ""),
+        (["...", "7,"], "", ["...", "7,"], ""),
+        (["「東京」", "「京都」"], "「", ["東京", "京都"], "」"),
+        ([], "", [], ""),
+    ],
+)
+def test_marks_that_all_fillers_have_are_fixed(fillers: list[str], before: str, inner: list[str], behind: str) -> None:
+    assert bare(fillers) == (before, inner, behind)
+
+
+def as_text(pieces: list[Audit]) -> str:
+    return "".join(f"[{'|'.join(piece['slot'])}]" if piece["slot"] else piece["fixed"] for piece in pieces)
+
+
+def test_a_template_reads_as_its_rows_do() -> None:
+    [(name, pieces), (other, more)] = skeleton_view(
+        {
+            "question": [{"fixed": "If"}, {"slot": ["Ann", "Bo"]}, {"fixed": "pays"}, {"slot": ["$7,", "$12,"]},
+                         {"fixed": "who wins"}, {"fixed": "?"}],
+            "answer": [{"slot": ["Ann,", "Bo,"]}, {"slot": ["x"]}, {"fixed": ", always"}, {"slot": ["now.", "soon."]}],
+        }
+    )  # fmt: skip
+    assert (name, other) == ("question", "answer")
+    assert as_text(pieces) == "If [Ann|Bo] pays $[7|12], who wins?"
+    [(_, joined)] = skeleton_view({"question": [{"fixed": "Doctor"}, {"slot": [", my knee", ", I"]}, {"fixed": "hurt 2"},
+                                                {"slot": ["-methyl", "-ethyl"]}]})  # fmt: skip
+    assert as_text(joined) == "Doctor, [my knee|I] hurt 2-[methyl|ethyl]"
+    assert as_text(more) == "[Ann|Bo], [x], always [now|soon]."
+
+
+def test_slots_of_a_real_template_stand_in_the_page_without_marks_around_them(tmp_path: Path) -> None:
+    skeleton = {"question": [{"fixed": "Add"}, {"slot": ["7,", "12,"]}, {"fixed": "and 5"}], "answer": []}
+    finding = {"kind": "template", "source": "s", "count": 9, "rows": [], "clusters": [
+        {"count": 9, "rows": [], "skeleton": skeleton}]}  # fmt: skip
+    page = page_of({"findings": [finding]}, tmp_path)
+    assert re.search(r'Add <span class="slot slot-0">7<span class="or">\|</span>12</span>, and 5<', page)
