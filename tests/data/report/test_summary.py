@@ -450,9 +450,9 @@ def test_a_template_reads_as_its_rows_do() -> None:
     )  # fmt: skip
     assert (name, other) == ("question", "answer")
     assert as_text(pieces) == "If [Ann|Bo] pays $[7|12], who wins?"
-    [(_, joined)] = skeleton_view({"question": [{"fixed": "Doctor"}, {"slot": [", my knee", ", I"]}, {"fixed": "hurt 2"},
+    [(_, third)] = skeleton_view({"question": [{"fixed": "Doctor"}, {"slot": [", my knee", ", I"]}, {"fixed": "hurt 2"},
                                                 {"slot": ["-methyl", "-ethyl"]}]})  # fmt: skip
-    assert as_text(joined) == "Doctor, [my knee|I] hurt 2-[methyl|ethyl]"
+    assert as_text(third) == "Doctor, [my knee|I] hurt 2-[methyl|ethyl]"
     assert as_text(more) == "[Ann|Bo], [x], always [now|soon]."
 
 
