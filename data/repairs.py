@@ -263,8 +263,8 @@ def parse_bounds(settings: list[str]) -> Bounds:
         match = re.fullmatch(r"\s*(\w+)\s+(\d*)\.\.(\d*)(?:\s+(\w+))?\s*", setting, re.ASCII)
         if not match or not (match[2] or match[3]) or match[4] not in (None, *UNITS):
             raise UserError(
-                f'length {setting!r} is no bound in bytes or tokens; they look like "answer 10..4000", "all ..20000" or '
-                '"answer 5..512 tokens"'
+                f'length {setting!r} is no bound in bytes or tokens; they look like "answer 10..4000" or '
+                '"all ..512 tokens"'
             )
         name, least, most = match[1], int(match[2] or 0), int(match[3]) if match[3] else None
         if name not in (*FIELDS, "all"):
