@@ -12,6 +12,7 @@ from data.report.pieces import SHOWN, bare, differing, excerpt, shortened
 FIELDS = ("context", "question", "answer", "text")
 ROWS_LISTED = 200  # of a finding; audit.json has all
 FILES_LISTED = 20  # of a source
+WHOLE = 600  # characters: a field of so many was cut by the audit
 FILLERS = 3  # of a slot: more hide the form
 CLOSING = tuple(".,;:!?)]}%、。，！？；：）」")  # no space stands before these
 
@@ -55,11 +56,11 @@ KINDS: dict[str, tuple[str, str]] = {
 def example_view(example: dict[str, Any]) -> dict[str, Any]:
     """A row as {row, kind, detail, fields: [(name, pieces)]}, the evidence marked in the field that holds it."""
     span_field = example.get("field")
-    fields = [
-        (name, excerpt(str(example[name]), example.get("span") if name == span_field else None))
-        for name in FIELDS
-        if example.get(name)
-    ]
+    fields = []
+    for name in FIELDS:
+        if text := str(example.get(name) or ""):
+            cut = [("…", "cut")] if len(text) == WHOLE else []
+            fields.append((name, [*excerpt(text, example.get("span") if name == span_field else None), *cut]))
     row, detail = str(example.get("row") or ""), str(example.get("detail") or "")
     return {"row": row, "detail": detail, "kind": example.get("kind") or "", "fields": fields}
 
@@ -110,15 +111,40 @@ def cluster_view(cluster: dict[str, Any], known: dict[str, dict[str, Any]]) -> d
     if cluster.get("skeleton"):
         view |= {"shape": "template", "fields": skeleton_view(cluster["skeleton"])}
     elif cluster.get("answers"):
-        questions = list(dict.fromkeys(str(text) for text in cluster.get("questions") or []))
-        answers = list(dict.fromkeys(str(text) for text in cluster["answers"]))
-        view |= {"shape": "answers", "questions": [excerpt(q) for q in questions[:4]]}
-        view |= {"answers": [excerpt(a) for a in answers[:12]], "more": max(0, len(answers) - 12)}
+        view |= {"shape": "answers", **_differing_view(cluster, "question", "answer")}
+    elif cluster.get("questions"):
+        view |= {"shape": "questions", **_differing_view(cluster, "answer", "question")}
     elif cluster.get("text"):
         view |= {"shape": "phrase", "phrase": excerpt(str(cluster["text"]), limit=300), "where": cluster.get("where")}
     elif members:
         view |= {"shape": "members", "members": members_view(members[:4])}
     return view
+
+
+def _differing_view(cluster: dict[str, Any], one: str, many: str) -> dict[str, Any]:
+    """What rows have in common, and the different things that they have beside it, each with its name."""
+    same = cluster.get(f"{one}s") or ([cluster[one]] if cluster.get(one) else [])
+    others = list(dict.fromkeys(str(text) for text in cluster[f"{many}s"]))
+    return {
+        "same": [(one, excerpt(text)) for text in list(dict.fromkeys(map(str, same)))[:4]],
+        "others": [(f"{many} {number}", excerpt(text)) for number, text in enumerate(others[:12], 1)],
+        "more": max(0, len(others) - 12),
+        "many": f"{many}s",
+    }
+
+
+def with_phrase(example: dict[str, Any], clusters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """An example of boilerplate that says nothing of itself, with the commonest phrase in it marked."""
+    if example.get("span") or example.get("detail"):
+        return example
+    for cluster in clusters:
+        phrase = str(cluster.get("text") or "")
+        for name in ("answer", "text"):
+            start = str(example.get(name) or "").find(phrase) if phrase else -1
+            if start >= 0:
+                detail = f"a phrase of {count(cluster.get('count'))} rows"
+                return {**example, "field": name, "span": [start, start + len(phrase)], "detail": detail}
+    return example
 
 
 # -- figures
@@ -248,7 +274,10 @@ def finding_view(finding: dict[str, Any], known: dict[str, dict[str, Any]]) -> d
         "setting": finding.get("setting") or "",
         "rows": rows[:ROWS_LISTED],
         "more_rows": max(0, len(rows) - ROWS_LISTED),
-        "examples": [example_view(example) for example in (finding.get("examples") or [])[:20]],
+        "examples": [
+            example_view(with_phrase(example, finding.get("clusters") or []))
+            for example in (finding.get("examples") or [])[:20]
+        ],
         "phrases": phrases,
         "clusters": [cluster for cluster in clusters if cluster["shape"] != "phrase"],
     }
@@ -257,8 +286,10 @@ def finding_view(finding: dict[str, Any], known: dict[str, dict[str, Any]]) -> d
 def source_view(source: dict[str, Any]) -> dict[str, Any]:
     keys = ("name", "kind", "files", "rows", "bytes", "tokens", "share")
     files = source.get("encodings") or []
-    seen = list(dict.fromkeys(str(file.get("encoding")) for file in files))[:5]
-    return {**{key: source.get(key) for key in keys}, "encodings": files[:FILES_LISTED], "seen": seen}
+    seen = list(dict.fromkeys(str(file.get("encoding")) for file in files))
+    if len(files) < (source.get("files") or 1) and "utf-8" not in seen:  # only others are listed
+        seen = ["utf-8", *seen]
+    return {**{key: source.get(key) for key in keys}, "encodings": files[:FILES_LISTED], "seen": seen[:5]}
 
 
 def lengths_view(audit: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,12 +22,14 @@ from data.report.view import (
     KINDS,
     balance_view,
     cluster_view,
+    example_view,
     funnel_view,
     histogram_view,
     percent,
     settings_view,
     size,
     skeleton_view,
+    source_view,
 )
 from tests.data.report.made_audits import CORPORA, EMPTY, NASTY, Audit, hostile_audit, real_audit
 
@@ -462,3 +465,60 @@ def test_slots_of_a_real_template_stand_in_the_page_without_marks_around_them(tm
         {"count": 9, "rows": [], "skeleton": skeleton}]}  # fmt: skip
     page = page_of({"findings": [finding]}, tmp_path)
     assert re.search(r'Add <span class="slot slot-0">7<span class="or">\|</span>12</span>, and 5<', page)
+
+
+# -- clusters, examples and sources
+
+
+@pytest.mark.parametrize("more", [{"question": "Why is it?"}, {"questions": ["Why is it?", "Why is it?"]}])
+def test_a_question_is_shown_with_its_answers_and_an_answer_with_its_questions(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    conflict = {"count": 3, "rows": [], "answers": ["So.", "By law.", "So."], **more}
+    view = cluster_view(conflict, {})
+    assert view["shape"] == "answers"
+    assert view["same"] == [("question", [("Why is it?", "")])]
+    assert view["others"] == [("answer 1", [("So.", "")]), ("answer 2", [("By law.", "")])]
+    repeated = {"count": 20, "rows": [], "answer": "It depends.", "questions": [f"Question {n}?" for n in range(15)]}
+    view = cluster_view(repeated, {})
+    assert (view["shape"], view["same"], view["more"]) == ("questions", [("answer", [("It depends.", "")])], 3)
+    page = page_of({"findings": [
+        {"kind": kind, "source": "s", "count": 20, "rows": [], "clusters": [cluster]}
+        for kind, cluster in (("conflicting_answers", conflict), ("repeated_answer", repeated))
+    ]}, tmp_path)  # fmt: skip
+    text = Tags(page).text
+    for shown in ("Why is it?", "By law.", "It depends.", "Question 11?", "and 3 more questions",
+                  "Questions with their answers", "Answers with their questions"):  # fmt: skip
+        assert shown in text
+    assert "Question 12?" not in text
+
+
+def test_the_commonest_phrase_of_an_example_is_marked(tmp_path: Path) -> None:
+    clusters = [
+        {"count": 90, "rows": [], "text": "I am not sure,"},
+        {"count": 1234, "rows": [], "text": "Hope it helps!"},
+    ]
+    examples = [
+        {"row": "f:1", "answer": "I am not sure, but it is 7. Hope it helps!", "span": None, "detail": ""},
+        {"row": "f:2", "answer": "It is 8. Hope it helps!", "span": None, "detail": ""},
+        {"row": "f:3", "answer": "It is 9.", "span": None, "detail": ""},
+        {"row": "f:4", "answer": "I am not sure, too.", "field": "answer", "span": [15, 18], "detail": "of its own"},
+    ]
+    finding = {"kind": "boilerplate", "source": "s", "count": 4, "rows": [], "clusters": clusters, "examples": examples}
+    tags = Tags(page_of({"findings": [finding]}, tmp_path))
+    assert tags.marks == ["I am not sure,", "Hope it helps!", "too"]
+    assert "a phrase of 1,234 rows" in tags.text
+    assert "of its own" in tags.text
+
+
+def test_a_text_that_the_audit_cut_says_so() -> None:
+    for number, cut in ((599, False), (600, True)):
+        [(_, parts)] = example_view({"row": "f:1", "answer": "x" * number})["fields"]
+        assert ("…" in [text for text, _ in parts]) is cut
+
+
+def test_files_that_are_not_listed_are_utf_8() -> None:
+    other = {"file": "a.csv", "encoding": "cp1252", "confidence": 0.99}
+    assert source_view({"files": 2, "encodings": []})["seen"] == ["utf-8"]
+    assert source_view({"files": 2, "encodings": [other]})["seen"] == ["utf-8", "cp1252"]
+    assert source_view({"files": 1, "encodings": [other]})["seen"] == ["cp1252"]
