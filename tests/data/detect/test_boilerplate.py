@@ -289,6 +289,16 @@ def test_only_a_whole_stock_sentence_with_a_capital_counts_inside_of_another() -
     assert flagged([*texts, f"{first} {stock_sentence} {last}"])[-1] == len(texts)
 
 
+def test_the_pronoun_is_no_capital_that_begins_a_sentence() -> None:
+    dice = random.Random()
+    texts = [passage(dice, 3) for _ in range(400)]
+    for i in range(0, 400, 10):
+        texts[i] += " I do not know."
+    for i in range(5, 400, 10):
+        texts[i] += f" {sentence(dice)[:-1]} and I do not know."
+    assert flagged(texts) == list(range(0, 400, 10))
+
+
 def test_where_a_phrase_stands_inside_of_sentences_only_nothing_is_stock() -> None:
     """So that names, and what follows them, are no boilerplate in a source that repeats no sentence."""
     dice = random.Random()
