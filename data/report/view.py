@@ -142,7 +142,7 @@ def with_phrase(example: dict[str, Any], clusters: Sequence[dict[str, Any]]) -> 
         for name in ("answer", "text"):
             start = str(example.get(name) or "").find(phrase) if phrase else -1
             if start >= 0:
-                detail = f"a phrase of {count(cluster.get('count'))} rows"
+                detail = f"a phrase of {in_rows(cluster.get('count'))}"
                 return {**example, "field": name, "span": [start, start + len(phrase)], "detail": detail}
     return example
 
@@ -163,6 +163,11 @@ def percent(share: float | None) -> str:
 
 def count(number: float | None, digits: int = 0) -> str:
     return "?" if number is None else f"{number:,.{digits}f}"
+
+
+def in_rows(number: float | None) -> str:
+    """1 row, 2 rows."""
+    return f"{count(number)} row{'' if number == 1 else 's'}"
 
 
 def size(num_bytes: float | None) -> str:

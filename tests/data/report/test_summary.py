@@ -522,3 +522,12 @@ def test_files_that_are_not_listed_are_utf_8() -> None:
     assert source_view({"files": 2, "encodings": []})["seen"] == ["utf-8"]
     assert source_view({"files": 2, "encodings": [other]})["seen"] == ["utf-8", "cp1252"]
     assert source_view({"files": 1, "encodings": [other]})["seen"] == ["cp1252"]
+
+
+def test_one_row_is_no_rows(tmp_path: Path) -> None:
+    findings = [{"kind": "markup", "source": "s", "count": number, "rows": [f"f:{n}" for n in range(number)]}
+                for number in (1, 2)]  # fmt: skip
+    text = Tags(page_of({"findings": findings[:1]}, tmp_path)).text
+    assert re.search(r"where they stand: 1 row\b", text)
+    assert not re.search(r"\b1 rows", text)
+    assert "where they stand: 2 rows" in Tags(page_of({"findings": findings[1:]}, tmp_path)).text
