@@ -9,11 +9,13 @@ only a byte-order mark at the start of a file and the line end of a `split = "li
   encoding = "auto": a file that is valid UTF-8 is read as such; of any other data/decoding.py says what it is, and a
   note on the file's rows repeats it. Where that is undecided, and where a byte is not what the declared encoding has,
   the record that holds the bytes goes to quarantine, the file's other records stay. A record is a CSV row, a JSON line,
-  a text line, a chapter, or the whole file where it is the document.
+  a text line, a chapter, or the whole file where it is the document. Of JSON and Parquet, which are read as one, and of
+  a document that is a file, nothing is left where the file breaks.
   Lists: of a list of answers the first is taken, and counted in the manifest's notes. Numbers and booleans become text.
 A user's mistake that only the file can show (a column that is not there) is a row with reason `USER_ERROR`.
 """
 
+import codecs
 import csv
 import io
 import json
@@ -27,7 +29,7 @@ from common.errors import UserError
 from data.bounded import RECORD, TooLarge, TooLong, check_expansion, check_json, lines_of, read_whole
 from data.columns import USER_ERROR, Columns, Header, Record, Row, is_unicode, printable, some_of
 from data.decoding import Detection, detect
-from data.opening import damaged, open_file
+from data.opening import UpToBreak, damaged, open_file
 from data.sources import InputFile, SourceConfig
 
 PARQUET_ROWS = 128  # at a time: lists of texts are written out whole
@@ -88,7 +90,7 @@ def _decoding(file: InputFile, source: SourceConfig) -> Detection:
 def _detect(file: InputFile) -> Detection:
     if file.format in ("python", "parquet"):
         return Detection("utf-8", 1.0)
-    return detect(lambda: open_file(file), damaged())
+    return detect(lambda: UpToBreak(open_file(file)), damaged())  # type: ignore[arg-type, return-value]
 
 
 def _after(where: str) -> str:
@@ -320,19 +322,29 @@ def _length(value: Any) -> int:
 
 def _text(stream: IO[bytes], source: SourceConfig, decoding: Detection) -> Iterator[Record]:
     """The whole file, or a document from each match of the pattern to the next; what precedes the first is one too."""
-    text = read_whole(stream).decode(decoding.codec, decoding.errors)
+    if source.split == "file":
+        text, broken = read_whole(stream).decode(decoding.codec, decoding.errors), None
+    else:
+        before = UpToBreak(stream)
+        content, broken = read_whole(before), before.error  # type: ignore[arg-type]
+        decoder = codecs.getincrementaldecoder(decoding.codec)(decoding.errors)
+        text = decoder.decode(content, final=broken is None)  # at a break the last character may be half one
     starts = [0, len(text)]
     if source.split != "file":
         matches = {match.start() for match in re.finditer(source.split, text, re.MULTILINE)}
         if len(matches) > 1 and text[: min(matches)].isspace():  # blank space before the first is not a document
             matches.remove(min(matches))
         starts = sorted(matches | {0, len(text)})
+    if broken:  # in the last document, of which nobody knows how long it was
+        starts.pop()
     line = 1
     for start, end in pairwise(starts):
         where = "" if source.split == "file" else f":{line}"
         document = text[start:end]
         line += document.count("\n")
         yield Record(where, document) if is_unicode(document) else _encoding(where, document, decoding)
+    if broken:
+        raise broken
 
 
 def _lines(lines: TextIO, decoding: Detection) -> Iterator[Record]:

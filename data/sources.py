@@ -30,6 +30,7 @@ FORMATS = {
     "text": "text",
     "md": "text",
     "markdown": "text",
+    "zip": "text",  # a folder's archives count as data; their members are read by their own names (`_members`)
 }  # last suffix of a name (after .gz or .zst) -> reader
 COMPRESSIONS = (".gz", ".zst")
 MOST_WEIGHT = 1000  # an epoch's plan lists each document so many times

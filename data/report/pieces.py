@@ -6,6 +6,7 @@ what it is marked as; `visible` alone gives HTML, and escapes. A span that is mi
 
 import difflib
 import re
+import string
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -87,3 +88,24 @@ def differing(a: str, b: str, limit: int = SHOWN) -> tuple[Pieces, Pieces]:
 
 def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+_MARKS = string.punctuation + "“”‘’„‚«»‹›…–—¿¡€£¥°、。，．！？；：「」『』（）【】"
+_PAUSES = ",;:、，；："
+
+
+def bare(fillers: Sequence[str]) -> tuple[str, list[str], str]:
+    """The marks before all fillers of a slot, the fillers without them, the marks behind all.
+
+    Of "$7," and "$12," the slot holds 7 and 12. Marks that not all have belong to their filler ("-7", "U.S."), but for
+    a comma or the like behind it: that is the sentence's, and goes.
+    """
+    fillers = [filler.strip() for filler in fillers]
+    if not all(filler.strip(_MARKS) for filler in fillers):
+        return "", fillers, ""
+    heads = {filler[: len(filler) - len(filler.lstrip(_MARKS))] for filler in fillers}
+    tails = {filler[len(filler.rstrip(_MARKS)) :] for filler in fillers}
+    before = heads.pop() if len(heads) == 1 else ""
+    behind = tails.pop() if len(tails) == 1 else ""
+    inner = [filler[len(before) : len(filler) - len(behind)].rstrip(_PAUSES).strip() for filler in fillers]
+    return before, list(dict.fromkeys(inner)), behind

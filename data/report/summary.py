@@ -27,6 +27,7 @@ from data.report.view import (
     funnel_view,
     grade_view,
     histogram_view,
+    in_rows,
     largest_first,
     lengths_view,
     part,
@@ -196,7 +197,13 @@ def render_page(template: str, path: Path, **values: Any) -> None:
     folder = Path(__file__).parent / "templates"
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True,
                               finalize=visible, undefined=StrictUndefined)  # fmt: skip
-    environment.filters |= {"percent": percent, "count": count, "size": size, "evidence": visible_in_mark}
+    environment.filters |= {
+        "percent": percent,
+        "count": count,
+        "rows": in_rows,
+        "size": size,
+        "evidence": visible_in_mark,
+    }
     css = (folder / "audit.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
 
-from data.report.pieces import SHOWN, differing, excerpt, shortened
+from data.report.pieces import SHOWN, bare, differing, excerpt, shortened
 
 FIELDS = ("context", "question", "answer", "text")
 ROWS_LISTED = 200  # of a finding; audit.json has all
 FILES_LISTED = 20  # of a source
+WHOLE = 600  # characters: a field of so many was cut by the audit
 FILLERS = 3  # of a slot: more hide the form
+CLOSING = tuple(".,;:!?)]}%、。，！？；：）」")  # no space stands before these
 
 # name: (title, what it is and what it does to a model)
 KINDS: dict[str, tuple[str, str]] = {
@@ -54,11 +56,11 @@ KINDS: dict[str, tuple[str, str]] = {
 def example_view(example: dict[str, Any]) -> dict[str, Any]:
     """A row as {row, kind, detail, fields: [(name, pieces)]}, the evidence marked in the field that holds it."""
     span_field = example.get("field")
-    fields = [
-        (name, excerpt(str(example[name]), example.get("span") if name == span_field else None))
-        for name in FIELDS
-        if example.get(name)
-    ]
+    fields = []
+    for name in FIELDS:
+        if text := str(example.get(name) or ""):
+            cut = [("…", "cut")] if len(text) == WHOLE else []
+            fields.append((name, [*excerpt(text, example.get("span") if name == span_field else None), *cut]))
     row, detail = str(example.get("row") or ""), str(example.get("detail") or "")
     return {"row": row, "detail": detail, "kind": example.get("kind") or "", "fields": fields}
 
@@ -76,18 +78,28 @@ def members_view(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def skeleton_view(skeleton: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Fields of a template: pieces of {fixed} or {slot: fillers, colour}; colours tell a field's slots apart."""
+    """Fields of a template: pieces of {fixed} or {slot: fillers, colour}; colours tell a field's slots apart.
+
+    Fixed pieces hold the marks and the spaces beside a slot, too.
+    """
     fields, colour = [], 0
     for name, pieces in skeleton.items():
         shown: list[dict[str, Any]] = []
+        text = ""  # fixed words since the last slot
         for piece in pieces or []:
-            if "slot" in piece:
-                fillers = [shortened(str(filler), 40) or "(nothing)" for filler in (piece["slot"] or [])[:FILLERS]]
-                shown.append({"fixed": "", "slot": fillers or ["(anything)"], "colour": colour % 8})
-                colour += 1
-            else:
-                shown.append({"fixed": shortened(str(piece.get("fixed") or ""), SHOWN), "slot": []})
-        fields.append((str(name), shown))
+            if "slot" not in piece:
+                fixed = shortened(str(piece.get("fixed") or ""), SHOWN)
+                text += ("" if not (text or shown) or fixed.startswith(CLOSING) else " ") + fixed
+                continue
+            before, fillers, behind = bare([str(filler) for filler in (piece["slot"] or [])])
+            if text and before.startswith(CLOSING):  # "Doctor, I" stands beside the word in front
+                text, before = text + before, ""
+            joined = "" if before.startswith(("-", "/", "'", "’")) or not (text or shown) else " "
+            shown.append({"fixed": text + joined + before, "slot": []})
+            fillers = [shortened(filler, 40) or "(nothing)" for filler in fillers[:FILLERS]]
+            shown.append({"fixed": "", "slot": fillers or ["(anything)"], "colour": colour % 8})
+            text, colour = behind, colour + 1
+        fields.append((str(name), [*shown, {"fixed": text, "slot": []}]))
     return fields
 
 
@@ -99,15 +111,40 @@ def cluster_view(cluster: dict[str, Any], known: dict[str, dict[str, Any]]) -> d
     if cluster.get("skeleton"):
         view |= {"shape": "template", "fields": skeleton_view(cluster["skeleton"])}
     elif cluster.get("answers"):
-        questions = list(dict.fromkeys(str(text) for text in cluster.get("questions") or []))
-        answers = list(dict.fromkeys(str(text) for text in cluster["answers"]))
-        view |= {"shape": "answers", "questions": [excerpt(q) for q in questions[:4]]}
-        view |= {"answers": [excerpt(a) for a in answers[:12]], "more": max(0, len(answers) - 12)}
+        view |= {"shape": "answers", **_differing_view(cluster, "question", "answer")}
+    elif cluster.get("questions"):
+        view |= {"shape": "questions", **_differing_view(cluster, "answer", "question")}
     elif cluster.get("text"):
         view |= {"shape": "phrase", "phrase": excerpt(str(cluster["text"]), limit=300), "where": cluster.get("where")}
     elif members:
         view |= {"shape": "members", "members": members_view(members[:4])}
     return view
+
+
+def _differing_view(cluster: dict[str, Any], one: str, many: str) -> dict[str, Any]:
+    """What rows have in common, and the different things that they have beside it, each with its name."""
+    same = cluster.get(f"{one}s") or ([cluster[one]] if cluster.get(one) else [])
+    others = list(dict.fromkeys(str(text) for text in cluster[f"{many}s"]))
+    return {
+        "same": [(one, excerpt(text)) for text in list(dict.fromkeys(map(str, same)))[:4]],
+        "others": [(f"{many} {number}", excerpt(text)) for number, text in enumerate(others[:12], 1)],
+        "more": max(0, len(others) - 12),
+        "many": f"{many}s",
+    }
+
+
+def with_phrase(example: dict[str, Any], clusters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """An example of boilerplate that says nothing of itself, with the commonest phrase in it marked."""
+    if example.get("span") or example.get("detail"):
+        return example
+    for cluster in clusters:
+        phrase = str(cluster.get("text") or "")
+        for name in ("answer", "text"):
+            start = str(example.get(name) or "").find(phrase) if phrase else -1
+            if start >= 0:
+                detail = f"a phrase of {in_rows(cluster.get('count'))}"
+                return {**example, "field": name, "span": [start, start + len(phrase)], "detail": detail}
+    return example
 
 
 # -- figures
@@ -126,6 +163,11 @@ def percent(share: float | None) -> str:
 
 def count(number: float | None, digits: int = 0) -> str:
     return "?" if number is None else f"{number:,.{digits}f}"
+
+
+def in_rows(number: float | None) -> str:
+    """1 row, 2 rows."""
+    return f"{count(number)} row{'' if number == 1 else 's'}"
 
 
 def size(num_bytes: float | None) -> str:
@@ -237,7 +279,10 @@ def finding_view(finding: dict[str, Any], known: dict[str, dict[str, Any]]) -> d
         "setting": finding.get("setting") or "",
         "rows": rows[:ROWS_LISTED],
         "more_rows": max(0, len(rows) - ROWS_LISTED),
-        "examples": [example_view(example) for example in (finding.get("examples") or [])[:20]],
+        "examples": [
+            example_view(with_phrase(example, finding.get("clusters") or []))
+            for example in (finding.get("examples") or [])[:20]
+        ],
         "phrases": phrases,
         "clusters": [cluster for cluster in clusters if cluster["shape"] != "phrase"],
     }
@@ -246,8 +291,10 @@ def finding_view(finding: dict[str, Any], known: dict[str, dict[str, Any]]) -> d
 def source_view(source: dict[str, Any]) -> dict[str, Any]:
     keys = ("name", "kind", "files", "rows", "bytes", "tokens", "share")
     files = source.get("encodings") or []
-    seen = list(dict.fromkeys(str(file.get("encoding")) for file in files))[:5]
-    return {**{key: source.get(key) for key in keys}, "encodings": files[:FILES_LISTED], "seen": seen}
+    seen = list(dict.fromkeys(str(file.get("encoding")) for file in files))
+    if len(files) < (source.get("files") or 1) and "utf-8" not in seen:  # only others are listed
+        seen = ["utf-8", *seen]
+    return {**{key: source.get(key) for key in keys}, "encodings": files[:FILES_LISTED], "seen": seen[:5]}
 
 
 def lengths_view(audit: dict[str, Any]) -> list[dict[str, Any]]:

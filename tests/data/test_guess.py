@@ -120,7 +120,7 @@ def test_squad_and_texts_and_archives(tmp_path: Path) -> None:
 
 
 DAMAGED = {
-    "x.csv.gz": gzip.compress(b"question,answer\nwhy?,so\n" * 99)[:40],
+    "x.csv.gz": gzip.compress(b"question,answer\nwhy?,so\n" * 99)[:12],  # not a byte of the first line
     "x.parquet": b"no parquet at all",
     "x.json": b"[",
     "list.json": b'["x", "y"]',
@@ -147,6 +147,26 @@ def test_a_folder_stands_for_its_files_in_order_and_each_source_has_its_name(tmp
     ]
     assert len({source.name for source in sources}) == 4
     assert len(lines) == 4
+
+
+def test_an_archive_in_a_folder_is_read_as_one_that_is_named_itself(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for name in ("z.zip", "more/Y.ZIP"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("one.txt", f"A text of {name}.")
+            archive.writestr("in/two.md", "Another.")
+    (tmp_path / "x.csv").write_bytes(as_csv(RECORD))
+    (tmp_path / "figure.png").write_bytes(b"no text")
+    sources, lines = guessed_sources([str(tmp_path)])
+    assert [Path(source.path).name for source in sources] == ["Y.ZIP", "x.csv", "z.zip"]
+    assert ["each member" in line for line in lines] == [True, False, True]
+    alone, _ = guessed_sources([str(tmp_path / "z.zip")])
+    assert rows(sources[2]) == rows(alone[0])
+    assert [row["text"] for row in rows(sources[2])] == ["Another.", "A text of z.zip."]
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"broken\.zip cannot be read as a zip archive"):
+        for source in guessed_sources([str(tmp_path)])[0]:
+            list_files(source, Path("."))
 
 
 MISTAKES: dict[str, tuple[bytes | None, str]] = {

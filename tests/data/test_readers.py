@@ -4,7 +4,10 @@ import csv
 import gzip
 import io
 import json
+import random
+import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +323,77 @@ def test_a_zst_file_that_is_cut_short_says_so_and_one_of_two_frames_is_read_whol
         whole = rows(tmp_path / f"{name}.txt.zst", content, kind="text")
         assert [row["reason"] for row in whole] == ["unreadable"], name
         assert "cut" in whole[0]["detail"]
+
+
+def unpacked(suffix: str, content: bytes) -> bytes:
+    """All that there is to be had of a file that is cut short, by the libraries themselves."""
+    if suffix == ".gz":
+        return zlib.decompressobj(31).decompress(content)
+    return zstandard.ZstdDecompressor().decompressobj().decompress(content)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.txt"])
+def test_of_a_small_file_that_is_cut_short_every_row_before_the_break_is_read(
+    tmp_path: Path, name: str, suffix: str
+) -> None:
+    dice = random.Random()  # another file each time
+    words = [f"{dice.getrandbits(40):x}" for _ in range(20_000)]
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    if name == "x.csv":
+        lines = ["question,answer\n", *(f"{q},{a}\n" for q, a in pairs)]
+    elif name == "x.jsonl":
+        lines = [json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs]
+    else:
+        lines = [f"{q} {a}\n" for q, a in pairs]
+    content = "".join(lines).encode()
+    assert len(content) < 1 << 20
+    packed = gzip.compress(content) if suffix == ".gz" else zstandard.compress(content)
+    config: dict[str, Any] = {"kind": "text", "split": "line"} if name == "x.txt" else {}
+    for end in sorted(dice.sample(range(1, len(packed)), 12)):
+        found = rows(tmp_path / (name + suffix), packed[:end], **config)
+        whole = unpacked(suffix, packed[:end]).count(b"\n") - (name == "x.csv")
+        assert [row["reason"] for row in found] == [None] * max(0, whole) + ["unreadable"], end
+        assert re.search("cut|ended before", found[-1]["detail"])
+        if whole > 0:
+            assert found[-1]["detail"].startswith(f"after {whole + (name == 'x.csv')}: ")
+            assert (found[whole - 1]["text"] or found[whole - 1]["answer"]).split()[-1] == pairs[whole - 1][1]
+    assert not any(row["reason"] for row in rows(tmp_path / (name + suffix), packed, **config))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_chapters_before_a_break_are_kept_and_the_one_that_it_is_in_is_not(tmp_path: Path, suffix: str) -> None:
+    dice = random.Random()
+    chapters = [f"CHAPTER {i}\n" + "".join(f"{dice.getrandbits(64):x} é\n" for _ in range(400)) for i in range(1, 40)]
+    content = "".join(chapters).encode()
+    packed = gzip.compress(content) if suffix == ".gz" else zstandard.compress(content)
+    for end in (
+        len(packed) // 3,
+        dice.randrange(len(packed) // 2, len(packed)),
+        len(packed) - 1,
+    ):  # zstd: 128 kB blocks
+        whole = max(0, len(re.findall(rb"(?m)^CHAPTER", unpacked(suffix, packed[:end]))) - 1)
+        found = rows(tmp_path / f"x.txt{suffix}", packed[:end], kind="text", split="^CHAPTER ")
+        assert [row["text"] for row in found] == [*chapters[:whole], None]
+        assert found[-1]["reason"] == "unreadable"
+        assert found[-1]["detail"].startswith(f"after {401 * (whole - 1) + 1}: ") or not whole
+        [document] = rows(tmp_path / f"x.txt{suffix}", packed[:end], kind="text")
+        assert document["reason"] == "unreadable"
+    whole_file = rows(tmp_path / f"x.txt{suffix}", packed, kind="text", split="^CHAPTER ")
+    assert [row["text"] for row in whole_file] == chapters
+
+
+def test_the_encoding_of_a_file_that_is_cut_short_is_told_from_what_is_there(tmp_path: Path) -> None:
+    words = ["вопрос", "ответ", "москва", "река", "город", "зима", "лето", "хлеб", "дом", "снег", "книга", "школа"]
+    dice = random.Random()
+    lines = [json.dumps({"question": f"{a} {b}?", "answer": f"{b} {c} {i}"}, ensure_ascii=False) + "\n"
+             for i in range(3000) for a, b, c in [dice.choices(words, k=3)]]  # fmt: skip
+    packed = gzip.compress("".join(lines).encode("cp1251"))
+    found = rows(tmp_path / "x.jsonl.gz", packed[: len(packed) // 2])
+    assert len(found) > 500
+    assert {row["reason"] for row in found[:-1]} == {None}
+    assert found[0]["note"].startswith("read as cp1251")
+    assert found[0]["answer"] == json.loads(lines[0])["answer"]
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.json", "x.parquet", "x.txt", "x.csv.gz", "x.csv.zst"])

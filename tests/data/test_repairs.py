@@ -1,9 +1,12 @@
 """Repairs mend what is broken and leave every other text byte for byte."""
 
+import csv
 import gzip
 import json
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,11 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from data.columns import ROW_COLUMNS
 from data.readers import read_file
-from data.repairs import fix_mojibake, html_to_text, out_of_bounds, parse_bounds, strip_control
+from data.repairs import about_tokens, fix_mojibake, html_to_text, out_of_bounds, parse_bounds, strip_control
 from data.sources import check_sources, list_files
 from tests.data.test_prepare_corpora import FILES, source
 
+ROOT = Path(__file__).parents[2]
 CORPORA = os.environ.get("LOAM_CORPORA", "")
 needs_corpora = pytest.mark.skipif(not CORPORA, reason="LOAM_CORPORA is not set")
 
@@ -207,7 +211,21 @@ def test_bounds_are_in_bytes_and_both_ends_are_inside() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", ["answer", "answer ..", "10..20", "answer 5..4", "title 1..", "answer -1..5", "answer 1-5"]
+    "setting",
+    [
+        "answer",
+        "answer ..",
+        "10..20",
+        "answer 5..4",
+        "title 1..",
+        "answer -1..5",
+        "answer 1-5",
+        "answer 1..5 words",
+        "answer .. tokens",
+        "answer 5..4 tokens",
+        "answer 1..5tokens",
+        "answer tokens 1..5",
+    ],
 )
 def test_what_is_no_bound_is_refused(setting: str) -> None:
     with pytest.raises(UserError) as caught:
@@ -218,6 +236,122 @@ def test_what_is_no_bound_is_refused(setting: str) -> None:
 def test_a_field_has_bounds_once() -> None:
     with pytest.raises(UserError, match="has bounds already"):
         parse_bounds(["answer 1..", "answer ..5"])
+    with pytest.raises(UserError, match="has bounds already"):
+        parse_bounds(["answer 1.. tokens", "answer ..5 tokens"])
+    with pytest.raises(UserError, match="has bounds already"):
+        parse_bounds(["answer 1..", "answer ..5 bytes"])
+    assert len(parse_bounds(["answer 1..", "answer ..5 tokens"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 0),
+        (" ", 0),
+        ("yes", 1),
+        ("This is it", 3),
+        ("internationally", 3),  # 1, and 11 bytes behind the first 4
+        ("1912", 3),
+        ("a, b; c", 5),
+        ("Straße", 2),
+        ("x\n\n\n    y", 4),  # a run of line ends and one of spaces
+    ],
+)
+def test_tokens_are_estimated_by_words_digits_and_signs(text: str, tokens: int) -> None:
+    assert about_tokens(text) == tokens
+
+
+WORD = st.text(st.characters(categories=["L"]), min_size=1, max_size=12)
+
+
+@given(st.lists(WORD, max_size=30), st.lists(WORD, max_size=30))
+def test_more_text_is_more_tokens_and_each_word_is_one_at_least(some: list[str], more: list[str]) -> None:
+    least, most = about_tokens(" ".join(some)), about_tokens(" ".join([*some, *more]))
+    assert len(some) <= least <= most
+    assert most - least >= len(more) - 1  # what is rounded up once
+
+
+def test_a_field_has_bounds_in_tokens() -> None:
+    dice = random.Random()
+    for _ in range(50):
+        number, least = dice.randrange(1, 60), dice.randrange(1, 60)
+        most = least + dice.randrange(20)
+        row = {**dict.fromkeys(ROW_COLUMNS), "question": "Why is it?", "answer": " ".join(["word"] * number)}
+        verdict = out_of_bounds(row, parse_bounds([f"answer {least}..{most} tokens"]))
+        wanted = "too_short" if number < least else "too_long" if number > most else None
+        assert (verdict and verdict[0]) == wanted
+    row["answer"] = "word " * 613
+    for setting, verdict in {
+        "answer 5..512 tokens": ("too_long", "answer: about 613 tokens, the most is 512"),
+        "answer 1000.. tokens": ("too_short", "answer: about 613 tokens, the least is 1,000"),
+        "all ..616 tokens": ("too_long", "all: about 617 tokens, the most is 616"),
+        "all ..617 tokens": None,
+        "context 5.. tokens": None,
+        "answer ..3065 bytes": None,
+        "answer ..3064 bytes": ("too_long", "answer: 3,065 bytes, the most is 3,064"),
+    }.items():
+        assert out_of_bounds(row, parse_bounds([setting])) == verdict, setting
+
+
+COUNTED = {  # file -> least share of rows whose estimate is within 25% of a vocabulary's count
+    "human/gsm8k_train.jsonl.gz": 0.95,
+    "llm/alpaca_5000.json.gz": 0.9,
+    "human/medquad_gard.csv.gz": 0.95,
+    "multilingual/xquad.hi.json.gz": 0.95,
+    "multilingual/xquad.th.json.gz": 0.7,
+}
+
+
+@needs_corpora
+@pytest.mark.parametrize("path", COUNTED)
+def test_estimates_are_near_what_a_vocabulary_counts(path: str) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    one = check_sources([source(path)])[0]
+    rows = [row for file in list_files(one, Path()) for row in read_file(file, one)]
+    texts = ["\n".join(row[name] for name in ("context", "question", "answer") if row[name]) for row in rows]
+    random.Random(1).shuffle(texts)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=8192, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts[:700], trainer)
+    counts = [len(encoded.ids) for encoded in tokenizer.encode_batch(texts[-300:])]
+    near = [abs(about_tokens(text) / count - 1) <= 0.25 for text, count in zip(texts[-300:], counts, strict=True)]
+    assert sum(near) / len(near) >= COUNTED[path]
+
+
+@needs_corpora
+def test_posts_are_filtered_by_score_licence_and_tokens_from_the_command_line(tmp_path: Path) -> None:
+    """Word problems as the posts of a question-and-answer site, with scores and licences drawn by lot."""
+    dice = random.Random(4)
+    with gzip.open(Path(CORPORA) / "human" / "gsm8k_train.jsonl.gz", "rt", encoding="utf-8") as file:
+        posts = [
+            {"Score": dice.choice([*range(-3, 9), ""]), "ContentLicense": dice.choice(["CC BY-SA 4.0", "CC0", "none"]),
+             "Title": row["question"], "Body": f"<p>{row['answer']}</p>"}
+            for row in map(json.loads, list(file)[:400])
+        ]  # fmt: skip
+    with (tmp_path / "posts.csv").open("w", encoding="utf-8", newline="") as table:
+        writer = csv.DictWriter(table, list(posts[0]))
+        writer.writeheader()
+        writer.writerows(posts)
+    (tmp_path / "posts.toml").write_text(
+        '[[source]]\npath = "posts.csv"\nquestion = "Title"\nanswer = "Body"\n'
+        'keep_if = ["Score >= 3", "ContentLicense in CC BY-SA 4.0, CC0"]\n'
+        '[prepare]\nsteps = ["html_to_text", "empty", "length"]\nlengths = ["answer 40..150 tokens"]\n'
+    )
+    line = [sys.executable, str(ROOT / "data" / "prepare.py"), "--config", "posts.toml"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    good = [p for p in posts if p["Score"] != "" and p["Score"] >= 3 and p["ContentLicense"] != "none"]
+    sizes = [about_tokens(html_to_text(post["Body"])) for post in good]
+    reasons = json.loads((tmp_path / "runs/posts/corpus/manifest.json").read_text())["quarantine"]["reasons"]
+    assert reasons == {
+        "filtered": len(posts) - len(good),
+        "too_short": sum(size < 40 for size in sizes),
+        "too_long": sum(size > 150 for size in sizes),
+    }
+    assert min(reasons.values()) > 0
 
 
 # -- real text

@@ -240,3 +240,69 @@ def test_without_joins_what_is_left_by_one_space() -> None:
     assert without("a b c d", [Span(2, 4, "sentence")]) == "a c d"
     assert without("  a\n b ", []) == "  a\n b "
     assert without("a b", [Span(0, 3, "passage")]) == ""
+
+
+# -- stock sentences inside of others
+
+
+def run_on(dice: random.Random, stock: str, number: int) -> tuple[list[str], set[int], set[int]]:
+    """Texts; those with the stock sentence on its own, and those with it behind a line that has no full stop."""
+    texts = [passage(dice, 3) for _ in range(number)]
+    chosen = dice.sample(range(number), number // 4)
+    alone, inside = set(chosen[: number // 8]), set(chosen[number // 8 :])
+    for i in alone:
+        texts[i] += f" {stock}"
+    for i in inside:
+        first, second = sentence(dice)[:-1], sentence(dice)
+        texts[i] = f"{first} {stock} {second}"
+    return texts, alone, inside
+
+
+@pytest.mark.parametrize("words", [3, 5, 7])
+def test_a_short_stock_sentence_is_found_where_the_line_before_has_no_full_stop(words: int) -> None:
+    dice = random.Random()
+    stock_sentence = " ".join(some_words(dice, words)).capitalize() + "."
+    texts, alone, inside = run_on(dice, stock_sentence, 400)
+    stock = stock_of(texts)
+    assert set(flagged(texts)) == alone | inside
+    for i in alone | inside:
+        assert [text for _, text in shown(texts[i], stock)] == [stock_sentence]
+        left = without(texts[i], stock_spans(texts[i], stock))
+        assert stock_sentence not in left
+        assert len(left.split()) == len(texts[i].split()) - words
+
+
+def test_only_a_whole_stock_sentence_with_a_capital_counts_inside_of_another() -> None:
+    dice = random.Random()
+    words = some_words(dice, 4)
+    stock_sentence = " ".join(words).capitalize() + "."
+    texts, _, _ = run_on(dice, stock_sentence, 400)
+    stock = stock_of(texts)
+    first, last = sentence(dice)[:-1], sentence(dice)
+    for clean in (
+        f"{first} {' '.join(words)}. {last}",  # no capital: words of the sentence itself
+        f"{first} {stock_sentence[:-1]} and more. {last}",  # the sentence goes on
+        f"{first} {' '.join(words[:2]).capitalize()}. {last}",
+    ):
+        assert flagged([*texts, clean])[-1] < len(texts)
+        assert stock_spans(clean, stock) == []
+    assert flagged([*texts, f"{first} {stock_sentence} {last}"])[-1] == len(texts)
+
+
+def test_the_pronoun_is_no_capital_that_begins_a_sentence() -> None:
+    dice = random.Random()
+    texts = [passage(dice, 3) for _ in range(400)]
+    for i in range(0, 400, 10):
+        texts[i] += " I do not know."
+    for i in range(5, 400, 10):
+        texts[i] += f" {sentence(dice)[:-1]} and I do not know."
+    assert flagged(texts) == list(range(0, 400, 10))
+
+
+def test_where_a_phrase_stands_inside_of_sentences_only_nothing_is_stock() -> None:
+    """So that names, and what follows them, are no boilerplate in a source that repeats no sentence."""
+    dice = random.Random()
+    texts = [passage(dice, 2) for _ in range(400)]
+    for i in range(0, 400, 3):
+        texts[i] = f"{sentence(dice)[:-1]} Doctor Bako said so. {sentence(dice)}"
+    assert flagged(texts) == []

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,17 +16,20 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from data.report.comparison import compare_lines, comparison, write_comparison
-from data.report.pieces import SHOWN, differing, excerpt, visible
+from data.report.pieces import SHOWN, bare, differing, excerpt, visible
 from data.report.summary import COLUMNS, LINES, terminal_summary, write_page
 from data.report.view import (
     KINDS,
     balance_view,
     cluster_view,
+    example_view,
     funnel_view,
     histogram_view,
     percent,
     settings_view,
     size,
+    skeleton_view,
+    source_view,
 )
 from tests.data.report.made_audits import CORPORA, EMPTY, NASTY, Audit, hostile_audit, real_audit
 
@@ -73,8 +77,11 @@ def comparison_of(audit: Audit, against: Audit, folder: Path) -> str:
 
 
 def cells(line: str) -> int:
-    """Columns of a terminal, by the wide and the combining characters."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in line)
+    """Columns of a terminal: two of wide characters, none of marks upon others (a Hindi vowel is one, of class 0)."""
+    upon = [bool(unicodedata.combining(c)) or unicodedata.category(c) in ("Mn", "Me") for c in line]
+    return sum(
+        0 if none else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c, none in zip(line, upon, strict=True)
+    )
 
 
 def fits(lines: list[str]) -> bool:
@@ -407,3 +414,120 @@ def test_texts_beyond_what_is_shown_are_counted() -> None:
     low = excerpt(text, [SHOWN + 500, SHOWN + 600])
     assert low[0][1] == "cut"
     assert [kind for _, kind in low].count("mark") == 1
+
+
+# -- templates
+
+
+@pytest.mark.parametrize(
+    ("fillers", "before", "inner", "behind"),
+    [
+        (["7,", "12,", "thirty-one,"], "", ["7", "12", "thirty-one"], ","),
+        (["$7.", "$1,200."], "$", ["7", "1,200"], "."),
+        (["(a)", "(b)"], "(", ["a", "b"], ")"),
+        (["7,", "12"], "", ["7", "12"], ""),  # the comma of one row is the sentence's, too
+        (["7,", "7"], "", ["7"], ""),
+        (["U.S.", "Canada"], "", ["U.S.", "Canada"], ""),  # a full stop may be an abbreviation's
+        (["-7", "12"], "", ["-7", "12"], ""),
+        (["1,200", "3.5 km, at noon"], "", ["1,200", "3.5 km, at noon"], ""),
+        (["...", "7,"], "", ["...", "7,"], ""),
+        (["「東京」", "「京都」"], "「", ["東京", "京都"], "」"),
+        ([], "", [], ""),
+    ],
+)
+def test_marks_that_all_fillers_have_are_fixed(fillers: list[str], before: str, inner: list[str], behind: str) -> None:
+    assert bare(fillers) == (before, inner, behind)
+
+
+def as_text(pieces: list[Audit]) -> str:
+    return "".join(f"[{'|'.join(piece['slot'])}]" if piece["slot"] else piece["fixed"] for piece in pieces)
+
+
+def test_a_template_reads_as_its_rows_do() -> None:
+    [(name, pieces), (other, more)] = skeleton_view(
+        {
+            "question": [{"fixed": "If"}, {"slot": ["Ann", "Bo"]}, {"fixed": "pays"}, {"slot": ["$7,", "$12,"]},
+                         {"fixed": "who wins"}, {"fixed": "?"}],
+            "answer": [{"slot": ["Ann,", "Bo,"]}, {"slot": ["x"]}, {"fixed": ", always"}, {"slot": ["now.", "soon."]}],
+        }
+    )  # fmt: skip
+    assert (name, other) == ("question", "answer")
+    assert as_text(pieces) == "If [Ann|Bo] pays $[7|12], who wins?"
+    [(_, third)] = skeleton_view({"question": [{"fixed": "Doctor"}, {"slot": [", my knee", ", I"]}, {"fixed": "hurt 2"},
+                                                {"slot": ["-methyl", "-ethyl"]}]})  # fmt: skip
+    assert as_text(third) == "Doctor, [my knee|I] hurt 2-[methyl|ethyl]"
+    assert as_text(more) == "[Ann|Bo], [x], always [now|soon]."
+
+
+def test_slots_of_a_real_template_stand_in_the_page_without_marks_around_them(tmp_path: Path) -> None:
+    skeleton = {"question": [{"fixed": "Add"}, {"slot": ["7,", "12,"]}, {"fixed": "and 5"}], "answer": []}
+    finding = {"kind": "template", "source": "s", "count": 9, "rows": [], "clusters": [
+        {"count": 9, "rows": [], "skeleton": skeleton}]}  # fmt: skip
+    page = page_of({"findings": [finding]}, tmp_path)
+    assert re.search(r'Add <span class="slot slot-0">7<span class="or">\|</span>12</span>, and 5<', page)
+
+
+# -- clusters, examples and sources
+
+
+@pytest.mark.parametrize("more", [{"question": "Why is it?"}, {"questions": ["Why is it?", "Why is it?"]}])
+def test_a_question_is_shown_with_its_answers_and_an_answer_with_its_questions(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    conflict = {"count": 3, "rows": [], "answers": ["So.", "By law.", "So."], **more}
+    view = cluster_view(conflict, {})
+    assert view["shape"] == "answers"
+    assert view["same"] == [("question", [("Why is it?", "")])]
+    assert view["others"] == [("answer 1", [("So.", "")]), ("answer 2", [("By law.", "")])]
+    repeated = {"count": 20, "rows": [], "answer": "It depends.", "questions": [f"Question {n}?" for n in range(15)]}
+    view = cluster_view(repeated, {})
+    assert (view["shape"], view["same"], view["more"]) == ("questions", [("answer", [("It depends.", "")])], 3)
+    page = page_of({"findings": [
+        {"kind": kind, "source": "s", "count": 20, "rows": [], "clusters": [cluster]}
+        for kind, cluster in (("conflicting_answers", conflict), ("repeated_answer", repeated))
+    ]}, tmp_path)  # fmt: skip
+    text = Tags(page).text
+    for shown in ("Why is it?", "By law.", "It depends.", "Question 11?", "and 3 more questions",
+                  "Questions with their answers", "Answers with their questions"):  # fmt: skip
+        assert shown in text
+    assert "Question 12?" not in text
+
+
+def test_the_commonest_phrase_of_an_example_is_marked(tmp_path: Path) -> None:
+    clusters = [
+        {"count": 90, "rows": [], "text": "I am not sure,"},
+        {"count": 1234, "rows": [], "text": "Hope it helps!"},
+    ]
+    examples = [
+        {"row": "f:1", "answer": "I am not sure, but it is 7. Hope it helps!", "span": None, "detail": ""},
+        {"row": "f:2", "answer": "It is 8. Hope it helps!", "span": None, "detail": ""},
+        {"row": "f:3", "answer": "It is 9.", "span": None, "detail": ""},
+        {"row": "f:4", "answer": "I am not sure, too.", "field": "answer", "span": [15, 18], "detail": "of its own"},
+    ]
+    finding = {"kind": "boilerplate", "source": "s", "count": 4, "rows": [], "clusters": clusters, "examples": examples}
+    tags = Tags(page_of({"findings": [finding]}, tmp_path))
+    assert tags.marks == ["I am not sure,", "Hope it helps!", "too"]
+    assert "a phrase of 1,234 rows" in tags.text
+    assert "of its own" in tags.text
+
+
+def test_a_text_that_the_audit_cut_says_so() -> None:
+    for number, cut in ((599, False), (600, True)):
+        [(_, parts)] = example_view({"row": "f:1", "answer": "x" * number})["fields"]
+        assert ("…" in [text for text, _ in parts]) is cut
+
+
+def test_files_that_are_not_listed_are_utf_8() -> None:
+    other = {"file": "a.csv", "encoding": "cp1252", "confidence": 0.99}
+    assert source_view({"files": 2, "encodings": []})["seen"] == ["utf-8"]
+    assert source_view({"files": 2, "encodings": [other]})["seen"] == ["utf-8", "cp1252"]
+    assert source_view({"files": 1, "encodings": [other]})["seen"] == ["cp1252"]
+
+
+def test_one_row_is_no_rows(tmp_path: Path) -> None:
+    findings = [{"kind": "markup", "source": "s", "count": number, "rows": [f"f:{n}" for n in range(number)]}
+                for number in (1, 2)]  # fmt: skip
+    text = Tags(page_of({"findings": findings[:1]}, tmp_path)).text
+    assert re.search(r"where they stand: 1 row\b", text)
+    assert not re.search(r"\b1 rows", text)
+    assert "where they stand: 2 rows" in Tags(page_of({"findings": findings[1:]}, tmp_path)).text
