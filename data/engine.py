@@ -38,7 +38,7 @@ Work = Callable[[list[str]], pa.RecordBatch]
 
 BATCH = 1024  # rows
 BATCH_CHARACTERS = 4 << 20
-AHEAD = 32  # batches; with 8, daft, which reads 8 pieces at a time and holds 2 or 3 of each, stood still
+AHEAD = 8  # batches, of 4 MB at most
 PATIENCE = 5.0  # seconds in which no batch is taken
 HERE_BYTES = 4 << 20  # of input: less is through before daft has started, which takes 0.3 to 0.9 s
 ALONE_BYTES = 24 << 20  # of input: one process is through with less before others would have started
@@ -53,7 +53,7 @@ class Flow:
         self.ended = False  # nobody takes any more
 
     async def enter(self) -> None:
-        """Wait for room; not for ever, as nobody says that daft will not join small batches to larger ones."""
+        """Wait for room; not for ever, as nobody says that daft holds none back."""
         waited, left = 0.0, self.left
         while self.entered - self.left >= AHEAD and waited < PATIENCE and not self.ended:
             await asyncio.sleep(0.002)
