@@ -344,7 +344,7 @@ def _grade(findings: list[Finding], usable: float, kept: np.ndarray) -> dict[str
     reasons = []
     for finding in sorted(findings, key=lambda f: -len(f.rows)):
         share = len(finding.rows) / max(1, len(kept))
-        if share >= 0.01 or finding.kind in ("secret", "contamination"):
+        if finding.kind != "filtered" and (share >= 0.01 or finding.kind in ("secret", "contamination")):
             reasons.append(f"{share:.1%} of rows ({len(finding.rows):,}): {finding.kind.replace('_', ' ')}")
         spoiled = kept[finding.rows].sum() / max(1, kept.sum())
         if finding.kind in ("boilerplate", "mojibake", "markup") and spoiled > 0.3 and number < len(GRADES) - 1:

@@ -25,7 +25,7 @@ class PrepareConfig:
             secret; alike exact_duplicate near_duplicate; fitted on the training split template truncated language
             boilerplate cut_boilerplate contamination
         skip: steps to leave out of those
-        lengths: bounds in bytes for the step length, such as "answer 10..4000", "all ..20000"
+        lengths: bounds for the step length in bytes or tokens, such as "answer 10..4000", "all ..512 tokens"
         keep: rows of each template that stay
         questions: files whose questions the step contamination looks for, as evaluations are
         engine: native (this machine) or ray (a cluster)

@@ -20,6 +20,7 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    "filtered": Kind(True, "left out, as keep_if of the [[source]] says", ""),
     "unreadable": Kind(True, "mend the file, or name its format, columns or encoding in the [[source]]", ""),
     "encoding": Kind(True, "name the file's encoding in its [[source]]", ""),
     "empty": Kind(True, "dropped: there is nothing to learn", "empty"),

@@ -31,10 +31,12 @@ MIN_WORDS = 3
 FEW = 20  # rows
 SAMPLE = 100_000
 _SENTENCE = re.compile(r"(?:[.!?:。！？…]+[\"'’”)\]]*(?=\s|$)|[。！？]|\n)+")
+_MARK = re.compile(r"[.!?:。！？…\n]")  # what _SENTENCE begins with
 _CLAUSE = re.compile(r"[,:;.!?，、：；。！？\n—–]|\s-\s")
 # A capital inside of a sentence. "I" says nothing: "and I don't know." would name six chapters of novels more.
 _CAPITAL = re.compile(r"(?<=[^\s.!?:。！？…])[^\S\n]+(?=[A-ZÀ-ÖØ-ÞΑ-ΩЀ-Я])(?!I\b)")
 _SHORT = np.uint64(1)  # the lowest bit of a key: a sentence or an opening of fewer than SPAN words
+_PLACE = np.uint64(0x9E3779B97F4A7C15)
 _OPENING, _ENDS = np.uint64(0x51ED270B), np.uint64(0xA0761D65)  # an opening is not a sentence of the same words
 
 
@@ -57,9 +59,10 @@ def least_rows(num_rows: int) -> int:
 def pieces(text: str) -> list[tuple[int, int]]:
     """Sentences as [start, end): cut behind marks that end one, and at line ends."""
     found, start = [], 0
-    for match in _SENTENCE.finditer(text):
-        found.append((start, match.end()))
-        start = match.end()
+    for mark in _MARK.finditer(text):  # a search for one character of a set takes a third of the time of _SENTENCE's
+        if mark.start() >= start and (match := _SENTENCE.match(text, mark.start())):
+            found.append((start, match.end()))
+            start = match.end()
     found.append((start, len(text)))
     return [(a, b) for a, b in found if text[a:b].strip()]
 
@@ -85,7 +88,7 @@ def opening(text: str) -> int:
 
 def phrase_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """(keys, offsets): uint64, the distinct phrases of each text; text i has keys[offsets[i]:offsets[i + 1]]."""
-    keys, owners = _all_keys(texts)
+    keys, owners = _all_keys(texts, [*map(pieces, texts)])
     order = np.lexsort((keys, owners))
     keys, owners = keys[order], owners[order]
     if len(keys):
@@ -94,13 +97,12 @@ def phrase_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return keys, np.searchsorted(owners, np.arange(len(texts) + 1))
 
 
-def _all_keys(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _all_keys(texts: list[str], bounds: list[list[tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
     """(keys, texts they are of) of all phrases, some of them more than once."""
     parts: list[str] = []
     kinds: list[np.uint64] = []
     owner: list[int] = []
-    for i, text in enumerate(texts):
-        sentences = pieces(text)
+    for i, (text, sentences) in enumerate(zip(texts, bounds, strict=True)):
         if len(sentences) > 1:
             parts += [text[start:end] for start, end in sentences]
             kinds += [_ENDS] * len(sentences)
@@ -125,7 +127,7 @@ def _whole(parts: list[str], kinds: list[np.uint64], owner: list[int]) -> tuple[
     total = np.zeros(len(parts), np.uint64)
     # A sum over words, each with its place in the sentence.
     place = np.arange(len(hashes)) - np.repeat(offsets[:-1], lengths)
-    weighed = mix(hashes + place.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    weighed = mix(hashes + place.astype(np.uint64) * _PLACE)
     if len(hashes):
         some = np.flatnonzero(lengths)
         total[some] = np.add.reduceat(weighed, offsets[some])
@@ -145,7 +147,8 @@ def stock_phrases(batches: Iterable[list[str]], num_rows: int) -> np.ndarray:
     kept: list[np.ndarray] = []
     for texts in batches:
         keys, _ = phrase_keys(texts)
-        rare += np.bincount((keys >> shift).astype(np.int64), minlength=1 << bits).astype(np.uint32)
+        first, counts = np.unique(keys >> shift, return_counts=True)
+        rare[first] += counts.astype(np.uint32)
         kept.append(keys)
     if not kept:
         return np.zeros(0, np.uint64)
@@ -159,11 +162,27 @@ def stock_rows(texts: list[str], stock: np.ndarray) -> np.ndarray:
     found = np.zeros(len(texts), bool)
     if not len(stock):
         return found
-    found[_holders(*_all_keys(texts), stock)] = True
+    bounds = [*map(pieces, texts)]
+    found[_holders(*_all_keys(texts, bounds), stock)] = True
     if _has_short(stock):
         rest = np.flatnonzero(~found)
+        rest = rest[_may_end_in([texts[i] for i in rest], [bounds[i] for i in rest], stock)]
         found[rest[_holders(*_inner_keys([texts[i] for i in rest]), stock)]] = True
     return found
+
+
+def _may_end_in(texts: list[str], bounds: list[list[tuple[int, int]]], stock: np.ndarray) -> np.ndarray:
+    """bool (N,): which texts have a sentence whose last words are stock, wherever they begin. Takes a tenth of the time
+    of a look at each capital, and leaves few texts for that."""
+    hashes, offsets = word_hashes([text[a:b] for text, of in zip(texts, bounds, strict=True) for a, b in of])
+    owners = np.repeat(np.arange(len(texts)), [len(of) for of in bounds])
+    may = np.zeros(len(texts), bool)
+    for length in range(MIN_WORDS, SPAN):
+        some = np.flatnonzero(np.diff(offsets) >= length)
+        last = hashes[(offsets[some + 1] - length)[:, None] + np.arange(length)]
+        total = mix(last + np.arange(length, dtype=np.uint64) * _PLACE).sum(axis=1, dtype=np.uint64)
+        may[owners[some[np.isin(mix(total ^ _ENDS) | _SHORT, stock)]]] = True
+    return may
 
 
 def _holders(keys: np.ndarray, owners: np.ndarray, stock: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ CLOSING = tuple(".,;:!?)]}%、。，！？；：）」")  # no space stands befo
 
 # name: (title, what it is and what it does to a model)
 KINDS: dict[str, tuple[str, str]] = {
+    "filtered": ("Filtered rows", "Left out because keep_if of their source says so."),
     "exact_duplicate": ("Exact duplicates", "Rows that differ in white space at most. A model learns them by heart."),
     "near_duplicate": (
         "Near duplicates",

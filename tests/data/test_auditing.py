@@ -399,6 +399,17 @@ def test_min_bytes_and_seq_len_are_what_they_say() -> None:
     assert 0 < audit(sources, AuditConfig(seq_len=longest - 1))["lengths"]["all"]["cut_share"] <= 0.2
 
 
+def test_rows_that_keep_if_leaves_out_are_no_fault_of_the_file() -> None:
+    rows = [{**row, "score": i % 4} for i, row in enumerate(english_qa(random.Random(21), 40))]
+    write_jsonl(Path("x.jsonl"), rows)
+    report = audit([SourceConfig(path="x.jsonl", keep_if=["score >= 1"])], AuditConfig())
+    assert rows_of(report, "filtered") == {f"x.jsonl:{i}" for i in range(1, 41, 4)}
+    assert rows_of(report, "unreadable") == set()
+    assert report["funnel"][1]["rows"] == 30
+    assert report["grade"]["usable_share"] == 1.0
+    assert not any("filtered" in reason for reason in report["grade"]["reasons"])
+
+
 # -- mistakes
 
 
