@@ -14,6 +14,7 @@ from data.detect.contamination import Questions, held_questions
 from data.detect.furniture import furniture
 from data.detect.languages import MainLanguage, other_languages
 from data.detect.signs import SourceHabits, signs
+from data.facts import body
 
 MARKS = pa.schema([("number", pa.int64()), ("marks", pa.large_string())])
 
@@ -36,7 +37,7 @@ def marks_of(lines: list[str], learned: Learned) -> pa.RecordBatch:
         numbers.append(int(number))
         rows.append(json.loads(row))
     marks: list[list[list]] = [[] for _ in rows]
-    bodies = [(row["text"] if row["kind"] == "text" else row["answer"]) or "" for row in rows]
+    bodies = [*map(body, rows)]
     for source, stock in learned.stock.items():
         own = [i for i, row in enumerate(rows) if row["source"] == source]
         if own and len(stock):

@@ -34,7 +34,7 @@ from data.detect.signs import SourceHabits, habit, source_habits
 from data.detect.templates import Template, find_templates
 from data.duplicates import compared_texts
 from data.engine import map_rows
-from data.facts import Settings, compared_fields, compared_text
+from data.facts import Settings, body, compared_fields, compared_text
 from data.findings import KINDS, Finding
 from data.gather import gather
 from data.guess import questions_of
@@ -124,14 +124,10 @@ def alike(store: Store, config: AuditConfig) -> list[Finding]:
     texts = partial(compared_texts, store)
     pairs = near_duplicates(store.facts["signature"], rows, store.facts["num_words"], texts)
     found.append(near(store, pairs))
-    fields = store.facts["signature"]
     for is_text in (False, True):
         some = rows[store.facts["is_text"][rows] == is_text]
         templates = find_templates(
-            fields,
-            some,
-            store.facts["num_words"],
-            lambda numbers: [compared_fields(row) for row in store.take(numbers)],
+            store.facts, some, lambda numbers: [compared_fields(row) for row in store.take(numbers)]
         )
         found.append(template_finding(store, templates, config.keep))
     return [finding for finding in found if finding.rows]
@@ -261,7 +257,7 @@ def habits_of(store: Store, rows: np.ndarray) -> SourceHabits:
 def _bodies(store: Store, rows: np.ndarray) -> Iterator[list[str]]:
     for start in range(0, len(rows), BATCH):
         taken = store.take(rows[start : start + BATCH].tolist())
-        yield [(row["text"] if row["kind"] == "text" else row["answer"]) or "" for row in taken]
+        yield [*map(body, taken)]
 
 
 def _questions(store: Store, rows: np.ndarray) -> Iterator[tuple[list[int], list[str], list[str]]]:

@@ -14,7 +14,7 @@ from data.columns import Row
 from data.detect.boilerplate import Span, shown, stock_spans
 from data.detect.words import places, words
 from data.estimate import token_counts
-from data.facts import compared_fields
+from data.facts import body, compared_fields
 from data.findings import FUNNEL, KINDS, Finding, recommended
 from data.readers import detected
 from data.sources import InputFile, SourceConfig
@@ -251,7 +251,7 @@ def phrases_of(
     found: dict[tuple[str, str], list[int]] = {}
     texts: dict[tuple[str, str], str] = {}
     for number, row in rows:
-        text = (row["text"] if row["kind"] == "text" else row["answer"]) or ""
+        text = body(row)
         for span in stock_spans(text, stock[row["source"]]):
             key = (_where(text, span), shown(text[span.start : span.end]))
             if key[1]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data.clean import DEFAULT_STEPS, clean_row, normal
 from data.columns import USER_ERROR, Row
-from data.detect.sketch import NUM_HASHES, ngrams, signatures, word_hashes
+from data.detect.sketch import FORM, NUM_HASHES, forms, ngrams, signatures, word_hashes
 
 HASHED = ("question", "answer", "context")
 LONG_BYTES = 50  # a field of fewer, folded, says little about who belongs together
@@ -36,6 +36,7 @@ FACTS = pa.schema(
         ("group", pa.uint64()),
         ("asked", pa.uint64()),
         ("signature", pa.binary(2 * NUM_HASHES)),
+        ("form", pa.binary(2 * FORM)),  # of the question, of the answer or text
         ("note", pa.large_string()),  # what the reader says of the row
         ("mistake", pa.large_string()),  # what a user can mend
     ]
@@ -88,6 +89,7 @@ def measured(rows: list[Row], places: Sequence[int], sources: Sequence[str]) -> 
         "group": [hash_of(row["group"]) if row["group"] else 0 for row in rows],
         "asked": [hash_of(asked) if (asked := asked_words(row["question"])) else 0 for row in rows],
         "signature": _binary(signatures(grams, starts)),
+        "form": _binary(np.hstack([forms([row["question"] or "" for row in rows]), forms([*map(body, rows)])])),
         "note": [row["note"] for row in rows],
         "mistake": [row["detail"] if row["reason"] == USER_ERROR else None for row in rows],
     }
@@ -102,11 +104,16 @@ def _array(values: object, kind: pa.DataType) -> pa.Array:
 
 
 def _binary(values: np.ndarray) -> pa.Array:
-    """uint16 (N, width) as fixed-size binary."""
-    width = values.shape[1] * 2
+    """Integers (N, width) as fixed-size binary."""
+    width = values.shape[1] * values.itemsize
     return pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(width), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
     )
+
+
+def body(row: Row) -> str:
+    """What a model learns to write: the text, or the answer."""
+    return (row["text"] if row["kind"] == "text" else row["answer"]) or ""
 
 
 def compared_text(row: Row) -> str:

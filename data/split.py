@@ -63,21 +63,21 @@ def plan_split(
     filled = {name: int(cut_bytes * share) for name, share in shares.items()}
     quota = {name: total * share for name, share in shares.items()}
 
-    order = _hash_order(ids, sizes, groups, remaining, seed)
-    kept: list[tuple[int, list[int]]] = []  # groups that stay in train
-    for size, members in order:
+    found = _groups_of(ids, sizes, groups, remaining, seed)
+    split_of = np.full(len(found.sizes), "train", dtype=object)
+    for group in found.order.tolist():
+        size = int(found.sizes[group])
         for name in shares:
             if shares[name] and filled[name] + size <= quota[name]:
                 filled[name] += size
-                splits[members] = name
+                split_of[group] = name
                 break
-        else:
-            kept.append((size, members))
     for name in shares:
         if shares[name] and not filled[name]:
-            _fill_empty(name, splits, kept, total)
-    if not cut and not kept:
+            _fill_empty(name, split_of, found, total)
+    if not cut and not (split_of == "train").any():
         raise UserError("train is empty: val_share and test_share leave nothing to train on; add data or lower them")
+    splits[remaining] = split_of[found.of]
     return Plan(splits, keepers)
 
 
@@ -94,17 +94,23 @@ def _find_cut(sizes: np.ndarray, is_text: np.ndarray, groups: np.ndarray, near: 
     return found
 
 
-def _hash_order(
-    ids: list[str], sizes: np.ndarray, groups: np.ndarray, rows: np.ndarray, seed: int
-) -> list[tuple[int, list[int]]]:
-    """(bytes, members) of each group, in the order of a hash of the seed and the group's smallest id."""
-    members: dict[int, list[int]] = {}
-    for row in rows.tolist():
-        members.setdefault(int(groups[row]), []).append(row)
-    return [
-        (int(sizes[of].sum()), of)
-        for of in sorted(members.values(), key=lambda of: order_key(min(ids[row] for row in of), seed))
-    ]
+class _Groups(NamedTuple):
+    of: np.ndarray  # int64 (N,), the group of each row
+    sizes: np.ndarray  # int64 (G,), bytes
+    order: np.ndarray  # int64 (G,), groups as they fill the splits
+
+
+def _groups_of(ids: list[str], sizes: np.ndarray, groups: np.ndarray, rows: np.ndarray, seed: int) -> _Groups:
+    """Groups of `rows`, in the order of a hash of the seed and the group's smallest id."""
+    _, of = np.unique(groups[rows], return_inverse=True)
+    number = int(of.max()) + 1 if len(rows) else 0
+    smallest = [""] * number
+    for group, row in zip(of.tolist(), rows.tolist(), strict=True):
+        if not smallest[group] or ids[row] < smallest[group]:
+            smallest[group] = ids[row]
+    keys = np.array([order_key(identity, seed) for identity in smallest], "S32")
+    total = np.bincount(of, weights=sizes[rows], minlength=number).astype(np.int64)  # exact below 2^53
+    return _Groups(of, total, np.argsort(keys, kind="stable"))
 
 
 def order_key(identity: str, seed: int) -> bytes:
@@ -112,17 +118,17 @@ def order_key(identity: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{identity}".encode()).digest()
 
 
-def _fill_empty(name: str, splits: np.ndarray, kept: list[tuple[int, list[int]]], total: int) -> None:
+def _fill_empty(name: str, split_of: np.ndarray, found: _Groups, total: int) -> None:
     """Give an empty split train's smallest group. Raises UserError where train would keep no more than half."""
-    smallest = min(range(len(kept)), key=lambda i: kept[i][0], default=None)
-    left = sum(size for size, _ in kept) - (kept[smallest][0] if smallest is not None else 0)
-    if smallest is None or 2 * left <= total:
+    kept = found.order[split_of[found.order] == "train"]
+    left = int(found.sizes[kept].sum())
+    smallest = kept[np.argmin(found.sizes[kept])] if len(kept) else None
+    if smallest is None or 2 * (left - int(found.sizes[smallest])) <= total:
         raise UserError(
             f"the {name} split would be empty: {total:,} bytes in {len(kept)} groups of related documents left for it "
             f"and train; add data (about 20 unrelated documents, or one text of {CUT_MIN_BYTES:,} bytes)"
         )
-    _, members = kept.pop(smallest)
-    splits[members] = name
+    split_of[smallest] = name
 
 
 # -- cutting

@@ -88,7 +88,7 @@ def fit_templates(training: Training, keep: int) -> Templates:
     fitted = Templates(ids[0], of[0], [], [])
     for is_text in (False, True):
         some = training.rows[store.facts["is_text"][training.rows] == is_text]
-        found = find_templates(store.facts["signature"], some, store.facts["num_words"], partial(_compared, store))
+        found = find_templates(store.facts, some, partial(_compared, store))
         if not found:
             continue
         fitted.skeletons.append(Skeletons([template.skeleton for template in found]))

@@ -11,10 +11,11 @@ link 879 rows, 64 each link 844 in 2 s. Fewer than 62,000 rows have more.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.detect.sketch import NUM_HASHES, buckets, ngrams, word_hashes
+from data.detect.sketch import NUM_HASHES, ngrams, sorted_buckets, word_hashes
 
 NGRAM = 3
 BAND = 4
@@ -24,6 +25,8 @@ BUCKET_REACH = 1000
 COMPARED = 4_000_000  # pairs in vain, over all rows; of each row 64 at least, most similar first
 CACHED = 32 << 20  # 3-grams, 8 bytes each
 AT_ONCE = 512  # rows
+SMALL = 16  # rows of a bucket whose pairs are looked at along with those of all small ones
+PAIRS_AT_ONCE = 1 << 14
 
 Take = Callable[[list[int]], list[str]]
 
@@ -84,41 +87,84 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
     signature: uint16 (N, NUM_HASHES). sizes: int (N,), each row's number of words. take: texts of rows.
     """
     rows = np.asarray(rows, np.int64)
-    linked = Groups(len(signature))
-    shingles = Shingles(take)
-    pairs: list[tuple[int, int]] = []
-    refused: set[tuple[int, int]] = set()
-    failed: dict[int, int] = {}  # row -> how many others it was compared with in vain
-    patience = max(64, COMPARED // max(1, len(rows)))
+    search = Search(signature, sizes, Groups(len(signature)), Shingles(take), max(64, COMPARED // max(1, len(rows))))
     for place in range(0, NUM_HASHES - BAND + 1, BAND):
-        for bucket in buckets(signature, rows, place, BAND):
-            roots = np.array([linked.find(i) for i in bucket.tolist()])
-            if (roots == roots[0]).all():
-                continue
-            if len(bucket) > BUCKET_REACH:
-                order = np.argsort(sizes[bucket], kind="stable")
-                bucket, roots = bucket[order], roots[order]
-            for k, i in enumerate(bucket.tolist()):
-                if failed.get(i, 0) >= patience:
-                    continue
-                for at in _candidates(k, bucket, roots, sizes, signature):
-                    j = int(bucket[at])
-                    pair = (min(i, j), max(i, j))
-                    if roots[at] == roots[k] or pair in refused:
-                        continue
-                    if similarity(shingles.of(i), shingles.of(j)) >= JACCARD:
-                        linked.join(i, j)
-                        pairs.append(pair)
-                        roots[(roots == roots[at]) | (roots == roots[k])] = linked.find(i)
-                    else:
-                        refused.add(pair)
-                        failed[i] = failed.get(i, 0) + 1
-                        if failed[i] >= patience:
-                            break
-    return sorted(pairs)
+        order, ends = sorted_buckets(signature, rows, place, BAND)
+        lengths = np.diff(ends, prepend=0)
+        for i, j in _small_buckets(search, order, ends, lengths).tolist():
+            search.compare(i, j)
+        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True):
+            if length > SMALL:
+                _large_bucket(search, order[end - length : end])
+    return sorted(search.pairs)
 
 
-def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, sizes: np.ndarray, signature: np.ndarray) -> list[int]:
+@dataclass
+class Search:
+    """What is known of pairs so far."""
+
+    signature: np.ndarray
+    sizes: np.ndarray
+    linked: Groups
+    shingles: Shingles
+    patience: int
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    refused: set[tuple[int, int]] = field(default_factory=set)
+    failed: dict[int, int] = field(default_factory=dict)  # row -> how many others it was compared with in vain
+
+    def compare(self, i: int, j: int) -> bool:
+        """Whether two rows are linked now."""
+        if self.linked.find(i) == self.linked.find(j):
+            return True
+        pair = (min(i, j), max(i, j))
+        if pair in self.refused or self.failed.get(i, 0) >= self.patience:
+            return False
+        if similarity(self.shingles.of(i), self.shingles.of(j)) >= JACCARD:
+            self.linked.join(i, j)
+            self.pairs.append(pair)
+            return True
+        self.refused.add(pair)
+        self.failed[i] = self.failed.get(i, 0) + 1
+        return False
+
+
+def _small_buckets(search: Search, order: np.ndarray, ends: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """int64 (P, 2): pairs of rows that agree in enough places, most similar first, of buckets of up to SMALL rows.
+
+    order: rows, bucket after bucket. ends, lengths: of the buckets.
+    """
+    labels = search.linked.labels()[order]
+    parts = [np.zeros((0, 3), np.int64)]
+    left = np.repeat(ends, lengths) - np.arange(len(order))  # rows of its bucket from each on
+    left[np.repeat(lengths, lengths) > SMALL] = 0
+    for shift in range(1, SMALL):
+        at = np.flatnonzero(left > shift)
+        at = at[labels[at] != labels[at + shift]]
+        for start in range(0, len(at), PAIRS_AT_ONCE):
+            i, j = order[at[start : start + PAIRS_AT_ONCE]], order[at[start : start + PAIRS_AT_ONCE] + shift]
+            agreement = (search.signature[i] == search.signature[j]).sum(axis=1)
+            near = agreement >= MIN_AGREEMENT
+            parts.append(np.stack([-agreement, i, j], axis=1)[near])
+    found = np.concatenate(parts)
+    return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))][:, 1:]
+
+
+def _large_bucket(search: Search, bucket: np.ndarray) -> None:
+    """Each row with those after it: in a bucket of more than BUCKET_REACH, with the next of its size."""
+    if len(bucket) > BUCKET_REACH:
+        bucket = bucket[np.argsort(search.sizes[bucket], kind="stable")]
+    roots = np.array([search.linked.find(i) for i in bucket.tolist()])
+    for k, i in enumerate(bucket.tolist()):
+        if search.failed.get(i, 0) >= search.patience:
+            continue
+        for at in _candidates(k, bucket, roots, search.signature):
+            if roots[at] != roots[k] and search.compare(i, int(bucket[at])):
+                roots[(roots == roots[at]) | (roots == roots[k])] = search.linked.find(i)
+            if search.failed.get(i, 0) >= search.patience:
+                break
+
+
+def _candidates(k: int, bucket: np.ndarray, roots: np.ndarray, signature: np.ndarray) -> list[int]:
     """Positions in a bucket after the k-th that may be similar to it and are not linked to it yet."""
     others = slice(k + 1, k + 1 + BUCKET_REACH)
     at = np.flatnonzero(roots[others] != roots[k]) + k + 1

@@ -7,13 +7,12 @@ alone: processes, machines and runs agree. Two sets of n-grams with Jaccard simi
 signatures with probability J (Broder 1997); 16 bits of each minimum are kept, which adds 1 in 65,536.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from data.detect.words import words
 
 NUM_HASHES = 100
+FORM = 32
 EMPTY = np.uint16(0xFFFF)
 PIECE = 4 << 20  # bytes whose words are hashed at a time
 _FACTOR = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
@@ -103,15 +102,15 @@ def ngrams(hashes: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray,
     return mix(total), starts
 
 
-def signatures(grams: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """MinHash of each text's n-grams: uint16 (N, NUM_HASHES); of a text without n-grams EMPTY everywhere."""
-    result = np.full((len(offsets) - 1, NUM_HASHES), EMPTY)
+def signatures(grams: np.ndarray, offsets: np.ndarray, number: int = NUM_HASHES) -> np.ndarray:
+    """MinHash of each text's n-grams: uint16 (N, number); of a text without n-grams EMPTY everywhere."""
+    result = np.full((len(offsets) - 1, number), EMPTY)
     some = np.flatnonzero(np.diff(offsets))
     if len(some) == 0:
         return result
     short = (grams >> np.uint64(32)).astype(np.uint32)
     starts = offsets[some]
-    for k in range(NUM_HASHES):
+    for k in range(number):
         ordered = short * _MULTIPLIERS[k] + _ADDENDS[k]
         ordered ^= ordered >> np.uint32(15)  # the product's low bits know little of the value's high ones
         ordered *= np.uint32(0x2C1B3C6D)
@@ -120,14 +119,23 @@ def signatures(grams: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return result
 
 
-def buckets(signature: np.ndarray, rows: np.ndarray, place: int, width: int) -> Iterator[np.ndarray]:
-    """Rows (of `rows`, ascending) whose signatures agree in `width` places (up to 4), two or more at a time."""
-    part = signature[rows, place : place + width].astype(np.uint64)
-    keys = part[:, 0]
-    for k in range(1, width):
-        keys = (keys << np.uint64(16)) | part[:, k]
+def forms(texts: list[str]) -> np.ndarray:
+    """Which words a text has, in little: uint8 (N, FORM), MinHash of its words."""
+    return signatures(*word_hashes(texts), FORM).astype(np.uint8)
+
+
+def sorted_buckets(signature: np.ndarray, rows: np.ndarray, place: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(order, ends): those of `rows` whose signatures agree with another's in `width` places (up to 4), bucket after
+    bucket, ascending in each; bucket i ends before ends[i]."""
+    if not len(rows):
+        return rows, rows
+    keys = np.zeros(len(rows), np.uint64)
+    for k in range(place, place + width):
+        keys = (keys << np.uint64(16)) | signature[rows, k].astype(np.uint64)
     order = np.argsort(keys, kind="stable")
-    ends = np.flatnonzero(np.append(keys[order][1:] != keys[order][:-1], True)) + 1
-    starts = np.concatenate([[0], ends[:-1]])
-    for start, end in zip(starts[ends - starts > 1].tolist(), ends[ends - starts > 1].tolist(), strict=True):
-        yield rows[order[start:end]]
+    keys = keys[order]
+    same = keys[1:] == keys[:-1]
+    inside = np.append(same, False) | np.append(False, same)
+    order, keys = order[inside], keys[inside]
+    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], [True] * (len(keys) > 0))) + 1
+    return rows[order], ends

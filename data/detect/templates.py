@@ -8,24 +8,26 @@ of whose words the skeleton holds 60% or more in each field; an answer whose ske
 year) says nothing. Templated questions with answers of their own are information, and are no clusters here.
 
 Two rows of a template with 60% fixed words share 20% of their 2-grams or more where slots come singly, natural rows of
-one source 1 to 4%: pairs that agree in fewer than 12 of 100 places of their signatures are not looked at.
+one source 1 to 4%: pairs that agree in fewer than 12 of 100 places of their signatures are not looked at, nor are those
+whose questions or whose answers have few words in common (rows that share a stock ending, and nothing else).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from sys import intern
 
 import numpy as np
 
 from data.detect.near import Groups
-from data.detect.sketch import NUM_HASHES
+from data.detect.sketch import FORM, NUM_HASHES
 from data.detect.words import words
 
 MIN_ROWS = 5
 FIXED_SHARE = 0.6
 MIN_FIXED = 4  # words of an answer's or a text's skeleton
 MIN_AGREEMENT = 12
+MIN_FORM = 5  # of FORM places, for each field: two that share 60% of their words agree in 14 of 32
 BAND, STEP = 2, 4  # places of an order that must agree, and from one order to the next
 SORTED = 12  # places that rows are sorted by
 REACH = 4  # rows behind each that it is held against, in each of 25 orders
@@ -46,13 +48,14 @@ class Template:
     skeleton: Fields
 
 
-def find_templates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, take: Take) -> list[Template]:
+def find_templates(facts: Mapping[str, np.ndarray], rows: np.ndarray, take: Take) -> list[Template]:
     """Templates among `rows` (ascending), largest first.
 
-    signature: uint16 (N, NUM_HASHES), of each row's 2-grams. sizes: int (N,), each row's number of words, which may be
-    one more than its fields have. take: the texts of rows, a tuple of fields each.
+    facts: those of all rows (data/facts.py); here signature, form and num_words are looked at. take: the texts of rows,
+    a tuple of fields each.
     """
-    labels = _link(signature[rows], sizes[rows], lambda places: take(rows[places].tolist()))
+    own = {name: facts[name][rows] for name in ("signature", "form", "num_words")}
+    labels = _link(own, lambda places: take(rows[places].tolist()))
     order = np.argsort(labels, kind="stable")
     clusters = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1) if len(rows) else []
     found: list[Template] = []
@@ -68,14 +71,15 @@ def row_fields(texts: tuple[str, ...]) -> Fields:
     return [[*map(intern, words(text))] for text in texts]  # a word is kept once for all rows
 
 
-def _link(signature: np.ndarray, sizes: np.ndarray, take: Callable[[np.ndarray], list[tuple[str, ...]]]) -> np.ndarray:
+def _link(facts: Mapping[str, np.ndarray], take: Callable[[np.ndarray], list[tuple[str, ...]]]) -> np.ndarray:
     """int64 (N,): the cluster of each row, rows being linked that share enough with one another."""
-    groups = Groups(len(signature))
+    number = len(facts["num_words"])
+    groups = Groups(number)
     known: dict[int, Fields] = {}
-    failed = np.zeros(len(signature), np.int64)  # how many others each row was compared with in vain
+    failed = np.zeros(number, np.int64)  # how many others each row was compared with in vain
     refused: set[tuple[int, int]] = set()
     for place in range(0, NUM_HASHES, STEP):
-        pairs = _candidates(signature, sizes, place, groups.labels(), failed)
+        pairs = _candidates(facts, place, groups.labels(), failed)
         if len(known) > KNOWN:
             known = {}
         asked = np.array(sorted({*pairs.ravel().tolist()} - known.keys()), np.int64)
@@ -94,15 +98,14 @@ def _link(signature: np.ndarray, sizes: np.ndarray, take: Callable[[np.ndarray],
     return groups.labels()
 
 
-def _candidates(
-    signature: np.ndarray, sizes: np.ndarray, place: int, labels: np.ndarray, failed: np.ndarray
-) -> np.ndarray:
-    """int64 (P, 2): rows of like lengths that agree in the band at `place` and in MIN_AGREEMENT places in all, most
-    similar first.
+def _candidates(facts: Mapping[str, np.ndarray], place: int, labels: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """int64 (P, 2): rows of like lengths and forms that agree in the band at `place` and in MIN_AGREEMENT places in
+    all, most similar first.
 
     Rows are sorted by the band and the places behind it, and each is held against the next REACH: those with which it
     agrees longest, where an instruction that all rows bear makes one bucket of all of them.
     """
+    signature, form, sizes = facts["signature"], facts["form"].view(np.uint8), facts["num_words"]
     keys = [_packed(signature, place + 4 * k) for k in range(SORTED // 4)]
     order = np.lexsort(keys[::-1])
     band = keys[0][order] >> np.uint64(16 * (4 - BAND))
@@ -117,7 +120,9 @@ def _candidates(
         for start in range(0, len(at), AT_ONCE):
             i, j = order[at[start : start + AT_ONCE]], order[at[start : start + AT_ONCE] + shift]
             agreement = (signature[i] == signature[j]).sum(axis=1)
-            near = agreement >= MIN_AGREEMENT
+            near = np.flatnonzero(agreement >= MIN_AGREEMENT)
+            same = form[i[near]] == form[j[near]]
+            near = near[(same[:, :FORM].sum(axis=1) >= MIN_FORM) & (same[:, FORM:].sum(axis=1) >= MIN_FORM)]
             parts.append(np.stack([-agreement, np.minimum(i, j), np.maximum(i, j)], axis=1)[near])
     found = np.concatenate(parts)
     return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))][:, 1:]

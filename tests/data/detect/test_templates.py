@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.conclusions import skeleton_pieces
+from data.detect.sketch import forms
 from data.detect.templates import FIXED_SHARE, MIN_FIXED, Template, alike, common, find_templates
 from data.detect.words import words
 from tests.data.made_rows import passage, sentence, signatures_of, some_words
@@ -18,9 +19,12 @@ Texts = tuple[str, ...]  # of one row: its fields
 
 
 def found(rows: Sequence[Texts]) -> list[Template]:
-    signature = signatures_of(["\n".join(fields) for fields in rows])
-    sizes = np.array([sum(len(words(field)) for field in fields) for fields in rows], np.int64)
-    return find_templates(signature, np.arange(len(rows)), sizes, lambda numbers: [rows[i] for i in numbers])
+    facts = {
+        "signature": signatures_of(["\n".join(fields) for fields in rows]),
+        "form": np.hstack([forms([fields[0] for fields in rows]), forms([fields[-1] for fields in rows])]),
+        "num_words": np.array([sum(len(words(field)) for field in fields) for fields in rows], np.int64),
+    }
+    return find_templates(facts, np.arange(len(rows)), lambda numbers: [rows[i] for i in numbers])
 
 
 def members(rows: Sequence[Texts]) -> list[list[int]]:
