@@ -75,7 +75,7 @@ def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".
     files = [(file, source) for source in sources for file in list_files(source, base)]
     with tempfile.TemporaryDirectory(prefix="loam-audit-") as folder:
         names = [str(source.name) for source in sources]
-        store, _ = gather(files, Settings(tuple(names), config.min_bytes), Path(folder), config.engine)
+        store, _, labels = gather(files, Settings(tuple(names), config.min_bytes), Path(folder), config.engine)
         alive = np.zeros(len(store), bool)
         alive[_distinct(store)] = True
         outside = list(questions_of(config.questions))
@@ -86,7 +86,7 @@ def audit(sources: list[SourceConfig], config: AuditConfig, base: Path = Path(".
         looked = look(store, learned, config, outside)
         findings = [*unusable(store), *copies.result(), *looked]
         tokenizer = Path(config.tokenizer) if config.tokenizer else None
-        return conclude(store, findings, files, sources, config.seq_len, tokenizer, bool(outside))
+        return conclude(store, findings, labels, files, sources, config.seq_len, tokenizer, bool(outside))
 
 
 def unusable(store: Store) -> list[Finding]:

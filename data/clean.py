@@ -34,7 +34,11 @@ def equality_key(row: Row) -> str:
 
     Case and punctuation count: `print(X)` and `print(x)` are two programs. Grouping looks less closely.
     """
-    return _hash(row["kind"], *(normal(row[name]) if row[name] else None for name in CONTENT))
+    return _hash(row["kind"], *_normal_fields(row))
+
+
+def _normal_fields(row: Row) -> list[str | None]:
+    return [normal(row[name]) if row[name] else None for name in CONTENT]
 
 
 def normal(text: str) -> str:
@@ -122,6 +126,9 @@ def _run(row: Row, name: str, min_bytes: int, bounds: dict[str, Any]) -> Verdict
 
 def finish(row: Row) -> Row:
     """Set what follows from the content: id, n_bytes, and the key of equality."""
-    row["id"], row["n_bytes"] = content_id(row), content_bytes(row)
-    row["key"] = equality_key(row) if row["reason"] is None else ""
+    row["id"], row["n_bytes"], row["key"] = content_id(row), content_bytes(row), ""
+    if row["reason"] is None:
+        fields = _normal_fields(row)
+        # Most texts are normal as they are: one hash less.
+        row["key"] = row["id"] if fields == [row[name] for name in CONTENT] else _hash(row["kind"], *fields)
     return row

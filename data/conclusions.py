@@ -36,6 +36,7 @@ FIELDS = ("context", "question", "answer", "text")
 def conclude(
     store: Store,
     findings: list[Finding],
+    labels: dict[str, Counter[str]],
     files: list[tuple[InputFile, SourceConfig]],
     sources: list[SourceConfig],
     seq_len: int,
@@ -43,7 +44,7 @@ def conclude(
     asked: bool = False,
 ) -> dict[str, Any]:
     """The whole of audit.json. tokenizer: a tokenizer.json that counts tokens; none: they are estimated.
-    asked: whether questions of other files were looked for."""
+    asked: whether questions of other files were looked for. labels: how many rows bear each category, difficulty."""
     names = [str(source.name) for source in sources]
     tokens, estimated = token_counts(store, names, tokenizer)
     findings = _merged(findings)
@@ -72,7 +73,7 @@ def conclude(
         "grade": _grade(findings, usable / total if total else 0.0, kept),
         "findings": [finding for finding in told if finding["count"]],
         "recommended": {"prepare": {"steps": recommended(step_kinds)}},
-        "balance": _balance(store),
+        "balance": _balance({"source": _rows_of_sources(store, names), **labels}),
         "sample": _sample(store, findings, left_by),
         "before_after": {
             "before": _sizes(store, tokens, np.ones(len(store), bool)),
@@ -353,12 +354,14 @@ def _grade(findings: list[Finding], usable: float, kept: np.ndarray) -> dict[str
     return {"letter": GRADES[number][0], "usable_share": usable, "reasons": reasons}
 
 
-def _balance(store: Store) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {"source": Counter(), "category": Counter(), "difficulty": Counter()}
-    for _, row in store.stream():
-        for name, counter in counts.items():
-            if row[name]:
-                counter[row[name]] += 1
+def _rows_of_sources(store: Store, names: list[str]) -> Counter[str]:
+    if not len(store):
+        return Counter()
+    counts = np.bincount(store.facts["source"], minlength=len(names)).tolist()
+    return Counter({name: number for name, number in zip(names, counts, strict=True) if number})
+
+
+def _balance(counts: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
     told: dict[str, dict[str, int]] = {}
     for name, counter in counts.items():
         ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))

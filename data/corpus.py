@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.clean import finish
-from data.facts import measured
+from data.facts import COUNTED, measured
 from data.split import SPLITS, cut_text
 from data.store import Store
 
@@ -80,7 +80,7 @@ class Corpus:
         assert offset == row["n_bytes"]
         first, num = len(self.store), len(blocks)
         places = [int(self.store.facts["place"][number])] * num
-        self.store.extend(measured(blocks, places, self.sources).drop_columns(["note", "mistake"]))
+        self.store.extend(measured(blocks, places, self.sources).drop_columns(list(COUNTED)))
         self.split[number] = IN_BLOCKS
         splits = [OUT if name == "gap" else SPLITS.index(name) for name in names]
         self.split = np.append(self.split, np.array(splits, np.int8))

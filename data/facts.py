@@ -37,10 +37,14 @@ FACTS = pa.schema(
         ("asked", pa.uint64()),
         ("signature", pa.binary(2 * NUM_HASHES)),
         ("form", pa.binary(2 * FORM)),  # of the question, of the answer or text
+        ("category", pa.large_string()),
+        ("difficulty", pa.large_string()),
         ("note", pa.large_string()),  # what the reader says of the row
         ("mistake", pa.large_string()),  # what a user can mend
     ]
 )
+LABELS = ("category", "difficulty")
+COUNTED = (*LABELS, "note", "mistake")  # counted, and not kept
 TIED = ("source", "category", "difficulty", "group")
 
 
@@ -90,6 +94,7 @@ def measured(rows: list[Row], places: Sequence[int], sources: Sequence[str]) -> 
         "asked": [hash_of(asked) if (asked := asked_words(row["question"])) else 0 for row in rows],
         "signature": _binary(signatures(grams, starts)),
         "form": _binary(np.hstack([forms([row["question"] or "" for row in rows]), forms([*map(body, rows)])])),
+        **{name: [row[name] for row in rows] for name in LABELS},
         "note": [row["note"] for row in rows],
         "mistake": [row["detail"] if row["reason"] == USER_ERROR else None for row in rows],
     }

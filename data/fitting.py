@@ -20,12 +20,12 @@ from data.clean import Verdict, finish
 from data.columns import Row
 from data.config import Engine
 from data.engine import map_rows
-from data.facts import FACTS, measured
+from data.facts import COUNTED, FACTS, measured
 from data.store import Store
 
 TAKEN = 1024  # rows
 NUMBER = pa.field("number", pa.int64())
-CHANGED = pa.schema([NUMBER, *(fact for fact in FACTS if fact.name not in ("place", "note", "mistake"))])
+CHANGED = pa.schema([NUMBER, *(fact for fact in FACTS if fact.name not in ("place", *COUNTED))])
 
 
 @dataclass(frozen=True)

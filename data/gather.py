@@ -16,7 +16,7 @@ from tqdm import tqdm
 from common.errors import UserError
 from data.config import Engine
 from data.engine import map_rows
-from data.facts import FACTS, Settings, facts_of
+from data.facts import COUNTED, FACTS, LABELS, Settings, facts_of
 from data.readers import read_file
 from data.sources import InputFile, SourceConfig
 from data.store import Store
@@ -26,10 +26,11 @@ TEXT_EXPANDED = 4  # of a compressed text file
 
 
 class Gathered(NamedTuple):
-    """All rows, and how many rows bear each of the readers' notes."""
+    """All rows, how many bear each of the readers' notes, and each category and difficulty."""
 
     store: Store
     notes: Counter[str]
+    labels: dict[str, Counter[str]]
 
 
 def gather(
@@ -39,19 +40,21 @@ def gather(
     # Numbers follow names, so that the order in which files are named plays no part.
     ordered = sorted(files, key=lambda pair: (str(pair[1].name), pair[0].shown))
     pieces = [partial(_rows_of, file, source, number) for number, (file, source) in enumerate(ordered)]
-    store, notes, mistakes = Store(folder), Counter[str](), list[tuple[int, str]]()
+    store, mistakes = Store(folder), list[tuple[int, str]]()
+    counts = {name: Counter[str]() for name in (*LABELS, "note")}
     with tqdm(desc="reading", unit=" rows", leave=False, disable=None) as bar:
         work = partial(facts_of, settings=settings)
         paths = {store.path, *(file.path for file, _ in ordered)}  # the store is read in the second look
         for batch in map_rows(pieces, work, FACTS, _expected(ordered), engine, paths):
-            notes.update(batch.column("note").drop_null().to_pylist())
+            for name, counter in counts.items():
+                counter.update(value for value in batch.column(name).drop_null().to_pylist() if value)
             said = batch.filter(batch.column("mistake").is_valid())
             mistakes += zip(said.column("place").to_pylist(), said.column("mistake").to_pylist(), strict=True)
-            store.add(batch.drop_columns(["note", "mistake"]))
+            store.add(batch.drop_columns(list(COUNTED)))
             bar.update(batch.num_rows)
     if mistakes:
         raise UserError(min(mistakes)[1])
-    return Gathered(store.sorted(), notes)
+    return Gathered(store.sorted(), counts.pop("note"), counts)
 
 
 def _rows_of(file: InputFile, source: SourceConfig, number: int) -> Iterator[str]:

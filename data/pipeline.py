@@ -60,7 +60,7 @@ def prepare(
     steps = [name for name in config.steps if name not in config.skip]
     settings = Settings(names, config.min_bytes, tuple(steps), parse_bounds(config.lengths))
     with scratch_folder(folder.parent / f".{folder.name}.rows") as scratch:
-        store, notes = gather(files, settings, scratch, config.engine)
+        store, notes, _ = gather(files, settings, scratch, config.engine)
         corpus = Corpus(store, names)
         split(corpus, config, steps, notes)
         clean_splits(corpus, _fitted(config, steps, base) if fitted_steps is None else fitted_steps, config.engine)

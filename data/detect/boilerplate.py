@@ -29,7 +29,7 @@ from data.detect.words import places, words
 SPAN = 8
 MIN_WORDS = 3
 FEW = 20  # rows
-SAMPLE = 100_000
+SAMPLE = 50_000
 _SENTENCE = re.compile(r"(?:[.!?:。！？…]+[\"'’”)\]]*(?=\s|$)|[。！？]|\n)+")
 _MARK = re.compile(r"[.!?:。！？…\n]")  # what _SENTENCE begins with
 _CLAUSE = re.compile(r"[,:;.!?，、：；。！？\n—–]|\s-\s")

@@ -25,7 +25,7 @@ BUCKET_REACH = 1000
 COMPARED = 4_000_000  # pairs in vain, over all rows; of each row 64 at least, most similar first
 CACHED = 32 << 20  # 3-grams, 8 bytes each
 AT_ONCE = 512  # rows
-SMALL = 16  # rows of a bucket whose pairs are looked at along with those of all small ones
+SMALL = 256  # rows of a bucket whose pairs are looked at along with those of all small ones: 60 ns each, as in rows
 PAIRS_AT_ONCE = 1 << 14
 
 Take = Callable[[list[int]], list[str]]
@@ -91,8 +91,12 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
     for place in range(0, NUM_HASHES - BAND + 1, BAND):
         order, ends = sorted_buckets(signature, rows, place, BAND)
         lengths = np.diff(ends, prepend=0)
-        for i, j in _small_buckets(search, order, ends, lengths).tolist():
-            search.compare(i, j)
+        pairs = _small_buckets(search, order, ends, lengths)
+        for start in range(0, len(pairs), AT_ONCE):
+            part = pairs[start : start + AT_ONCE]
+            search.shingles.load(part.ravel().tolist())
+            for i, j in part.tolist():
+                search.compare(i, j)
         for end, length in zip(ends.tolist(), lengths.tolist(), strict=True):
             if length > SMALL:
                 _large_bucket(search, order[end - length : end])

@@ -119,10 +119,11 @@ def _candidates(facts: Mapping[str, np.ndarray], place: int, labels: np.ndarray,
         at = np.flatnonzero((band[shift:] == band[:-shift]) & (labels[other] != labels[one]) & like)
         for start in range(0, len(at), AT_ONCE):
             i, j = order[at[start : start + AT_ONCE]], order[at[start : start + AT_ONCE] + shift]
+            same = form[i] == form[j]
+            near = (same[:, :FORM].sum(axis=1) >= MIN_FORM) & (same[:, FORM:].sum(axis=1) >= MIN_FORM)
+            i, j = i[near], j[near]
             agreement = (signature[i] == signature[j]).sum(axis=1)
-            near = np.flatnonzero(agreement >= MIN_AGREEMENT)
-            same = form[i[near]] == form[j[near]]
-            near = near[(same[:, :FORM].sum(axis=1) >= MIN_FORM) & (same[:, FORM:].sum(axis=1) >= MIN_FORM)]
+            near = agreement >= MIN_AGREEMENT
             parts.append(np.stack([-agreement, np.minimum(i, j), np.maximum(i, j)], axis=1)[near])
     found = np.concatenate(parts)
     return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))][:, 1:]

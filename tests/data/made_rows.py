@@ -10,7 +10,7 @@ import numpy as np
 
 from data.columns import ROW_COLUMNS
 from data.detect.sketch import ngrams, signatures, word_hashes
-from data.facts import Settings, facts_of
+from data.facts import COUNTED, Settings, facts_of
 from data.store import Store
 
 SYLLABLES = [a + b for a in "bdfghklmnprst" for b in "aeio"]
@@ -63,7 +63,7 @@ def stored(rows: Iterable[dict[str, Any]], folder: Path, batch: int = 7, sources
     store = Store(folder)
     lines = [json.dumps({**row, "origin": row["origin"] or f"f:{i}"}) for i, row in enumerate(rows, 1)]
     for start in range(0, len(lines), batch):
-        store.add(facts_of(lines[start : start + batch], Settings(tuple(sources), 8)))
+        store.add(facts_of(lines[start : start + batch], Settings(tuple(sources), 8)).drop_columns(list(COUNTED)))
     return store.sorted()
 
 

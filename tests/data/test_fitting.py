@@ -10,7 +10,7 @@ import pytest
 
 import data.engine as engine
 from data.columns import Row
-from data.facts import FACTS, measured
+from data.facts import COUNTED, FACTS, measured
 from data.fitting import FittedStep, Training, changed, equal_to_earlier, run_step
 from data.store import Store
 from tests.data.made_rows import natural_qa, qa, stored, text
@@ -103,7 +103,7 @@ def test_a_line_for_each_row_with_facts_of_those_that_changed() -> None:
     made = changed(texts, shouted, "lot", ("s",))
     assert made.num_rows == 9
     assert made.column("number").to_pylist() == [None if i % 3 == 2 else 100 + i for i in range(9)]
-    assert set(made.schema.names) == {*FACTS.names, "number"} - {"place", "note", "mistake"}
+    assert set(made.schema.names) == {*FACTS.names, "number"} - {"place", *COUNTED}
 
 
 def test_training_rows_come_in_the_order_of_content_and_by_source(tmp_path: Path) -> None:
