@@ -27,12 +27,12 @@ MIN_ROWS = 5
 FIXED_SHARE = 0.6
 MIN_FIXED = 4  # words of an answer's or a text's skeleton
 MIN_AGREEMENT = 12
-MIN_FORM = 5  # of FORM places, for each field: two that share 60% of their words agree in 14 of 32
+MIN_FORM = 7  # of FORM places, for each field: two that share 60% of their words agree in 14 of 32
 BAND, STEP = 2, 4  # places of an order that must agree, and from one order to the next
-SORTED = 12  # places that rows are sorted by
+SORTED = 8  # places that rows are sorted by
 REACH = 4  # rows behind each that it is held against, in each of 25 orders
 PATIENCE = 32  # others that a row is compared with in vain
-KNOWN = 200_000  # rows whose words are kept
+KNOWN = 16 << 20  # words of rows that are kept
 AT_ONCE = 1 << 14  # rows
 MOST_WORDS = 2000  # of a row: a chapter is no template, and two would take seconds to align
 
@@ -75,17 +75,18 @@ def _link(facts: Mapping[str, np.ndarray], take: Callable[[np.ndarray], list[tup
     """int64 (N,): the cluster of each row, rows being linked that share enough with one another."""
     number = len(facts["num_words"])
     groups = Groups(number)
-    known: dict[int, Fields] = {}
+    known, size = dict[int, Fields](), 0
     failed = np.zeros(number, np.int64)  # how many others each row was compared with in vain
     refused: set[tuple[int, int]] = set()
     for place in range(0, NUM_HASHES, STEP):
         pairs = _candidates(facts, place, groups.labels(), failed)
-        if len(known) > KNOWN:
-            known = {}
+        if size > KNOWN:
+            known, size = {}, 0
         asked = np.array(sorted({*pairs.ravel().tolist()} - known.keys()), np.int64)
         for start in range(0, len(asked), AT_ONCE):
             part = asked[start : start + AT_ONCE]
             known.update(zip(part.tolist(), map(row_fields, take(part)), strict=True))
+            size += int(facts["num_words"][part].sum())
         for i, j in pairs.tolist():
             if failed[i] >= PATIENCE or failed[j] >= PATIENCE or (i, j) in refused or groups.find(i) == groups.find(j):
                 continue
