@@ -6,7 +6,7 @@
     4. look      at each row again with what was learned (data/audit_rows.py)
     5. conclude  findings, the funnel, lengths, a grade (data/conclusions.py)
 
-All rows are seen; what is learned of many is learned on at most 100,000 rows of each source. Nothing depends on the
+All rows are seen; what is learned of many is learned on at most 50,000 rows of each source. Nothing depends on the
 order of files, on threads or on the engine.
 """
 

@@ -73,11 +73,10 @@ def _known(path: Path) -> bool:
 def guess(path: Path) -> tuple[SourceConfig, str]:
     """The source that a file is, by its suffix and its first records."""
     as_text = SourceConfig(path=str(path), kind="text")
-    if path.suffix.lower() == ".zip":
-        return as_text, f"{path}: each member of the archive is a text"
-    file = list_files(check_sources([as_text])[0], Path("."))[0]
+    is_archive = path.suffix.lower() == ".zip"
+    file = list_files(check_sources([as_text])[0], Path("."))[0]  # of an archive, the first member speaks for all
     if file.format == "text":
-        return as_text, f"{path}: a text"
+        return as_text, f"{path}: each member of the archive is a text" if is_archive else f"{path}: a text"
     found = _first_records(file, as_text)
     columns = list(dict.fromkeys(name for record in found for name in record))
     if not columns:

@@ -217,3 +217,18 @@ def test_real_files_are_what_they_are() -> None:
     for name, settings in wanted.items():
         source, _ = guess(CORPORA / name)
         assert settings_of(source) == {"path": str(CORPORA / name), **settings}
+
+
+def test_an_archive_is_what_its_first_member_is(tmp_path: Path) -> None:
+    rows = "question,answer\nWhy is it so late?,Because the clock is fast.\nWho says so?,Everybody who was asked.\n"
+    for name, member, content in (("qa.zip", "part/a.csv", rows), ("texts.zip", "a.txt", "It was late, as always.\n")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, content)
+    sources, lines = guessed_sources([str(tmp_path)])
+    assert [(source.kind, source.question) for source in sources] == [("qa", "question"), ("text", None)]
+    assert "'question' is the question" in lines[0]
+    assert "each member of the archive is a text" in lines[1]
+    read = [
+        [row["answer"] or row["text"] for file in list_files(s, Path()) for row in read_file(file, s)] for s in sources
+    ]
+    assert read == [["Because the clock is fast.", "Everybody who was asked."], ["It was late, as always.\n"]]
