@@ -223,19 +223,19 @@ def audited(folder: Path, address: str, engine: str, files: list[str]) -> dict[s
 import os, sys, time, uuid
 from pathlib import Path
 import data.audit as command
-import data.auditing as auditing
+import data.gather as gather
 from common.errors import run_command
 
-original = auditing._rows_of
+original = gather._rows_of
 
-def rows_of(file, source):
+def rows_of(file, source, number):
     import ray
     node = ray.get_runtime_context().get_node_id() if {engine == "ray"} else "here"
     (Path({str(folder)!r}) / f"seen-{engine}-{{node}}-{{uuid.uuid4().hex}}").touch()
     time.sleep(0.5)  # a machine that is busy leaves the next piece to the other
-    yield from original(file, source)
+    yield from original(file, source, number)
 
-auditing._rows_of = rows_of
+gather._rows_of = rows_of
 sys.argv = ["data/audit.py", *{files!r}, "--engine", "{engine}", "--out", "{engine}"]
 run_command(command.main)
 """
@@ -271,3 +271,33 @@ def test_an_audit_of_real_text_is_the_same_byte_for_byte(address: str, tmp_path:
     for name in names:
         (tmp_path / Path(name).name).symlink_to(Path(str(CORPORA)) / name)
     assert_same(tmp_path, address, [Path(name).name for name in names])
+
+
+# -- prepare
+
+TOML = """
+[[source]]
+path = "*.csv"
+
+[prepare]
+steps = ["html_to_text", "fix_mojibake", "empty", "too_short", "exact_duplicate", "near_duplicate", "template",
+         "cut_boilerplate"]
+"""
+
+
+def test_a_corpus_is_the_same_byte_for_byte(address: str, tmp_path: Path) -> None:
+    """With steps that are fitted, and one that changes rows of the store in the other machines' sight."""
+    for i in range(6):
+        write_rows(tmp_path / f"{i}.csv", 1000 + 200 * i)
+    (tmp_path / "my.toml").write_text(TOML)
+    found = []
+    for engine in ("native", "ray"):
+        command = [str(REPOSITORY / "data/prepare.py"), "--config", "my.toml", "--run", engine, "--engine", engine]
+        done = on(address, tmp_path, *command)
+        assert (done.returncode, done.stderr) == (0, "")
+        files = {path.name: path.read_bytes() for path in (tmp_path / "runs" / engine / "corpus").iterdir()}
+        manifest = json.loads(files.pop("manifest.json"))
+        assert manifest["config"].pop("engine") == engine
+        found.append((files, manifest))
+    assert found[0] == found[1]
+    assert {"exact_duplicate", "template", "empty"} <= set(found[0][1]["quarantine"]["reasons"])
