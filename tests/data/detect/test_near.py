@@ -141,6 +141,43 @@ def test_what_is_kept_of_shingles_changes_nothing(monkeypatch: pytest.MonkeyPatc
     assert found(texts) == expected
 
 
+def test_rows_that_are_linked_already_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(13)
+    texts = [text for _ in range(20) for text in one_bucket(dice, 50)]
+    dice.shuffle(texts)
+    monkeypatch.setattr(module, "CACHED", 0)
+    monkeypatch.setattr(module, "AT_ONCE", 16)
+    read = 0
+
+    def take(numbers: list[int]) -> list[str]:
+        nonlocal read
+        read += len(numbers)
+        return [texts[i] for i in numbers]
+
+    sizes = np.diff(word_hashes(texts)[1])
+    pairs = near_duplicates(signatures_of(texts), np.arange(len(texts)), sizes, take)
+    assert len(pairs) == len(texts) - 20
+    assert read <= 4 * len(pairs)  # of 50 rows there are 1,225 pairs
+
+
+@pytest.mark.parametrize("pairs_kept", [1, 50, 5000])
+def test_how_many_pairs_are_kept_at_a_time_changes_no_cluster(pairs_kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(pairs_kept)
+    texts = [passage(dice, 3) for _ in range(40)]
+    texts += [edited(dice, text) for text in texts for _ in range(dice.randint(0, 12))]
+    expected = clusters(len(texts), found(texts))
+    kept, real = list[int](), module._similar
+
+    def counted(*args: object) -> np.ndarray:
+        kept.append(len(pairs := real(*args)))  # type: ignore[arg-type]
+        return pairs
+
+    monkeypatch.setattr(module, "PAIRS_KEPT", pairs_kept)
+    monkeypatch.setattr(module, "_similar", counted)
+    assert clusters(len(texts), found(texts)) == expected
+    assert max(kept) <= pairs_kept + 13 * 12 // 2  # one bucket more than there is room for
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_similarity_is_jaccard_from_the_bound_on(seed: int) -> None:
     dice = np.random.default_rng(seed)
