@@ -144,9 +144,3 @@ def asked_words(question: str | None) -> str:
 def hash_of(text: str) -> int:
     """64 bits of a text, never 0."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") or 1
-
-
-def first_of_each(keys: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """For each of `rows` (ascending), the first of them with its key."""
-    _, first, inverse = np.unique(keys[rows], return_index=True, return_inverse=True)
-    return np.asarray(rows)[first[inverse]]
