@@ -115,26 +115,28 @@ class Search:
     shingles: Shingles
     patience: int
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    refused: set[tuple[int, int]] = field(default_factory=set)
+    refused: dict[int, set[int]] = field(default_factory=dict)  # row -> those others, while it has patience left
     failed: dict[int, int] = field(default_factory=dict)  # row -> how many others it was compared with in vain
 
     def is_open(self, i: int, j: int) -> bool:
         """Whether two rows are still to be compared."""
-        pair = (min(i, j), max(i, j))
-        given_up = pair in self.refused or self.failed.get(i, 0) >= self.patience
-        return not given_up and self.linked.find(i) != self.linked.find(j)
+        if self.failed.get(i, 0) >= self.patience or j in self.refused.get(i, ()) or i in self.refused.get(j, ()):
+            return False
+        return self.linked.find(i) != self.linked.find(j)
 
     def compare(self, i: int, j: int) -> bool:
         """Whether two rows are linked now."""
         if not self.is_open(i, j):
             return self.linked.find(i) == self.linked.find(j)
-        pair = (min(i, j), max(i, j))
         if similarity(self.shingles.of(i), self.shingles.of(j)) >= JACCARD:
             self.linked.join(i, j)
-            self.pairs.append(pair)
+            self.pairs.append((min(i, j), max(i, j)))
             return True
-        self.refused.add(pair)
         self.failed[i] = self.failed.get(i, 0) + 1
+        if self.failed[i] < self.patience:
+            self.refused.setdefault(i, set()).add(j)
+        else:  # 64 pairs of each of a million rows would be 9 GB
+            self.refused.pop(i, None)
         return False
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import data.detect.near as module
-from data.detect.near import JACCARD, Groups, near_duplicates, similarity
+from data.detect.near import JACCARD, Groups, Search, near_duplicates, similarity
 from data.detect.sketch import word_hashes
 from data.detect.words import words
 from tests.data.made_rows import WORDS, passage, signatures_of, some_words
@@ -139,6 +139,24 @@ def test_what_is_kept_of_shingles_changes_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "CACHED", 0)
     monkeypatch.setattr(module, "AT_ONCE", 1)
     assert found(texts) == expected
+
+
+def test_refused_pairs_of_rows_without_patience_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One form all over, below the bound: each row is refused 64 times."""
+    dice = random.Random(14)
+    form = some_words(dice, 60)
+    texts = []
+    for _ in range(400):
+        of = form[:]
+        of[5], of[30], of[55] = some_words(dice, 3)
+        texts.append(" ".join(of))
+    seen: list[module.Search] = []
+    monkeypatch.setattr(module, "COMPARED", 0)
+    monkeypatch.setattr(module, "Search", lambda *args: seen.append(Search(*args)) or seen[0])  # type: ignore[func-returns-value]
+    found(texts)
+    [search] = seen
+    assert sum(search.failed.values()) > 60 * 300
+    assert sum(map(len, search.refused.values())) < 64 * 65  # the last rows have few behind them
 
 
 def test_rows_that_are_linked_already_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
