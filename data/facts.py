@@ -26,7 +26,7 @@ FACTS = pa.schema(
         ("tie", pa.uint64()),  # of the labels
         ("place", pa.uint64()),  # file and row
         ("key", pa.binary(16)),
-        ("source", pa.uint16()),
+        ("source", pa.uint32()),
         ("is_text", pa.bool_()),
         ("usable", pa.bool_()),
         ("n_bytes", pa.int64()),

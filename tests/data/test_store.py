@@ -88,6 +88,12 @@ def test_take_stream_and_pieces_agree(tmp_path: Path, monkeypatch: pytest.Monkey
     assert store.take([5, 5, 0]) == [whole[5], whole[5], whole[0]]
 
 
+def test_more_sources_than_two_bytes_tell_apart(tmp_path: Path) -> None:
+    names = [f"s{i}" for i in range((1 << 16) + 2)]
+    store = stored([qa("Why is it so?", "As it was.", source=name) for name in names[-2:]], tmp_path, sources=names)
+    assert sorted(store.facts["source"].tolist()) == [1 << 16, (1 << 16) + 1]
+
+
 def test_batches_are_the_rows_in_their_order_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = stored(some_rows(6), tmp_path)
     whole = content(store)
