@@ -43,7 +43,6 @@ from data.store import Store
 
 CONFLICTS = 2  # answers of one question
 REPEATED, REPEATED_BYTES = 5, 50  # questions of one answer, and its least length
-BATCH = 1024
 SHOWN_ROWS = 2000  # whose phrases are counted for the report; of more rows, each n-th, which stands for n
 UNREADABLE = "unreadable"  # the kind of all reasons of data/readers.py but "encoding" and "empty"
 
@@ -95,7 +94,7 @@ def unusable(store: Store) -> list[Finding]:
     if not len(store):
         return []
     numbers = np.flatnonzero(~store.facts["usable"]).tolist()
-    for number, row in zip(numbers, store.take(numbers), strict=True):
+    for number, row in zip(numbers, store.each(numbers), strict=True):
         kind = row["reason"] if row["reason"] in KINDS else UNREADABLE
         finding = found.setdefault(kind, Finding(kind, []))
         finding.rows.append(number)
@@ -140,7 +139,8 @@ def exact(store: Store, rows: np.ndarray) -> Finding:
     keys, kept = store.facts["key"][rows], rows
     order = np.argsort(keys, kind="stable")
     keepers = kept[order[np.searchsorted(keys[order], store.facts["key"][copies])]]
-    origins = {n: row["origin"] for n, row in zip(keepers.tolist(), store.take(keepers.tolist()), strict=True)}
+    named = np.unique(keepers)
+    origins = {n: row["origin"] for n, row in zip(named.tolist(), store.each(named), strict=True)}
     finding = Finding("exact_duplicate", copies.tolist())
     members: dict[int, list[int]] = {}
     for copy, keeper in zip(copies.tolist(), keepers.tolist(), strict=True):
@@ -203,7 +203,7 @@ def conflicts(store: Store, rows: np.ndarray) -> list[Finding]:
     for group in many:
         conflicting.details |= dict.fromkeys(group, f"one question with {len(group):,} answers")
     same = _several(store.facts["answer"][rows], question, rows, REPEATED)
-    first = store.take([group[0] for group in same])
+    first = store.each([group[0] for group in same])
     # "1912" and "New York" answer many questions rightly.
     same = [group for group, row in zip(same, first, strict=True) if len(row["answer"].encode()) >= REPEATED_BYTES]
     repeated = Finding("repeated_answer", sorted(i for group in same for i in group))
@@ -219,8 +219,10 @@ def _several(keys: np.ndarray, values: np.ndarray, rows: np.ndarray, least: int)
         return []
     order = np.lexsort((rows, keys))
     ends = np.flatnonzero(np.append(keys[order][1:] != keys[order][:-1], True)) + 1
-    groups = np.split(order, ends[:-1])
-    return [sorted(rows[of].tolist()) for of in groups if len(of) >= least and len(np.unique(values[of])) >= least]
+    sizes = np.diff(ends, prepend=0)
+    many = sizes >= least  # most keys are one row's
+    groups = (order[end - size : end] for end, size in zip(ends[many].tolist(), sizes[many].tolist(), strict=True))
+    return [sorted(rows[of].tolist()) for of in groups if len(np.unique(values[of])) >= least]
 
 
 # -- what is learned of a source, and the second look
@@ -249,22 +251,22 @@ def learn(store: Store, alive: np.ndarray, names: list[str], outside: list[Row])
 def habits_of(store: Store, rows: np.ndarray) -> SourceHabits:
     """How the answers or texts of a source end."""
     found: Counter[Any] = Counter()
-    for start in range(0, len(rows), BATCH):
-        found.update(map(habit, store.take(rows[start : start + BATCH].tolist())))
+    for batch in store.batches(rows):
+        found.update(map(habit, batch))
     return source_habits(found)
 
 
 def _bodies(store: Store, rows: np.ndarray) -> Iterator[list[str]]:
-    for start in range(0, len(rows), BATCH):
-        taken = store.take(rows[start : start + BATCH].tolist())
-        yield [*map(body, taken)]
+    for batch in store.batches(rows):
+        yield [*map(body, batch)]
 
 
 def _questions(store: Store, rows: np.ndarray) -> Iterator[tuple[list[int], list[str], list[str]]]:
-    for start in range(0, len(rows), BATCH):
-        numbers = rows[start : start + BATCH].tolist()
-        taken = store.take(numbers)
-        yield numbers, [row["source"] for row in taken], [row["question"] for row in taken]
+    start = 0
+    for batch in store.batches(rows):
+        numbers = rows[start : start + len(batch)].tolist()
+        yield numbers, [row["source"] for row in batch], [row["question"] for row in batch]
+        start += len(batch)
 
 
 def look(store: Store, learned: Learned, config: AuditConfig, outside: list[Row]) -> list[Finding]:

@@ -134,7 +134,7 @@ def _funnel(findings: list[Finding], left_by: np.ndarray, tokens: np.ndarray) ->
 
 def _origins(store: Store, findings: list[Finding]) -> dict[int, str]:
     named = sorted({row for f in findings for row in [*f.rows, *(r for c in f.clusters for r in c["rows"])]})
-    return {number: row["origin"] for number, row in zip(named, store.take(named), strict=True)}
+    return {number: row["origin"] for number, row in zip(named, store.each(named), strict=True)}
 
 
 # -- findings

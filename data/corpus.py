@@ -113,7 +113,7 @@ class Corpus:
         """(reason, detail) of rows that are out. told: what each says itself."""
         found = list(told)
         kept = sorted({keeper for keeper in self.keeper[rows].tolist() if keeper >= 0})
-        origins = {keeper: row["origin"] for keeper, row in zip(kept, self.store.take(kept), strict=True)}
+        origins = {keeper: row["origin"] for keeper, row in zip(kept, self.store.each(kept), strict=True)}
         for i, (row, why) in enumerate(zip(rows.tolist(), self.why[rows].tolist(), strict=True)):
             if row in self.said:
                 found[i] = self.said[row]

@@ -26,7 +26,7 @@ FACTS = pa.schema(
         ("tie", pa.uint64()),  # of the labels
         ("place", pa.uint64()),  # file and row
         ("key", pa.binary(16)),
-        ("source", pa.uint16()),
+        ("source", pa.uint32()),
         ("is_text", pa.bool_()),
         ("usable", pa.bool_()),
         ("n_bytes", pa.int64()),
@@ -144,9 +144,3 @@ def asked_words(question: str | None) -> str:
 def hash_of(text: str) -> int:
     """64 bits of a text, never 0."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") or 1
-
-
-def first_of_each(keys: np.ndarray, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """For each of `rows` (ascending), the first of them with its key."""
-    _, first, inverse = np.unique(keys[rows], return_index=True, return_inverse=True)
-    return np.asarray(rows)[first[inverse]]

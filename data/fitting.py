@@ -23,7 +23,6 @@ from data.engine import map_rows
 from data.facts import COUNTED, FACTS, measured
 from data.store import Store
 
-TAKEN = 1024  # rows
 NUMBER = pa.field("number", pa.int64())
 CHANGED = pa.schema([NUMBER, *(fact for fact in FACTS if fact.name not in ("place", *COUNTED))])
 
@@ -43,9 +42,8 @@ class Training:
             yield from batch
 
     def batches(self) -> Iterator[list[Row]]:
-        """The rows, about a thousand at a time."""
-        for start in range(0, len(self.rows), TAKEN):
-            yield self.store.take(self.rows[start : start + TAKEN].tolist())
+        """The rows, a thousand at most at a time."""
+        return self.store.batches(self.rows)
 
     def first(self, number: int) -> "Training":
         """At most so many of them: as good as drawn by lot, as ids are hashes."""
@@ -59,7 +57,7 @@ class Training:
 
 
 class FittedStep(NamedTuple):
-    """`fit` sees the training rows; `apply` gets a row of any split and what `fit` returned."""
+    """`fit` sees the training rows; `apply` gets a row of any split, with its `number`, and what `fit` returned."""
 
     name: str
     fit: Callable[[Training], Any]
@@ -87,9 +85,10 @@ def changed(
     places = list[int | None]()
     for text in texts:
         number, _, content = text.partition("\t")
-        row = json.loads(content)
+        row = {**json.loads(content), "number": int(number)}
         if verdict := apply(row, fitted):
             row["reason"], row["detail"] = verdict
+        del row["number"]
         if json.dumps(row, ensure_ascii=False) == content:
             places.append(None)
             continue

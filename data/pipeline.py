@@ -10,7 +10,7 @@
     6. write     the folder, whole or not at all: train, val, test, quarantine, manifest (data/corpus.py)
 
 Every row read is in a split or in quarantine: asserted before the folder takes its name. Rows lie in a temporary file
-beside it, about as large as the input; about 350 bytes a row are held in memory.
+beside it, about as large as the input; about 420 bytes a row are held in memory.
 """
 
 from collections import Counter

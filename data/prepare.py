@@ -4,7 +4,6 @@ Without --config the corpus is the documentation of the Python that runs this. W
 file's [[source]] entries; see configs/own-data.toml.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ if __name__ == "__main__":
     leave_when_interrupted()
 
 from common.errors import UserError, run_command
+from common.files import read_json
 from config import Config, load_command
 from data.pipeline import input_sizes, prepare, summary
 
@@ -25,7 +25,7 @@ def prepare_run(settings: Config) -> dict[str, Any]:
     with settings.claimed("prepare") as run:
         folder = run / "corpus"
         if (folder / "manifest.json").exists():
-            made = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            made = read_json(folder / "manifest.json")
             if made["files"] != input_sizes(settings.source, settings.base):
                 raise UserError(f"{folder} was made from other files ({_change(made, settings)}): take another --run")
             print(f"{folder} is there already, made with the same settings and files: nothing to do")

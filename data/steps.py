@@ -67,25 +67,24 @@ def body_name(row: Row) -> str:
 
 @dataclass
 class Templates:
-    """What the training split taught: rows that stay or go by their ids, and skeletons for all other rows."""
+    """What the training split taught: rows that stay or go by their numbers, and skeletons for all other rows."""
 
-    ids: np.ndarray  # S16 (N,), of rows that have a template, ascending
+    rows: np.ndarray  # int64 (N,), those that have a template, ascending; not ids, which copies share
     of: np.ndarray  # int32 (N,), the template of each that goes; -1 for one that stays
     shown: list[str]
     skeletons: list[Skeletons]
 
-    def decided(self, row: Row) -> int | None:
+    def decided(self, row: int) -> int | None:
         """The number of the template by which a training row goes, -1 for one that stays; None for any other row."""
-        identity = bytes.fromhex(row["id"]).rstrip(b"\0")  # as NumPy gives it back
-        at = int(np.searchsorted(self.ids, identity))
-        return int(self.of[at]) if at < len(self.ids) and self.ids[at] == identity else None
+        at = int(np.searchsorted(self.rows, row))
+        return int(self.of[at]) if at < len(self.rows) and self.rows[at] == row else None
 
 
 def fit_templates(training: Training, keep: int) -> Templates:
     """Templates of the training rows; the first `keep` of each, by content, stay."""
     store = training.store
-    ids, of = [np.zeros(0, "S16")], [np.zeros(0, np.int32)]
-    fitted = Templates(ids[0], of[0], [], [])
+    rows, of = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
+    fitted = Templates(rows[0], of[0], [], [])
     for is_text in (False, True):
         some = training.rows[store.facts["is_text"][training.rows] == is_text]
         found = find_templates(store.facts, some, partial(_compared, store))
@@ -93,13 +92,13 @@ def fit_templates(training: Training, keep: int) -> Templates:
             continue
         fitted.skeletons.append(Skeletons([template.skeleton for template in found]))
         for template in found:
-            ids.append(store.facts["id"][template.rows])
+            rows.append(np.array(template.rows))
             of.append(np.full(len(template.rows), len(fitted.shown), np.int32))
             of[-1][:keep] = -1
             fitted.shown.append(f"one of {len(template.rows):,}: {_shown(template.skeleton)}")
-    fitted.ids = np.concatenate(ids)
-    order = np.argsort(fitted.ids, kind="stable")
-    fitted.ids, fitted.of = fitted.ids[order], np.concatenate(of)[order]
+    fitted.rows = np.concatenate(rows)
+    order = np.argsort(fitted.rows)
+    fitted.rows, fitted.of = fitted.rows[order], np.concatenate(of)[order]
     return fitted
 
 
@@ -113,7 +112,7 @@ def _shown(skeleton: Fields) -> str:
 
 def apply_templates(row: Row, fitted: Templates) -> Verdict:
     """Training rows by what was decided; a row of another split goes when it has a skeleton of the training split."""
-    decided = fitted.decided(row)
+    decided = fitted.decided(row["number"])
     if decided is None:
         fields = row_fields(compared_fields(row))
         for skeletons in fitted.skeletons:

@@ -21,6 +21,7 @@ from data.columns import Row
 from data.engine import Piece
 
 PIECE_BYTES = 64 << 20  # of the file: what one process of a cluster reads
+TAKEN, TAKEN_BYTES = 1024, 16 << 20  # rows at a time, of which a thousand may be books
 
 
 class Store:
@@ -97,6 +98,16 @@ class Store:
     def take(self, rows: Sequence[int]) -> list[Row]:
         """The rows of these numbers."""
         return [json.loads(line) for line in self.lines(rows)]
+
+    def batches(self, rows: np.ndarray) -> Iterator[list[Row]]:
+        """The same, so many at a time that memory does not grow with the corpus."""
+        for part in self.chunks(rows, TAKEN, TAKEN_BYTES):
+            yield self.take(part.tolist())
+
+    def each(self, rows: Sequence[int] | np.ndarray) -> Iterator[Row]:
+        """The same, one after another."""
+        for batch in self.batches(np.asarray(rows, np.int64)):
+            yield from batch
 
     def stream(self, keep: np.ndarray | None = None) -> Iterator[tuple[int, Row]]:
         """(number, row) of all rows, or those where `keep` is true, as they lie on disk: fast, and in no order."""

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import atomic_folder, file_sha256, fingerprint, write_json
+from common.files import atomic_folder, file_sha256, fingerprint, read_json, write_json
 from data.corpus import IN_BLOCKS, Corpus, hex_ids
 from data.sources import SourceConfig
 from data.split import SPLITS, order_key
@@ -173,7 +173,7 @@ def check_accounts(corpus: Corpus, manifest: dict[str, Any]) -> None:
 def _refuse_other_corpus(folder: Path, mark: str) -> None:
     """What was made of an older state of the files (a tokenizer, checkpoints) must not lose its corpus."""
     old = folder / "manifest.json"
-    if old.exists() and json.loads(old.read_text(encoding="utf-8")).get("fingerprint") != mark:
+    if old.exists() and read_json(old).get("fingerprint") != mark:
         raise UserError(
             f"{folder} holds a corpus of other content; nothing is overwritten: take another name with --run"
         )

@@ -10,7 +10,7 @@ square. That costs what is nearly alike all over: of 5,389 medical answers made 
 link 879 rows, 64 each link 844 in 2 s. Fewer than 62,000 rows have more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ CACHED = 32 << 20  # 3-grams, 8 bytes each
 AT_ONCE = 512  # rows
 SMALL = 256  # rows of a bucket whose pairs are looked at along with those of all small ones: 60 ns each, as in rows
 PAIRS_AT_ONCE = 1 << 14
+PAIRS_KEPT = 1 << 21  # of small buckets, 24 bytes each: a million rows in copies of a hundred have 50 million
 
 Take = Callable[[list[int]], list[str]]
 
@@ -91,12 +92,13 @@ def near_duplicates(signature: np.ndarray, rows: np.ndarray, sizes: np.ndarray, 
     for place in range(0, NUM_HASHES - BAND + 1, BAND):
         order, ends = sorted_buckets(signature, rows, place, BAND)
         lengths = np.diff(ends, prepend=0)
-        pairs = _small_buckets(search, order, ends, lengths)
-        for start in range(0, len(pairs), AT_ONCE):
-            part = pairs[start : start + AT_ONCE]
-            search.shingles.load(part.ravel().tolist())
-            for i, j in part.tolist():
-                search.compare(i, j)
+        for some, sizes_of in _small_buckets(order, lengths):
+            pairs = _similar(search, some, sizes_of)
+            for start in range(0, len(pairs), AT_ONCE):
+                part = [(i, j) for i, j in pairs[start : start + AT_ONCE].tolist() if search.is_open(i, j)]
+                search.shingles.load([row for pair in part for row in pair])
+                for i, j in part:
+                    search.compare(i, j)
         for end, length in zip(ends.tolist(), lengths.tolist(), strict=True):
             if length > SMALL:
                 _large_bucket(search, order[end - length : end])
@@ -113,35 +115,48 @@ class Search:
     shingles: Shingles
     patience: int
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    refused: set[tuple[int, int]] = field(default_factory=set)
+    refused: dict[int, set[int]] = field(default_factory=dict)  # row -> those others, while it has patience left
     failed: dict[int, int] = field(default_factory=dict)  # row -> how many others it was compared with in vain
+
+    def is_open(self, i: int, j: int) -> bool:
+        """Whether two rows are still to be compared."""
+        if self.failed.get(i, 0) >= self.patience or j in self.refused.get(i, ()) or i in self.refused.get(j, ()):
+            return False
+        return self.linked.find(i) != self.linked.find(j)
 
     def compare(self, i: int, j: int) -> bool:
         """Whether two rows are linked now."""
-        if self.linked.find(i) == self.linked.find(j):
-            return True
-        pair = (min(i, j), max(i, j))
-        if pair in self.refused or self.failed.get(i, 0) >= self.patience:
-            return False
+        if not self.is_open(i, j):
+            return self.linked.find(i) == self.linked.find(j)
         if similarity(self.shingles.of(i), self.shingles.of(j)) >= JACCARD:
             self.linked.join(i, j)
-            self.pairs.append(pair)
+            self.pairs.append((min(i, j), max(i, j)))
             return True
-        self.refused.add(pair)
         self.failed[i] = self.failed.get(i, 0) + 1
+        if self.failed[i] < self.patience:
+            self.refused.setdefault(i, set()).add(j)
+        else:  # 64 pairs of each of a million rows would be 9 GB
+            self.refused.pop(i, None)
         return False
 
 
-def _small_buckets(search: Search, order: np.ndarray, ends: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """int64 (P, 2): pairs of rows that agree in enough places, most similar first, of buckets of up to SMALL rows.
+def _small_buckets(order: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows, lengths) of the buckets of up to SMALL rows: so many at a time that they have about PAIRS_KEPT pairs.
 
-    order: rows, bucket after bucket. ends, lengths: of the buckets.
+    order: rows, bucket after bucket. lengths: of the buckets.
     """
+    small = lengths <= SMALL
+    rows, lengths = order[np.repeat(small, lengths)], lengths[small]
+    cuts = np.flatnonzero(np.diff(np.cumsum(lengths * (lengths - 1) // 2) // PAIRS_KEPT)) + 1
+    yield from zip(np.split(rows, np.cumsum(lengths)[cuts - 1]), np.split(lengths, cuts), strict=True)
+
+
+def _similar(search: Search, order: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """int64 (P, 2): pairs of rows of one bucket that agree in enough places, most similar first."""
     labels = search.linked.labels()[order]
     parts = [np.zeros((0, 3), np.int64)]
-    left = np.repeat(ends, lengths) - np.arange(len(order))  # rows of its bucket from each on
-    left[np.repeat(lengths, lengths) > SMALL] = 0
-    for shift in range(1, SMALL):
+    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(order))  # rows of its bucket from each on
+    for shift in range(1, int(lengths.max(initial=0))):
         at = np.flatnonzero(left > shift)
         at = at[labels[at] != labels[at + shift]]
         for start in range(0, len(at), PAIRS_AT_ONCE):

@@ -72,11 +72,12 @@ def _spaced(text: str) -> bytes:
 
 def _powers(number: int) -> np.ndarray:
     global _POWERS
-    if _POWERS.shape[1] < number:
+    powers = _POWERS  # two threads of the audit are here: what one needs is not what the other has made meanwhile
+    if powers.shape[1] < number:
         factors = np.full((2, number * 2), np.uint64(1))
         factors[0, 1:], factors[1, 1:] = np.uint64(_FACTOR), np.uint64(_INVERSE)
-        _POWERS = np.cumprod(factors, axis=1, dtype=np.uint64)
-    return _POWERS
+        powers = _POWERS = np.cumprod(factors, axis=1, dtype=np.uint64)
+    return powers
 
 
 def mix(values: np.ndarray) -> np.ndarray:

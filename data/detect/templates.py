@@ -33,7 +33,7 @@ SORTED = 8  # places that rows are sorted by
 REACH = 4  # rows behind each that it is held against, in each of 25 orders
 PATIENCE = 32  # others that a row is compared with in vain
 KNOWN = 16 << 20  # words of rows that are kept
-AT_ONCE = 1 << 14  # rows
+AT_ONCE = 1 << 14  # rows, or pairs of them
 MOST_WORDS = 2000  # of a row: a chapter is no template, and two would take seconds to align
 
 Fields = list[list[str]]  # of one row: the words of each field
@@ -57,12 +57,14 @@ def find_templates(facts: Mapping[str, np.ndarray], rows: np.ndarray, take: Take
     own = {name: facts[name][rows] for name in ("signature", "form", "num_words")}
     labels = _link(own, lambda places: take(rows[places].tolist()))
     order = np.argsort(labels, kind="stable")
-    clusters = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1) if len(rows) else []
+    begins = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    sizes = np.diff(begins, append=len(order))
+    some = sizes >= MIN_ROWS
     found: list[Template] = []
-    for cluster in clusters:
-        if len(cluster) >= MIN_ROWS:
-            members = cluster.tolist()
-            found += _refine(members, [row_fields(texts) for texts in take(members)])
+    for begin, size in zip(begins[some].tolist(), sizes[some].tolist(), strict=True):
+        members = rows[order[begin : begin + size]].tolist()
+        parts = (take(members[start : start + AT_ONCE]) for start in range(0, size, AT_ONCE))
+        found += _refine(members, [row_fields(texts) for part in parts for texts in part])
     return sorted(found, key=lambda template: (-len(template.rows), template.rows))
 
 
@@ -78,24 +80,29 @@ def _link(facts: Mapping[str, np.ndarray], take: Callable[[np.ndarray], list[tup
     known, size = dict[int, Fields](), 0
     failed = np.zeros(number, np.int64)  # how many others each row was compared with in vain
     refused: set[tuple[int, int]] = set()
+
+    def is_open(i: int, j: int) -> bool:
+        given_up = failed[i] >= PATIENCE or failed[j] >= PATIENCE or (i, j) in refused
+        return not given_up and groups.find(i) != groups.find(j)
+
     for place in range(0, NUM_HASHES, STEP):
         pairs = _candidates(facts, place, groups.labels(), failed)
-        if size > KNOWN:
-            known, size = {}, 0
-        asked = np.array(sorted({*pairs.ravel().tolist()} - known.keys()), np.int64)
-        for start in range(0, len(asked), AT_ONCE):
-            part = asked[start : start + AT_ONCE]
-            known.update(zip(part.tolist(), map(row_fields, take(part)), strict=True))
-            size += int(facts["num_words"][part].sum())
-        for i, j in pairs.tolist():
-            if failed[i] >= PATIENCE or failed[j] >= PATIENCE or (i, j) in refused or groups.find(i) == groups.find(j):
-                continue
-            if alike(known[i], known[j]):
-                groups.join(i, j)
-            else:
-                refused.add((i, j))
-                failed[i] += 1
-                failed[j] += 1
+        for start in range(0, len(pairs), AT_ONCE):
+            part = [(i, j) for i, j in pairs[start : start + AT_ONCE].tolist() if is_open(i, j)]
+            if size > KNOWN:
+                known, size = {}, 0
+            asked = np.array(sorted({row for pair in part for row in pair} - known.keys()), np.int64)
+            known.update(zip(asked.tolist(), map(row_fields, take(asked)), strict=True))
+            size += int(facts["num_words"][asked].sum())
+            for i, j in part:
+                if not is_open(i, j):
+                    continue
+                if alike(known[i], known[j]):
+                    groups.join(i, j)
+                else:
+                    refused.add((i, j))
+                    failed[i] += 1
+                    failed[j] += 1
     return groups.labels()
 
 

@@ -13,8 +13,10 @@ def words(text: str) -> list[str]:
 
 
 def places(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, word) of each word; empty where case folding changes how many characters there are."""
+    """(start, end, word) of each word."""
     folded = text.casefold()
-    if len(folded) != len(text):
-        return []
-    return [(*match.span(), match.group()) for match in _WORD.finditer(folded)]
+    found = [(*match.span(), match.group()) for match in _WORD.finditer(folded)]
+    if len(folded) == len(text):
+        return found
+    of = [i for i, character in enumerate(text) for _ in character.casefold()]  # ß becomes ss
+    return [(of[start], of[end - 1] + 1, word) for start, end, word in found]

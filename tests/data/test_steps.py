@@ -235,6 +235,14 @@ def test_rows_that_hold_a_question_of_an_evaluation_are_dropped(tmp_path: Path) 
     assert len(kept) == 59
 
 
+@pytest.mark.parametrize("copies", [1, 2, 40])
+def test_keep_rows_of_a_template_stay_however_many_of_them_are_copies(copies: int, tmp_path: Path) -> None:
+    made = templated(80 // copies, copies)
+    rows = [row for row in made for _ in range(copies)] + rows_of(200, copies)
+    kept, _ = cleaned(tmp_path, rows, steps=["empty", "template"], keep=3)
+    assert sum(row["answer"] in {one["answer"] for one in made} for row in kept) == 3
+
+
 def test_what_is_fitted_depends_on_the_training_rows_and_not_on_their_order(tmp_path: Path) -> None:
     rows = [qa(row["question"], row["answer"]) for row in [*templated(40, 3), *rows_of(60)]]
     found = []
@@ -243,10 +251,10 @@ def test_what_is_fitted_depends_on_the_training_rows_and_not_on_their_order(tmp_
         store = stored(random.Random(seed).sample(rows, len(rows)), tmp_path / str(seed))
         training = Training(store, np.arange(0, 100, 2))
         fitted = fit_templates(training, keep=3)
-        stay = {row["id"] for row in training if fitted.decided(row) == -1}
-        go = {row["id"] for row in training if (decided := fitted.decided(row)) is not None and decided >= 0}
-        others = Training(store, np.arange(1, 100, 2))
-        assert {fitted.decided(row) for row in others} == {None}
+        decided = {row["id"]: fitted.decided(i) for i, row in zip(training.rows.tolist(), training, strict=True)}
+        stay = {identity for identity, template in decided.items() if template == -1}
+        go = {identity for identity, template in decided.items() if template is not None and template >= 0}
+        assert {fitted.decided(i) for i in range(1, 100, 2)} == {None}
         found.append((stay, go))
         row = {"source": "another", "kind": "qa", "answer": "As it was."}
         assert cut_boilerplate(row, fit_stock(training)) is None

@@ -88,6 +88,27 @@ def test_take_stream_and_pieces_agree(tmp_path: Path, monkeypatch: pytest.Monkey
     assert store.take([5, 5, 0]) == [whole[5], whole[5], whole[0]]
 
 
+def test_more_sources_than_two_bytes_tell_apart(tmp_path: Path) -> None:
+    names = [f"s{i}" for i in range((1 << 16) + 2)]
+    store = stored([qa("Why is it so?", "As it was.", source=name) for name in names[-2:]], tmp_path, sources=names)
+    assert sorted(store.facts["source"].tolist()) == [1 << 16, (1 << 16) + 1]
+
+
+def test_batches_are_the_rows_in_their_order_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = stored(some_rows(6), tmp_path)
+    whole = content(store)
+    order = np.random.default_rng(6).permutation(len(store))
+    for rows, size in ((1, 1 << 20), (7, 1 << 20), (1000, 4000), (1000, 1 << 20)):
+        monkeypatch.setattr(module, "TAKEN", rows)
+        monkeypatch.setattr(module, "TAKEN_BYTES", size)
+        batches = [*store.batches(order)]
+        assert [row for batch in batches for row in batch] == [whole[i] for i in order]
+        assert max(map(len, batches)) <= rows
+        assert all(len(of) == 1 or sum(len(json.dumps(row)) for row in of) < 3 * size for of in batches)
+        assert [*store.each(order.tolist())] == [whole[i] for i in order]
+    assert [*store.each([])] == []
+
+
 def test_pieces_are_read_again_and_again(tmp_path: Path) -> None:
     store = stored(some_rows(5), tmp_path)
     [piece] = store.pieces()

@@ -127,6 +127,11 @@ def test_an_empty_split_and_another_corpus_are_one_line_and_nothing_is_written(t
     with pytest.raises(UserError, match="nothing is overwritten"):
         written(corpus, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    manifest = (tmp_path / "out" / "manifest.json").read_bytes()
+    (tmp_path / "out" / "manifest.json").write_bytes(manifest[:-9])
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        written(corpus, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").write_bytes(manifest)
     num = len(corpus.of("val"))
     corpus.drop(corpus.of("val"), EXACT, corpus.of("train")[:num])
     with pytest.raises(UserError, match=f"the val split is empty after cleaning: exact_duplicate {num}, "):

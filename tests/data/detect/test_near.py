@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import data.detect.near as module
-from data.detect.near import JACCARD, Groups, near_duplicates, similarity
+from data.detect.near import JACCARD, Groups, Search, near_duplicates, similarity
 from data.detect.sketch import word_hashes
 from data.detect.words import words
 from tests.data.made_rows import WORDS, passage, signatures_of, some_words
@@ -139,6 +139,61 @@ def test_what_is_kept_of_shingles_changes_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "CACHED", 0)
     monkeypatch.setattr(module, "AT_ONCE", 1)
     assert found(texts) == expected
+
+
+def test_refused_pairs_of_rows_without_patience_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One form all over, below the bound: each row is refused 64 times."""
+    dice = random.Random(14)
+    form = some_words(dice, 60)
+    texts = []
+    for _ in range(400):
+        of = form[:]
+        of[5], of[30], of[55] = some_words(dice, 3)
+        texts.append(" ".join(of))
+    seen: list[module.Search] = []
+    monkeypatch.setattr(module, "COMPARED", 0)
+    monkeypatch.setattr(module, "Search", lambda *args: seen.append(Search(*args)) or seen[0])  # type: ignore[func-returns-value]
+    found(texts)
+    [search] = seen
+    assert sum(search.failed.values()) > 60 * 300
+    assert sum(map(len, search.refused.values())) < 64 * 65  # the last rows have few behind them
+
+
+def test_rows_that_are_linked_already_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(13)
+    texts = [text for _ in range(20) for text in one_bucket(dice, 50)]
+    dice.shuffle(texts)
+    monkeypatch.setattr(module, "CACHED", 0)
+    monkeypatch.setattr(module, "AT_ONCE", 16)
+    read = 0
+
+    def take(numbers: list[int]) -> list[str]:
+        nonlocal read
+        read += len(numbers)
+        return [texts[i] for i in numbers]
+
+    sizes = np.diff(word_hashes(texts)[1])
+    pairs = near_duplicates(signatures_of(texts), np.arange(len(texts)), sizes, take)
+    assert len(pairs) == len(texts) - 20
+    assert read <= 4 * len(pairs)  # of 50 rows there are 1,225 pairs
+
+
+@pytest.mark.parametrize("pairs_kept", [1, 50, 5000])
+def test_how_many_pairs_are_kept_at_a_time_changes_no_cluster(pairs_kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(pairs_kept)
+    texts = [passage(dice, 3) for _ in range(40)]
+    texts += [edited(dice, text) for text in texts for _ in range(dice.randint(0, 12))]
+    expected = clusters(len(texts), found(texts))
+    kept, real = list[int](), module._similar
+
+    def counted(*args: object) -> np.ndarray:
+        kept.append(len(pairs := real(*args)))  # type: ignore[arg-type]
+        return pairs
+
+    monkeypatch.setattr(module, "PAIRS_KEPT", pairs_kept)
+    monkeypatch.setattr(module, "_similar", counted)
+    assert clusters(len(texts), found(texts)) == expected
+    assert max(kept) <= pairs_kept + 13 * 12 // 2  # one bucket more than there is room for
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -256,13 +256,18 @@ def test_pieces_hold_five_fillers_at_most_and_no_filler_twice() -> None:
     assert skeleton_pieces(["the", "is", "here"], texts)[1] == {"slot": ["a1", "b", "c", "d", "e"]}
 
 
-def test_a_text_whose_letters_cannot_be_placed_is_passed_over() -> None:
-    """Case folding makes three characters of one ligature."""
-    odd = "the eﬃcient one is here"
-    assert skeleton_pieces(["the", "is", "here"], ["the red one is here", odd])[1] == {"slot": ["red one"]}
-    assert skeleton_pieces(["the", "is", "here"], [odd]) == [{"fixed": "the is here"}]
-    assert skeleton_pieces(["the", "is", "here"], [odd, "The red one is here"]) == [
-        {"fixed": "The"},
-        {"slot": ["red one"]},
+def test_fillers_are_as_written_where_case_folding_makes_more_letters() -> None:
+    """Of a ligature three, of ß two."""
+    texts = ["the eﬃcient one is here", "Die Größe: the große one is here"]
+    assert skeleton_pieces(["the", "is", "here"], texts) == [
+        {"slot": ["Die Größe:"]},
+        {"fixed": "the"},
+        {"slot": ["eﬃcient one", "große one"]},
         {"fixed": "is here"},
     ]
+
+
+def test_a_text_without_the_words_is_passed_over() -> None:
+    other = "something else stands here"
+    assert skeleton_pieces(["the", "is", "here"], ["the red one is here", other])[1] == {"slot": ["red one"]}
+    assert skeleton_pieces(["the", "is", "here"], [other]) == [{"fixed": "the is here"}]
