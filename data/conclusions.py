@@ -15,8 +15,8 @@ from data.detect.boilerplate import Span, shown, stock_spans
 from data.detect.words import places, words
 from data.estimate import token_counts
 from data.facts import body, compared_fields
+from data.figures import balance, length_tables, rows_of_sources, sizes_of, sources_told
 from data.findings import FUNNEL, KINDS, Finding, recommended
-from data.readers import detected
 from data.sources import InputFile, SourceConfig
 from data.store import Store
 
@@ -26,8 +26,6 @@ EXAMPLES = 5
 SAMPLED = 12  # rows kept and dropped that are shown
 FILLERS = 5
 MEMBERS = 3  # of a cluster, side by side
-VALUES = 30  # of a category
-BUCKETS = ((0, 128), (129, 256), (257, 384), (385, 512), (513, None))
 GRADES = (("A", 0.95), ("B", 0.85), ("C", 0.65), ("D", 0.4), ("E", 0.15), ("F", 0.0))
 DROPPED = ("pii", "secret", "language", "contamination")  # found in a row, which its step drops as a whole
 FIELDS = ("context", "question", "answer", "text")
@@ -67,17 +65,17 @@ def conclude(
         "tokens": total,
         "tokens_estimated": estimated,
         "seq_len": seq_len,
-        "sources": _sources(store, names, sources, files, tokens),
-        "lengths": _lengths(store, names, tokens, seq_len),
+        "sources": sources_told(store, names, sources, files, tokens),
+        "lengths": length_tables(store, names, tokens, seq_len),
         "funnel": funnel,
         "grade": _grade(findings, usable / total if total else 0.0, kept),
         "findings": [finding for finding in told if finding["count"]],
         "recommended": {"prepare": {"steps": recommended(step_kinds)}},
-        "balance": _balance({"source": _rows_of_sources(store, names), **labels}),
+        "balance": balance({"source": rows_of_sources(store, names), **labels}),
         "sample": _sample(store, findings, left_by),
         "before_after": {
-            "before": _sizes(store, tokens, np.ones(len(store), bool)),
-            "after": _sizes(store, tokens, kept),
+            "before": sizes_of(store, tokens, np.ones(len(store), bool)),
+            "after": sizes_of(store, tokens, kept),
         },
     }
 
@@ -271,72 +269,7 @@ def _where(text: str, span: Span) -> str:
     return "ending" if not text[span.end :].strip(" .!?\"'\n") else "sentence"
 
 
-# -- figures
-
-
-def _sources(
-    store: Store,
-    names: list[str],
-    sources: list[SourceConfig],
-    files: list[tuple[InputFile, SourceConfig]],
-    tokens: np.ndarray,
-) -> list[dict[str, Any]]:
-    per_file = Counter(file.source for file, _ in files)
-    total = max(1, int(store.facts["n_bytes"].sum())) if len(store) else 1
-    told: list[dict[str, Any]] = []
-    for number, (name, source) in enumerate(zip(names, sources, strict=True)):
-        own = store.facts["source"] == number if len(store) else np.zeros(0, bool)
-        size = int(store.facts["n_bytes"][own].sum()) if len(store) else 0
-        told.append(
-            {
-                "name": name,
-                "kind": source.kind,
-                "files": per_file[name],
-                "rows": int(own.sum()),
-                "bytes": size,
-                "tokens": int(tokens[own].sum()),
-                "share": size / total,
-                "encodings": _encodings([file for file, _ in files if file.source == name]),
-            }
-        )
-    return told
-
-
-def _encodings(files: list[InputFile]) -> list[dict[str, Any]]:
-    """Files that are not UTF-8 beyond doubt, and what they were taken for."""
-    found = ((file.shown, *detected(file)) for file in files)
-    return [
-        {"file": shown, "encoding": encoding or "undecided", "confidence": sure}
-        for shown, encoding, sure in found
-        if encoding not in ("utf-8", "utf-8-sig") or sure < 1
-    ]
-
-
-def _lengths(store: Store, names: list[str], tokens: np.ndarray, seq_len: int) -> dict[str, Any]:
-    if not len(store):
-        return {"all": length_table(tokens, seq_len)}
-    usable = store.facts["usable"]
-    tables = {"all": length_table(tokens[usable], seq_len)}
-    for number, name in enumerate(names):
-        tables[name] = length_table(tokens[usable & (store.facts["source"] == number)], seq_len)
-    return tables
-
-
-def length_table(tokens: np.ndarray, seq_len: int) -> dict[str, Any]:
-    """min, max, mean, median, p95, p99, the five buckets, and the share of rows longer than `seq_len`."""
-    number = len(tokens)
-    table: dict[str, Any] = {"rows": number}
-    if not number:
-        tokens = np.zeros(1, np.int64)
-    table |= {"min": int(tokens.min()), "max": int(tokens.max()), "mean": float(tokens.mean())}
-    for name, share in (("median", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        table[name] = float(np.quantile(tokens, share))
-    table["buckets"] = []
-    for low, high in BUCKETS:
-        inside = int(((tokens >= low) & (tokens <= (high or tokens.max()))).sum()) if number else 0
-        table["buckets"].append({"from": low, "to": high, "rows": inside, "share": inside / max(1, number)})
-    table["cut_share"] = float((tokens > seq_len).mean()) if number else 0.0
-    return table
+# -- grade and sample
 
 
 def _grade(findings: list[Finding], usable: float, kept: np.ndarray) -> dict[str, Any]:
@@ -354,25 +287,6 @@ def _grade(findings: list[Finding], usable: float, kept: np.ndarray) -> dict[str
     return {"letter": GRADES[number][0], "usable_share": usable, "reasons": reasons}
 
 
-def _rows_of_sources(store: Store, names: list[str]) -> Counter[str]:
-    if not len(store):
-        return Counter()
-    counts = np.bincount(store.facts["source"], minlength=len(names)).tolist()
-    return Counter({name: number for name, number in zip(names, counts, strict=True) if number})
-
-
-def _balance(counts: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
-    told: dict[str, dict[str, int]] = {}
-    for name, counter in counts.items():
-        ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-        told[name] = {}
-        for value, number in ranked[:VALUES]:
-            told[name][value[:80]] = told[name].get(value[:80], 0) + number
-        if ranked[VALUES:]:
-            told[name]["(others)"] = sum(number for _, number in ranked[VALUES:])
-    return told
-
-
 def _sample(store: Store, findings: list[Finding], left_by: np.ndarray) -> dict[str, Any]:
     """Rows kept and dropped, spread over all of them; of the dropped the kinds in turn."""
     kept = np.flatnonzero(left_by == "")
@@ -388,8 +302,3 @@ def _sample(store: Store, findings: list[Finding], left_by: np.ndarray) -> dict[
             for i, row in zip(dropped, store.take(dropped), strict=True)
         ],
     }
-
-
-def _sizes(store: Store, tokens: np.ndarray, rows: np.ndarray) -> dict[str, int]:
-    size = int(store.facts["n_bytes"][rows].sum()) if len(store) else 0
-    return {"rows": int(rows.sum()), "tokens": int(tokens[rows].sum()), "bytes": size}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from data.auditing import AuditConfig, audit
-from data.conclusions import SHOWN, length_table, phrases_of
+from data.conclusions import SHOWN, phrases_of
 from data.detect.boilerplate import stock_phrases
+from data.figures import length_table
 from data.sources import SourceConfig
 from tests.data.made_rows import english, english_qa, passage, qa, text, write_jsonl
 
