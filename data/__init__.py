@@ -14,6 +14,7 @@ facts.py) into store.py, which keeps rows on disk, and corpus.py knows where eac
 A row that falls out on the way goes to quarantine with its reason.
 
 One `audit` (data/auditing.py) looks at the same rows and changes nothing: engine.py streams them, facts.py and
-audit_rows.py look at them, store.py keeps them on disk, detect/ finds, conclusions.py and figures.py conclude, report/ tells.
+audit_rows.py look at them, store.py keeps them on disk, detect/ finds, conclusions.py and figures.py conclude, report/
+tells.
 Knows no tokenizer, model or training.
 """
