@@ -10,7 +10,6 @@ Writes audit.json and audit.html to --out (default: the working folder; with --c
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
@@ -24,6 +23,7 @@ from common.files import write_json
 from common.runs import run_folder
 from config import Config, load_command
 from data.auditing import AuditConfig, audit
+from data.config import Engine
 from data.guess import guessed_sources
 from data.report.comparison import compare_lines, write_comparison
 from data.report.summary import terminal_summary, write_page
@@ -51,7 +51,7 @@ class Options:
     json: str | None = None
     out: str | None = None
     seq_len: int | None = None
-    engine: Literal["native", "ray"] = "native"
+    engine: Engine = "native"
     tokenizer: str | None = None
     questions: str | None = None
 

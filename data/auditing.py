@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from data.audit_rows import MARKS, Learned, marks_of
 from data.columns import Row
 from data.conclusions import conclude, phrases_of
+from data.config import Engine
 from data.detect.boilerplate import SAMPLE, stock_phrases
 from data.detect.contamination import index_questions
 from data.detect.languages import SAMPLED, main_language
@@ -63,7 +64,7 @@ class AuditConfig:
     seq_len: int = 512
     min_bytes: int = 8
     keep: int = 3
-    engine: Literal["native", "ray"] = "native"
+    engine: Engine = "native"
     tokenizer: str | None = None
     questions: list[str] = field(default_factory=list)
 

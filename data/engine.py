@@ -16,7 +16,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
@@ -31,8 +31,8 @@ from daft.recordbatch import RecordBatch
 from daft.schema import Schema
 
 from common.errors import UserError
+from data.config import Engine
 
-Engine = Literal["native", "ray"]
 Piece = Callable[[], Iterator[str]]
 Work = Callable[[list[str]], pa.RecordBatch]
 

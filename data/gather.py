@@ -21,8 +21,7 @@ from data.readers import read_file
 from data.sources import InputFile, SourceConfig
 from data.store import Store
 
-EXPANDED = {"parquet": 3}  # bytes of rows a byte of file, about
-TEXT_EXPANDED = 4  # of a compressed text file
+PARQUET_EXPANDED, TEXT_EXPANDED = 3, 4  # bytes of rows a byte of file, about; of a text, where it is compressed
 
 
 class Gathered(NamedTuple):
@@ -64,5 +63,8 @@ def _rows_of(file: InputFile, source: SourceConfig, number: int) -> Iterator[str
 
 
 def _expected(files: list[tuple[InputFile, SourceConfig]]) -> int:
-    sizes = [(file, file.path.stat().st_size) for file, _ in files if file.path.exists()]
-    return sum(size * EXPANDED.get(file.format or "", TEXT_EXPANDED) for file, size in sizes)
+    return sum(
+        file.path.stat().st_size * (PARQUET_EXPANDED if file.format == "parquet" else TEXT_EXPANDED)
+        for file, _ in files
+        if file.path.exists()
+    )
