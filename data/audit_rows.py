@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from data.detect.boilerplate import stock_rows
@@ -35,7 +36,7 @@ def marks_of(lines: list[str], learned: Learned) -> pa.RecordBatch:
     for line in lines:
         number, _, row = line.partition("\t")
         numbers.append(int(number))
-        rows.append(json.loads(row))
+        rows.append(orjson.loads(row))
     marks: list[list[list]] = [[] for _ in rows]
     bodies = [*map(body, rows)]
     for source, stock in learned.stock.items():

@@ -6,13 +6,13 @@
 change are written again (data/store.py). What a step made equal to a row of train then leaves val and test.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -85,11 +85,12 @@ def changed(
     places = list[int | None]()
     for text in texts:
         number, _, content = text.partition("\t")
-        row = {**json.loads(content), "number": int(number)}
+        before: Row = orjson.loads(content)
+        row = {**before, "number": int(number)}
         if verdict := apply(row, fitted):
             row["reason"], row["detail"] = verdict
         del row["number"]
-        if json.dumps(row, ensure_ascii=False) == content:
+        if row == before:
             places.append(None)
             continue
         places.append(len(rows))

@@ -4,13 +4,13 @@ Each file in turn is read (data/readers.py); each row goes through the steps for
 and lies on disk afterwards (data/store.py).
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
 from tqdm import tqdm
 
 from common.errors import UserError
@@ -59,7 +59,7 @@ def gather(
 def _rows_of(file: InputFile, source: SourceConfig, number: int) -> Iterator[str]:
     for place, row in enumerate(read_file(file, source)):
         row["place"] = number << 40 | place
-        yield json.dumps(row, ensure_ascii=False)
+        yield orjson.dumps(row).decode()
 
 
 def _expected(files: list[tuple[InputFile, SourceConfig]]) -> int:

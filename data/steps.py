@@ -15,7 +15,7 @@ A row that a step rejects goes to quarantine with the step's name and its eviden
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -102,8 +102,8 @@ def fit_templates(training: Training, keep: int) -> Templates:
     return fitted
 
 
-def _compared(store: Store, rows: list[int]) -> list[tuple[str, ...]]:
-    return [compared_fields(row) for row in store.take(rows)]
+def _compared(store: Store, rows: list[int]) -> Iterator[tuple[str, ...]]:
+    return map(compared_fields, store.each(rows))
 
 
 def _shown(skeleton: Fields) -> str:

@@ -13,7 +13,7 @@ whose questions or whose answers have few words in common (rows that share a sto
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from sys import intern
 
@@ -32,12 +32,14 @@ BAND, STEP = 2, 4  # places of an order that must agree, and from one order to t
 SORTED = 8  # places that rows are sorted by
 REACH = 4  # rows behind each that it is held against, in each of 25 orders
 PATIENCE = 32  # others that a row is compared with in vain
-KNOWN = 16 << 20  # words of rows that are kept
+HELD = 4_000_000  # rows of a cluster that are held against skeletons in vain; 32 skeletons at least
+KNOWN = 16 << 20  # words of rows that are kept, 8 bytes each
 AT_ONCE = 1 << 14  # rows, or pairs of them
-MOST_WORDS = 2000  # of a row: a chapter is no template, and two would take seconds to align
+FIELDS = 2  # of a row at most
+MOST_WORDS = 2000  # of a field's skeleton: a chapter is no template, and two would take seconds to align
 
 Fields = list[list[str]]  # of one row: the words of each field
-Take = Callable[[list[int]], list[tuple[str, ...]]]
+Take = Callable[[list[int]], Iterable[tuple[str, ...]]]
 
 
 @dataclass
@@ -54,17 +56,16 @@ def find_templates(facts: Mapping[str, np.ndarray], rows: np.ndarray, take: Take
     facts: those of all rows (data/facts.py); here signature, form and num_words are looked at. take: the texts of rows,
     a tuple of fields each.
     """
-    own = {name: facts[name][rows] for name in ("signature", "form", "num_words")}
-    labels = _link(own, lambda places: take(rows[places].tolist()))
+    rows = rows[facts["num_words"][rows] <= FIELDS * MOST_WORDS / FIXED_SHARE]  # of more, a field is too long
+    labels = _link(facts, rows, take)
     order = np.argsort(labels, kind="stable")
     begins = np.flatnonzero(np.diff(labels[order], prepend=-1))
     sizes = np.diff(begins, append=len(order))
     some = sizes >= MIN_ROWS
     found: list[Template] = []
     for begin, size in zip(begins[some].tolist(), sizes[some].tolist(), strict=True):
-        members = rows[order[begin : begin + size]].tolist()
-        parts = (take(members[start : start + AT_ONCE]) for start in range(0, size, AT_ONCE))
-        found += _refine(members, [row_fields(texts) for part in parts for texts in part])
+        members = rows[order[begin : begin + size]]
+        found += _refine(members.tolist(), _reader(members, facts["num_words"], take))
     return sorted(found, key=lambda template: (-len(template.rows), template.rows))
 
 
@@ -73,48 +74,58 @@ def row_fields(texts: tuple[str, ...]) -> Fields:
     return [[*map(intern, words(text))] for text in texts]  # a word is kept once for all rows
 
 
-def _link(facts: Mapping[str, np.ndarray], take: Callable[[np.ndarray], list[tuple[str, ...]]]) -> np.ndarray:
-    """int64 (N,): the cluster of each row, rows being linked that share enough with one another."""
-    number = len(facts["num_words"])
+def _reader(rows: np.ndarray, num_words: np.ndarray, take: Take) -> Callable[[list[int]], Iterable[Fields]]:
+    """The words of some of `rows`, from memory; from disk each time where they are too many for it."""
+    if int(num_words[rows].sum()) > KNOWN:
+        return lambda some: map(row_fields, take(some))
+    known = dict(zip(rows.tolist(), map(row_fields, take(rows.tolist())), strict=True))
+    return lambda some: map(known.__getitem__, some)
+
+
+def _link(facts: Mapping[str, np.ndarray], rows: np.ndarray, take: Take) -> np.ndarray:
+    """int64 (N,): the cluster of each of `rows`, those being linked that share enough with one another."""
+    number = len(rows)
     groups = Groups(number)
     known, size = dict[int, Fields](), 0
     failed = np.zeros(number, np.int64)  # how many others each row was compared with in vain
-    refused: set[tuple[int, int]] = set()
+    refused: set[int] = set()
 
     def is_open(i: int, j: int) -> bool:
-        given_up = failed[i] >= PATIENCE or failed[j] >= PATIENCE or (i, j) in refused
+        given_up = failed[i] >= PATIENCE or failed[j] >= PATIENCE or i * number + j in refused
         return not given_up and groups.find(i) != groups.find(j)
 
     for place in range(0, NUM_HASHES, STEP):
-        pairs = _candidates(facts, place, groups.labels(), failed)
+        pairs = _candidates(facts, rows, place, groups.labels(), failed)
         for start in range(0, len(pairs), AT_ONCE):
             part = [(i, j) for i, j in pairs[start : start + AT_ONCE].tolist() if is_open(i, j)]
             if size > KNOWN:
                 known, size = {}, 0
             asked = np.array(sorted({row for pair in part for row in pair} - known.keys()), np.int64)
-            known.update(zip(asked.tolist(), map(row_fields, take(asked)), strict=True))
-            size += int(facts["num_words"][asked].sum())
+            known.update(zip(asked.tolist(), map(row_fields, take(rows[asked].tolist())), strict=True))
+            size += int(facts["num_words"][rows[asked]].sum())
             for i, j in part:
                 if not is_open(i, j):
                     continue
                 if alike(known[i], known[j]):
                     groups.join(i, j)
                 else:
-                    refused.add((i, j))
+                    refused.add(i * number + j)
                     failed[i] += 1
                     failed[j] += 1
     return groups.labels()
 
 
-def _candidates(facts: Mapping[str, np.ndarray], place: int, labels: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """int64 (P, 2): rows of like lengths and forms that agree in the band at `place` and in MIN_AGREEMENT places in
-    all, most similar first.
+def _candidates(
+    facts: Mapping[str, np.ndarray], rows: np.ndarray, place: int, labels: np.ndarray, failed: np.ndarray
+) -> np.ndarray:
+    """int64 (P, 2): places among `rows` of those of like lengths and forms that agree in the band at `place` and in
+    MIN_AGREEMENT places in all, most similar first.
 
     Rows are sorted by the band and the places behind it, and each is held against the next REACH: those with which it
     agrees longest, where an instruction that all rows bear makes one bucket of all of them.
     """
-    signature, form, sizes = facts["signature"], facts["form"].view(np.uint8), facts["num_words"]
-    keys = [_packed(signature, place + 4 * k) for k in range(SORTED // 4)]
+    signature, form, sizes = facts["signature"], facts["form"].view(np.uint8), facts["num_words"][rows]
+    keys = [_packed(signature, rows, place + 4 * k) for k in range(SORTED // 4)]
     order = np.lexsort(keys[::-1])
     band = keys[0][order] >> np.uint64(16 * (4 - BAND))
     patient = failed[order] < PATIENCE
@@ -127,21 +138,21 @@ def _candidates(facts: Mapping[str, np.ndarray], place: int, labels: np.ndarray,
         at = np.flatnonzero((band[shift:] == band[:-shift]) & (labels[other] != labels[one]) & like)
         for start in range(0, len(at), AT_ONCE):
             i, j = order[at[start : start + AT_ONCE]], order[at[start : start + AT_ONCE] + shift]
-            same = form[i] == form[j]
+            same = form[rows[i]] == form[rows[j]]
             near = (same[:, :FORM].sum(axis=1) >= MIN_FORM) & (same[:, FORM:].sum(axis=1) >= MIN_FORM)
             i, j = i[near], j[near]
-            agreement = (signature[i] == signature[j]).sum(axis=1)
+            agreement = (signature[rows[i]] == signature[rows[j]]).sum(axis=1)
             near = agreement >= MIN_AGREEMENT
             parts.append(np.stack([-agreement, np.minimum(i, j), np.maximum(i, j)], axis=1)[near])
     found = np.concatenate(parts)
     return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))][:, 1:]
 
 
-def _packed(signature: np.ndarray, place: int) -> np.ndarray:
-    """Four places of each signature as one uint64; behind the last comes the first."""
-    key = np.zeros(len(signature), np.uint64)
+def _packed(signature: np.ndarray, rows: np.ndarray, place: int) -> np.ndarray:
+    """uint64 (N,): four places of each row's signature; behind the last comes the first."""
+    key = np.zeros(len(rows), np.uint64)
     for k in range(place, place + 4):
-        key = (key << np.uint64(16)) | signature[:, k % NUM_HASHES].astype(np.uint64)
+        key = (key << np.uint64(16)) | signature[rows, k % NUM_HASHES].astype(np.uint64)
     return key
 
 
@@ -169,22 +180,26 @@ def _shared(a: Fields, b: Fields, longest: list[int]) -> Fields | None:
     return found
 
 
-def _refine(rows: list[int], fields: list[Fields]) -> list[Template]:
+def _refine(left: list[int], words_of: Callable[[list[int]], Iterable[Fields]]) -> list[Template]:
     """Clusters in which one skeleton is enough of every member: rows in order join as long as it stays so."""
     found: list[Template] = []
-    left = list(range(len(rows)))
-    while len(left) >= MIN_ROWS:
-        skeleton, longest = fields[left[0]], [len(field) for field in fields[left[0]]]
+    in_vain = 0  # skeletons since the last template
+    while len(left) >= MIN_ROWS and in_vain < max(PATIENCE, HELD // len(left)):
+        in_vain += 1
+        fields = iter(words_of(left))
+        skeleton = next(fields)
+        longest = [*map(len, skeleton)]
         inside, outside = [left[0]], []
-        for i in left[1:]:
-            shared = _shared(skeleton, fields[i], longest)
+        for row, own in zip(left[1:], fields, strict=True):
+            shared = _shared(skeleton, own, longest)
             if shared is None:
-                outside.append(i)
+                outside.append(row)
             else:
-                skeleton, longest = shared, [max(most, len(f)) for most, f in zip(longest, fields[i], strict=True)]
-                inside.append(i)
+                skeleton, longest = shared, [*map(max, longest, map(len, own))]
+                inside.append(row)
         if len(inside) >= MIN_ROWS and len(skeleton[-1]) >= MIN_FIXED:
-            found.append(Template([rows[i] for i in inside], skeleton))
+            found.append(Template(inside, skeleton))
+            in_vain = 0
         left = outside
     return found
 
