@@ -1,5 +1,6 @@
 """Rows on disk: their numbers follow content alone, and every way to read them gives the same rows."""
 
+import errno
 import json
 import random
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import data.store as module
+from data.facts import COUNTED, Settings, facts_of
 from data.store import Store
 from tests.data.made_rows import natural_qa, qa, stored, text
 
@@ -126,8 +128,6 @@ def test_an_empty_store(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_is_a_slice_keeps_its_own_facts(tmp_path: Path) -> None:
-    from data.facts import COUNTED, Settings, facts_of
-
     rows = some_rows(6, 20)
     batch = facts_of([json.dumps(row) for row in rows], Settings(("s",), 8)).drop_columns(list(COUNTED))
     store = Store(tmp_path)
@@ -137,3 +137,18 @@ def test_a_batch_that_is_a_slice_keeps_its_own_facts(tmp_path: Path) -> None:
     other = stored(rows, tmp_path / "b")
     assert content(store.sorted()) == content(other)
     assert all(np.array_equal(store.facts[name], other.facts[name]) for name in store.facts)
+
+
+def test_facts_leave_no_files_behind(tmp_path: Path) -> None:
+    store = stored(some_rows(7), tmp_path)
+    assert len(store)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    store = stored(some_rows(8), tmp_path)
+    again = facts_of([json.dumps(row) for row in some_rows(8)], Settings(("s",), 8)).drop_columns(list(COUNTED))
+    store.path = Path("/dev/full")
+    with pytest.raises(OSError, match="/dev/full") as error:
+        store.add(again)
+    assert error.value.errno == errno.ENOSPC

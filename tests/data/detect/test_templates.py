@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import data.detect.templates as module
 from data.conclusions import skeleton_pieces
 from data.detect.sketch import forms
 from data.detect.templates import FIXED_SHARE, MIN_FIXED, Template, alike, common, find_templates
@@ -206,6 +207,62 @@ def test_a_chapter_is_not_compared_with_another() -> None:
     assert members([(filled(dice, skeleton),) for _ in range(6)]) == []
     skeleton = skeleton_of(dice, 2000, 10)
     assert members([(filled(dice, skeleton),) for _ in range(6)]) == [[*range(6)]]
+
+
+def test_a_row_with_a_field_that_is_too_long_is_not_read() -> None:
+    dice = random.Random(28)
+    skeleton = skeleton_of(dice, 7000, 10)
+    rows: list[Texts] = [(filled(dice, skeleton),) for _ in range(6)]
+    asked: list[int] = []
+    signature = signatures_of([row[0] for row in rows])
+    facts = {
+        "signature": signature,
+        "form": np.hstack([forms([""] * 6), forms([row[0] for row in rows])]),
+        "num_words": np.array([7010] * 5 + [6000]),
+    }
+
+    def take(numbers: list[int]) -> list[Texts]:
+        asked.extend(numbers)
+        return [rows[i] for i in numbers]
+
+    assert find_templates(facts, np.arange(6), take) == []
+    assert set(asked) <= {5}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cluster_of_more_words_than_fit_has_the_same_templates(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(seed)
+    rows = unrelated(dice, 60)
+    for _ in range(3):
+        skeletons = [skeleton_of(dice, 16, 3), skeleton_of(dice, 20, 5)]
+        rows += [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(dice.randint(5, 30))]
+    wanted = found(rows)
+    assert len(wanted) == 3
+    monkeypatch.setattr(module, "KNOWN", 0)
+    assert found(rows) == wanted
+
+
+def test_a_large_cluster_is_given_up_where_no_skeleton_has_five_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(29)
+    of_all = skeleton_of(dice, 20, 4)
+    fields = [[some_words(dice, 30)] for _ in range(200)]
+    fields[150:170] = [[filled(dice, of_all).split()] for _ in range(20)]
+    read: list[int] = []
+
+    def words_of(rows: list[int]) -> list[list[list[str]]]:
+        read.append(len(rows))
+        return [fields[row] for row in rows]
+
+    [template] = module._refine([*range(200)], words_of)
+    assert template.rows == [*range(150, 170)]
+    assert len(read) == 177  # each of the others by itself, but for the last four
+    for held, skeletons in ((0, 32), (8000, 54)):  # 54 of 146 rows that are left
+        read.clear()
+        monkeypatch.setattr(module, "HELD", held)
+        assert module._refine([*range(200)], words_of) == []
+        assert len(read) == skeletons
+    monkeypatch.setattr(module, "HELD", 0)  # a template that is found begins the count anew
+    assert [of.rows for of in module._refine([*range(140, 200)], words_of)] == [[*range(150, 170)]]
 
 
 def test_alike_asks_for_the_share_of_the_longer_one_in_each_field() -> None:
