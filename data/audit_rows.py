@@ -15,7 +15,7 @@ from data.detect.contamination import Questions, held_questions
 from data.detect.furniture import furniture
 from data.detect.languages import MainLanguage, other_languages
 from data.detect.signs import SourceHabits, signs
-from data.facts import body
+from data.facts import body, compared_text
 
 MARKS = pa.schema([("number", pa.int64()), ("marks", pa.large_string())])
 
@@ -46,8 +46,7 @@ def marks_of(lines: list[str], learned: Learned) -> pa.RecordBatch:
                 marks[i].append(["boilerplate", "text" if rows[i]["kind"] == "text" else "answer", 0, 0, ""])
     for source, main in learned.languages.items():
         own = [i for i, row in enumerate(rows) if row["source"] == source]
-        texts = [f"{rows[i]['question'] or ''}\n{bodies[i]}" for i in own]
-        for i, code in zip(own, other_languages(texts, main), strict=True):
+        for i, code in zip(own, other_languages([compared_text(rows[i]) for i in own], main), strict=True):
             if code:
                 marks[i].append(["language", "", 0, 0, f"{code}, where its source is {main.code}"])
     for i, row in enumerate(rows):

@@ -283,7 +283,6 @@ def _grade(findings: list[Finding], usable: float, kept: np.ndarray) -> dict[str
         spoiled = kept[finding.rows].sum() / max(1, kept.sum())
         if finding.kind in ("boilerplate", "mojibake", "markup") and spoiled > 0.3 and number < len(GRADES) - 1:
             number += 1
-    reasons.insert(0, f"{usable:.1%} of the tokens are left when removable rows are gone")
     return {"letter": GRADES[number][0], "usable_share": usable, "reasons": reasons}
 
 
