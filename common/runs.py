@@ -233,6 +233,22 @@ def find_checkpoint(name: str, run: str | None = None) -> Path:
     )
 
 
+def find_checkpoints(name: str, run: str | None = None) -> list[Path]:
+    """The checkpoints that a name on a command line means: one, or all epochs of a range (`ckpt1..ckpt10`,
+    `RUN/ckpt1..ckpt10`) that the run has."""
+    ends = re.fullmatch(r"(.*?)ckpt(\d+)\.\.(?:ckpt)?(\d+)", name)
+    if ends is None or Path(name).is_dir():
+        return [find_checkpoint(name, run)]
+    prefix, low, high = ends[1], int(ends[2]), int(ends[3])
+    if low > high:
+        raise UserError(f"{name}: a range begins with the earlier epoch, as in {prefix}ckpt{high}..ckpt{low}")
+    folder = find_checkpoint(f"{prefix}ckpt{low}", run).parent
+    found = [path for path in checkpoints(folder) if path.name.startswith("ckpt") and low <= int(path.name[4:]) <= high]
+    if f"ckpt{high}" not in [path.name for path in found]:
+        raise UserError(f"{name}: no such checkpoint as ckpt{high}; {folder} holds {', '.join(p.name for p in found)}")
+    return found
+
+
 def relative_source(path: str, base: Path, folder: Path) -> str:
     """A source's path as config.toml in `folder` writes it: relative where it stays inside the working folder."""
     if path.startswith(("$", "/", "~", "python:")):

@@ -24,6 +24,7 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,14 @@ import torch
 
 from common.errors import UserError, run_command
 from common.files import atomic_file, write_json
-from common.runs import RUNS, find_checkpoint
+from common.runs import RUNS, find_checkpoints
 from eval.answers import answer, choose_questions
 from eval.bootstrap import effective_groups, group_sums, interval, resample
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, document_losses, summary
 from eval.report import curves_of, write_page
+from eval.significance import holm, pair_values
 from eval.verdict import comparability_notes, print_result, verdict
 from model.config import count_parameters
 from model.huggingface import load_shape
@@ -45,6 +47,8 @@ from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.encode import encode_table
 from training import distributed
 from training.checkpoint import load_for_inference, read_meta
+
+MOST_COMPARED = 20  # checkpoints: 190 pairs, of which a p of 10,000 draws is still below 0.05 when corrected
 
 
 @dataclass
@@ -102,10 +106,11 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         "num_groups": len(bytes_G),
         "num_bytes": int(bytes_G.sum()),
     }
+    p = pair_values(bits_GK, config.resamples, config.seed)
+    each = zip(combinations(range(len(subjects)), 2), p.tolist(), holm(p).tolist(), strict=True)
     pairs = [
-        verdict(subjects[a].name, subjects[b].name, totals[[a, b]], figures[:, [a, b]], bytes_G, basis)
-        for a in range(len(subjects))
-        for b in range(a + 1, len(subjects))
+        verdict((subjects[a].name, subjects[b].name), totals[[a, b]], figures[:, [a, b]], bytes_G, basis, of, len(p))
+        for (a, b), *of in each
     ]
     one_tokenizer = len({subject.meta["tokenizer"] for subject in subjects}) == 1
     return {
@@ -136,6 +141,11 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
     """Check every folder before any work is done."""
     if len(paths) < 2:
         raise UserError("compare takes two or more checkpoints, as in `python eval/compare.py ckpt1 ckpt6`")
+    if len(paths) > MOST_COMPARED:
+        raise UserError(
+            f"{len(paths)} checkpoints: compare takes {MOST_COMPARED} at most, as {len(paths) * (len(paths) - 1) // 2} "
+            "pairs would leave nothing certain; name fewer, or a range with fewer in it"
+        )
     resolved = [path.resolve() for path in paths]
     for i, path in enumerate(resolved):
         if path in resolved[:i]:
@@ -249,7 +259,7 @@ def main() -> None:
         },
     )
     run = settings.args.run
-    paths = [find_checkpoint(name, run) for name in settings.args.checkpoints]
+    paths = [path for name in settings.args.checkpoints for path in find_checkpoints(name, run)]
     data = find_corpus(settings.args.data) if settings.args.data else None
     for flag in ("json", "html"):
         target = getattr(settings.args, flag)

@@ -9,6 +9,7 @@ import numpy as np
 from common.text import one_line
 from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
 from eval.held_out import HeldOut
+from eval.significance import ALPHA, documents_needed
 
 PARTS = ("question", "answer", "context", "text")
 PAIRS_SHOWN = 3  # all pairs of three checkpoints; of more, the best against each other one
@@ -16,11 +17,22 @@ WIDTH = 100  # columns of a terminal; the page shows answers whole
 
 
 def verdict(
-    a: str, b: str, totals: np.ndarray, figures_R2: np.ndarray, bytes_G: np.ndarray, basis: dict[str, int]
+    names: tuple[str, str],
+    totals: np.ndarray,
+    figures_R2: np.ndarray,
+    bytes_G: np.ndarray,
+    basis: dict[str, int],
+    p: Sequence[float],
+    comparisons: int,
 ) -> dict[str, Any]:
-    """One pair: delta_bpb = b - a (negative: b is better), its 95% interval, and what that means in words."""
+    """One pair (a, b): delta_bpb = b - a (negative: b is better), its 95% interval, and what that means in words.
+
+    p: two, of the permutation test, alone and corrected for `comparisons` pairs (eval/significance.py).
+    """
+    a, b = names
     effective = effective_groups(bytes_G)
-    low, high = interval(figures_R2[:, 1] - figures_R2[:, 0], effective)
+    differences = figures_R2[:, 1] - figures_R2[:, 0]
+    low, high = interval(differences, effective)
     delta = float(totals[1] - totals[0])
     data = f"{basis['num_documents']:,} documents in {basis['num_groups']:,} groups"
     better, worse = (b, a) if delta < 0 else (a, b)
@@ -28,14 +40,21 @@ def verdict(
     span = (low, high) if delta < 0 else (-high, -low)
     figures = (
         f"{first:.4f} against {second:.4f} bits per byte, difference {first - second:.4f} "
-        f"[{span[0]:.4f}, {span[1]:.4f}], {data}"
+        f"[{span[0]:.4f}, {span[1]:.4f}], p {_p(p[0])}, {data}"
     )
-    sure = enough(bytes_G)
-    if not sure:
+    different = enough(bytes_G) and not low <= 0 <= high and p[1] < ALPHA
+    needed = None
+    if not different:
+        needed = documents_needed(delta, float(np.std(differences)), basis["num_documents"], comparisons)
+        figures += f"; about {needed:,} such documents would settle a difference like this" if needed else ""
+    if not enough(bytes_G):
         few = f"{len(bytes_G)} groups are too few ({FEWEST_GROUPS} or more are needed)"
         what = f"cannot tell {better} from {worse}: {few}; {figures}"
     elif low <= 0 <= high:
         what = f"cannot tell {better} from {worse}, the interval holds 0: {figures}"
+    elif not different:
+        of = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
+        what = f"cannot tell {better} from {worse}, chance{of} reaches as far with p {_p(p[1])}: {figures}"
     else:
         what = f"{better} is better than {worse}: {figures}"
     return {
@@ -43,10 +62,17 @@ def verdict(
         "b": b,
         "delta_bpb": delta,
         "ci95": [low, high],
-        "better": better if sure and not low <= 0 <= high else None,
+        "better": better if different else None,
+        "p": p[0],
+        "p_corrected": p[1],
+        "documents_needed": needed,
         "verdict": what,
         **basis,
     }
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "below 0.0001"
 
 
 def comparability_notes(

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.runs import checkpoints, claim, claimed, find_checkpoint, locked, newest_run, read_config, run_folder
+from common.runs import (
+    checkpoints,
+    claim,
+    claimed,
+    find_checkpoint,
+    find_checkpoints,
+    locked,
+    newest_run,
+    read_config,
+    run_folder,
+)
 
 SECTIONS = {"source": [{"path": "a.csv", "weight": 1.0}], "prepare": {"seed": 0}, "tokenizer": {"vocab_size": None},
             "model": {"preset": "tiny"}, "train": {"epochs": 3, "micro_batch": None}}  # fmt: skip
@@ -151,3 +161,22 @@ def test_what_a_kill_left_behind_is_cleared_and_a_half_done_rename_is_undone() -
     with locked(Path("runs/a")):
         assert sorted(p.name for p in Path("runs/a").iterdir()) == [".lock", "ckpt2", "ckpt3", "tokens"]
         assert list(Path("runs/a/tokens").iterdir()) == []
+
+
+def test_a_range_is_all_epochs_that_the_run_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/ckpt1", "a/ckpt2", "a/ckpt4", "a/ckpt10", "a/step-000123", "a/ckpt1-4", "b/ckpt1"):
+        (Path("runs") / name).mkdir(parents=True)
+    own = [Path("runs/a") / f"ckpt{n}" for n in (1, 2, 4, 10)]
+    assert find_checkpoints("ckpt1..ckpt10", "a") == own
+    assert find_checkpoints("ckpt2..4", "a") == own[1:3]
+    assert find_checkpoints("a/ckpt1..ckpt4") == own[:3]
+    assert find_checkpoints("runs/a/ckpt4..ckpt4") == [own[2]]
+    assert find_checkpoints("ckpt1-4", "a") == [Path("runs/a/ckpt1-4")]
+    assert find_checkpoints("ckpt2", "a") == [own[1]]
+    with pytest.raises(UserError, match=r"as in a/ckpt2\.\.ckpt4"):
+        find_checkpoints("a/ckpt4..ckpt2")
+    with pytest.raises(UserError, match="no such checkpoint as ckpt9; runs/a holds ckpt1, ckpt2, ckpt4"):
+        find_checkpoints("ckpt1..ckpt9", "a")
+    with pytest.raises(UserError, match="ckpt3: no such checkpoint"):
+        find_checkpoints("ckpt3..ckpt10", "a")
