@@ -23,53 +23,31 @@ if __name__ == "__main__":
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from common.errors import UserError, run_command
 from common.files import atomic_file, write_json
-from common.runs import RUNS, find_checkpoints
+from common.runs import find_checkpoints
 from eval.answers import answer, choose_questions
 from eval.bootstrap import effective_groups, group_sums, interval, resample
+from eval.breakdown import breakdowns, by_position
 from eval.config import EvalConfig
-from eval.held_out import HeldOut, find_corpus, held_out, read_manifest
-from eval.losses import CONTENT, RESPONSES, DocumentLosses, document_losses, summary
+from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
+from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses, summary
 from eval.report import curves_of, write_page
 from eval.significance import holm, pair_values
+from eval.subjects import Subject, find_subjects, names_of, shown_path
 from eval.verdict import comparability_notes, print_result, verdict
 from model.config import count_parameters
-from model.huggingface import load_shape
-from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.encode import encode_table
 from training import distributed
-from training.checkpoint import load_for_inference, read_meta
-
-MOST_COMPARED = 20  # checkpoints: 190 pairs, of which a p of 10,000 draws is still below 0.05 when corrected
-
-
-@dataclass
-class Subject:
-    """A checkpoint to be compared."""
-
-    name: str  # as short as it can be told apart: ckpt6, or run/ckpt6
-    path: Path
-    meta: dict[str, Any]  # its loam.json
-    tok: Tokenizer
-    seq_len: int
-    corpus: Path | None  # the corpus that it trained on; None where it is not on this machine
-
-    @property
-    def run(self) -> Path:
-        return self.path.parent
-
-    @property
-    def responses_only(self) -> bool:
-        """Whether questions and contexts had no weight in its training loss."""
-        return self.meta.get("config", {}).get("train", {}).get("prompt_loss_weight", 1.0) == 0.0
+from training.checkpoint import load_for_inference
 
 
 def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None) -> dict[str, Any]:
@@ -82,15 +60,9 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     documents, unknown = common_documents(subjects, config, data)
     readers = [(subject.tok, subject.seq_len) for subject in subjects]
     questions = choose_questions(documents.table, config.num_answers, config.seed, readers, config.max_new_tokens)
-    losses: list[DocumentLosses] = []
-    answers: list[list[dict[str, Any]]] = []
-    checkpoints: list[dict[str, Any]] = []
-    for subject in subjects:
-        found, said, facts = evaluate(subject, documents, questions, config, device)
-        losses.append(found)
-        answers.append(said)
-        checkpoints.append(facts)
-
+    evaluated = [evaluate(subject, documents, questions, config, device) for subject in subjects]
+    losses = [one.losses for one in evaluated]
+    checkpoints = [one.facts for one in evaluated]
     parts = RESPONSES if any(subject.responses_only for subject in subjects) else CONTENT
     if not losses[0].bytes(parts).any():
         raise UserError("a compared checkpoint was trained on responses only, and the held-out documents hold none")
@@ -100,6 +72,8 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     figures = resample(bits_GK, bytes_G, config.resamples, config.seed)
     totals = bits_GK.sum(axis=0) / bytes_G.sum()
     for k, facts in enumerate(checkpoints):
+        own = documents.corpora == [str(subjects[k].corpus)]  # else the two would be of different data
+        facts |= _train_figures(evaluated[k].trained_on, parts, float(totals[k]) if own else None)
         facts |= {"val_bpb": float(totals[k]), "val_bpb_ci95": list(interval(figures[:, k], effective_groups(bytes_G)))}
     basis = {
         "num_documents": int((losses[0].bytes(parts) > 0).sum()),
@@ -126,49 +100,19 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
             "num_removed": documents.num_removed,
             "num_left_out": documents.num_left_out,
         },
+        "breakdown": {
+            **breakdowns(losses, documents.table, documents.groups, parts, config.seed),
+            "position": by_position([one.positions for one in evaluated]),
+        },
         "answers": [
             {
                 **asdict(question),
-                "answers": [{"checkpoint": s.name, **said[i]} for s, said in zip(subjects, answers, strict=True)],
+                "answers": [{"checkpoint": s.name, **one.said[i]} for s, one in zip(subjects, evaluated, strict=True)],
             }
             for i, question in enumerate(questions)
         ],
         "settings": {**asdict(config), "device": str(device)},
     }
-
-
-def find_subjects(paths: Sequence[Path]) -> list[Subject]:
-    """Check every folder before any work is done."""
-    if len(paths) < 2:
-        raise UserError("compare takes two or more checkpoints, as in `python eval/compare.py ckpt1 ckpt6`")
-    if len(paths) > MOST_COMPARED:
-        raise UserError(
-            f"{len(paths)} checkpoints: compare takes {MOST_COMPARED} at most, as {len(paths) * (len(paths) - 1) // 2} "
-            "pairs would leave nothing certain; name fewer, or a range with fewer in it"
-        )
-    resolved = [path.resolve() for path in paths]
-    for i, path in enumerate(resolved):
-        if path in resolved[:i]:
-            raise UserError(f"{paths[i]} is given twice: a checkpoint cannot be compared with itself")
-    return [
-        Subject(
-            name=name,
-            path=path,
-            meta=(meta := read_meta(path)),
-            tok=load_tokenizer(path),
-            seq_len=load_shape(path).seq_len,
-            corpus=_corpus_of(path, meta),
-        )
-        for name, path in zip(_names(paths), resolved, strict=True)
-    ]
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """As short as they can be told apart: ckpt6, or run/ckpt6."""
-    resolved = [path.resolve() for path in paths]
-    one_run = len({path.parent for path in resolved}) == 1
-    names = [path.name if one_run else f"{path.parent.name}/{path.name}" for path in resolved]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def common_documents(subjects: Sequence[Subject], config: EvalConfig, data: Path | None) -> tuple[HeldOut, list[str]]:
@@ -185,23 +129,37 @@ def common_documents(subjects: Sequence[Subject], config: EvalConfig, data: Path
     )
 
 
+class Evaluated(NamedTuple):
+    """What one checkpoint makes of the held-out documents, of some that it trained on, and of the questions."""
+
+    losses: DocumentLosses
+    trained_on: DocumentLosses | None  # where its corpus is here
+    positions: PositionLosses
+    said: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
 def evaluate(
     subject: Subject, documents: HeldOut, questions: list[Any], config: EvalConfig, device: torch.device
-) -> tuple[DocumentLosses, list[dict[str, Any]], dict[str, Any]]:
+) -> Evaluated:
     """Losses, answers and facts of one checkpoint; its weights are in memory only here."""
     model, tok, meta = load_for_inference(subject.path, device, config.verify)
-    tokens = encode_table(documents.table, tok)
+    positions = PositionLosses(np.array(tok.token_bytes))
+    trained_on = None
     with _autocast(device, config.precision):
-        losses = document_losses(
-            model, tokens, subject.seq_len, device, config.batch_rows, progress=f"{subject.name}: losses"
-        )
+        of = partial(document_losses, seq_len=subject.seq_len, device=device, batch_rows=config.batch_rows)
+        tokens = encode_table(documents.table, tok)
+        losses = of(model, tokens, by_position=positions, progress=f"{subject.name}: losses")
+        if subject.corpus is not None and config.train_documents:
+            table = training_sample(subject.corpus, config.train_documents)
+            trained_on = of(model, encode_table(table, tok), progress=f"{subject.name}: training documents")
         if not np.isfinite(losses.nats).all():
             raise UserError(f"{subject.path}: its losses are not finite numbers, training has diverged: take another")
         said = answer(model, tok, questions, config.max_new_tokens)
     figures = summary(losses)
     facts = {
         "name": subject.name,
-        "path": _shown(subject.path),
+        "path": shown_path(subject.path),
         "run": subject.run.name,
         "val_bpb": None,  # with its interval, once all checkpoints are there
         "val_ppl": figures.pop("perplexity"),
@@ -215,26 +173,27 @@ def evaluate(
         "config": meta.get("config", {}),
         "metrics": meta.get("metrics", {}),
     }
-    return losses, said, facts
+    return Evaluated(losses, trained_on, positions, said, facts)
+
+
+def _train_figures(
+    trained_on: DocumentLosses | None, parts: Sequence[int], held_out_bpb: float | None
+) -> dict[str, Any]:
+    """Bits per byte of training documents, and how much better they are than the held-out ones of the same corpus."""
+    bpb = trained_on.bits_per_byte(parts) if trained_on is not None else None
+    number = int((trained_on.bytes(parts) > 0).sum()) if trained_on is not None else 0
+    gap = None if bpb is None or held_out_bpb is None else held_out_bpb - bpb
+    return {"train_bpb": bpb, "train_documents": number, "gap_bpb": gap}
 
 
 def default_page(paths: Sequence[Path]) -> Path:
     """compare-ckpt1-ckpt6.html in the first checkpoint's run folder, or here where it lies in no run."""
-    run, names = Path(_shown(paths[0].resolve())).parent, _names(paths)
+    run, names = Path(shown_path(paths[0].resolve())).parent, names_of(paths)
     if len(names) > 4:
         names = [names[0], f"to-{len(names)}", names[-1]]
     short = "-".join(name.strip("/").replace("/", ".") for name in names)
     folder = run if (run / "config.toml").exists() else Path()
     return folder / f"compare-{short[:120]}.html"
-
-
-def _corpus_of(path: Path, meta: dict[str, Any]) -> Path | None:
-    """The corpus whose fingerprint the checkpoint bears: its run's, else that of any run here."""
-    for corpus in (path.parent / "corpus", *sorted(RUNS.glob("*/corpus"))):
-        corpus = Path(_shown(corpus.resolve()))
-        if (corpus / "manifest.json").exists() and read_manifest(corpus).get("fingerprint") == meta.get("corpus"):
-            return corpus
-    return None
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -282,12 +241,6 @@ def main() -> None:
     print(f"page: {page}" + (f"\njson: {settings.args.json}" if settings.args.json else ""))
     best = min(result["checkpoints"], key=lambda checkpoint: checkpoint["val_bpb"])
     print(f"next: python chat.py {best['path']}")
-
-
-def _shown(path: Path) -> str:
-    """A path as a user would type it: relative where it lies inside the working folder."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ class EvalConfig:
 
     Args:
         documents: most held-out documents to evaluate, whole groups in an order that seed decides; 0 for all
+        train_documents: documents of its own training split that each checkpoint is judged on too, beside the held-out
+            ones; 0 for none
         resamples: resamples of the bootstrap behind each interval
         seed: which documents, resamples and questions are drawn
         num_answers: questions (or beginnings of texts) that each checkpoint answers greedily
@@ -25,6 +27,7 @@ class EvalConfig:
     """
 
     documents: int = 5000
+    train_documents: int = 500
     resamples: int = 10_000
     seed: int = 0
     num_answers: int = 8
@@ -35,7 +38,13 @@ class EvalConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:
-        for name, least in (("documents", 0), ("seed", 0), ("num_answers", 0), ("max_new_tokens", 1)):
+        for name, least in (
+            ("documents", 0),
+            ("train_documents", 0),
+            ("seed", 0),
+            ("num_answers", 0),
+            ("max_new_tokens", 1),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"{name} {getattr(self, name)}: must be {least} or more")
             if getattr(self, name) >= 2**63:

@@ -78,6 +78,19 @@ def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int =
     )
 
 
+def training_sample(corpus: Path, number: int) -> pa.Table:
+    """About `number` documents of a training split, long texts in blocks as held-out ones are: the first of its files,
+    whose order is that of a hash, so that they are a sample of it."""
+    rows: list[dict[str, Any]] = []
+    for batch in read_corpus(corpus, "train", columns=COLUMNS):
+        blocks, _, _ = _in_blocks(batch, batch["id"].to_pylist())
+        rows += blocks.select(COLUMNS).to_pylist()
+        if len(rows) >= number:
+            break
+    step = max(1, len(rows) // number)  # of one book, blocks from all of it
+    return pa.Table.from_pylist(rows[::step][:number], schema=pa.schema([(name, pa.string()) for name in COLUMNS]))
+
+
 def find_corpus(name: str) -> Path:
     """The corpus folder that `--data` names: a corpus, a run's folder, or a run's name."""
     for folder in (Path(name), Path(name) / "corpus", RUNS / name / "corpus"):

@@ -13,7 +13,7 @@ Also what train.py validates with, so it imports nothing that is only needed to 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ RESPONSES = (IN_TEXT, IN_ANSWER)  # what is trained on where the prompt's loss w
 # Tokens of a forward pass by default. On two CPU cores (1.3M parameters, rows of 256) 33,000 tokens took 1.17, 1.02,
 # 1.5 and 1.55 s in passes of 1,024, 4,096, 16,384 and 65,536: larger ones leave the cache. CUDA: not measured.
 PASS_TOKENS = {"cpu": 4096, "mps": 16_384, "cuda": 65_536}
+POSITIONS = (16, 64, 256, 1024, 4096)  # tokens in front of a target, below which one bucket ends and the next begins
 ROLE_SLICE = 1 << 22  # tokens whose roles are found at a time: about 100 MB of temporary arrays
 
 
@@ -66,6 +67,31 @@ class DocumentLosses:
         return float(self.bits(parts).sum()) / total if total else None
 
 
+@dataclass
+class PositionLosses:
+    """Sums of content tokens by how many tokens of their document stood in front of them, in the same row."""
+
+    token_bytes: np.ndarray  # int64 (V,): UTF-8 bytes of each token
+    nats: np.ndarray = field(default_factory=lambda: np.zeros(len(POSITIONS) + 1))
+    num_bytes: np.ndarray = field(default_factory=lambda: np.zeros(len(POSITIONS) + 1, dtype=np.int64))
+
+    def add(self, in_front: np.ndarray, targets: np.ndarray, nats: np.ndarray) -> None:
+        """Add targets: how many tokens stood in front of each, its id, its nats; all (N,)."""
+        place = np.searchsorted(POSITIONS, in_front, side="right")
+        np.add.at(self.nats, place, nats.astype(np.float64))
+        np.add.at(self.num_bytes, place, self.token_bytes[targets])
+
+    def bits_per_byte(self, place: int) -> float | None:
+        """Of one bucket; None where there are no bytes."""
+        size = int(self.num_bytes[place])
+        return float(self.nats[place]) / math.log(2) / size if size else None
+
+    def names(self) -> list[str]:
+        """Of the buckets: "1 to 15"."""
+        edges = zip((1, *POSITIONS), POSITIONS, strict=False)
+        return [*(f"{low:,} to {high - 1:,} tokens" for low, high in edges), f"{POSITIONS[-1]:,} tokens and more"]
+
+
 @torch.no_grad()
 def document_losses(
     model: Decoder,
@@ -77,11 +103,12 @@ def document_losses(
     world_size: int = 1,
     progress: str | None = None,
     between: Callable[[], None] = lambda: None,
+    by_position: PositionLosses | None = None,
 ) -> DocumentLosses:
     """Losses of every document; a rank of several gets its share of the rows, to be summed over ranks with `map`.
 
     Runs under the caller's autocast. The model's mode (train or eval) is put back as it was. `progress`: a bar's label.
-    `between`: called before each pass, as often on every rank.
+    `between`: called before each pass, as often on every rank. `by_position`: is added to.
     """
     plan = pack(tokens.lengths, seq_len)
     batch_rows = batch_rows or max(1, PASS_TOKENS[torch.device(device).type] // seq_len)
@@ -112,6 +139,9 @@ def document_losses(
             role = role_of[tokens.offsets[owner] + plan.starts[piece] + batch.positions[used] + 1]
             np.add.at(nats, (owner, role), nll[used].astype(np.float64))
             np.add.at(counts, (owner, role), 1)
+            if by_position is not None:
+                content = role != MARKER
+                by_position.add(batch.positions[used][content] + 1, batch.targets[used][content], nll[used][content])
     finally:
         model.train(was_training)
     return DocumentLosses(nats, counts, content_bytes(tokens))

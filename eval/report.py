@@ -83,6 +83,8 @@ def write_page(
         names=[checkpoint["name"] for checkpoint in checkpoints],
         parts=parts if len(parts) > 1 else [],
         pairs=shown_pairs(result),
+        trained=any(checkpoint["train_bpb"] is not None for checkpoint in checkpoints),
+        breakdown=[(label, told) for label, told in result["breakdown"].items() if len(told) > 1],
         loss_chart=Markup(loss_chart(curves)) if curves else None,
         interval_chart=Markup(interval_chart(checkpoints)),
         settings=settings_table(checkpoints),

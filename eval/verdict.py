@@ -13,6 +13,7 @@ from eval.significance import ALPHA, documents_needed
 
 PARTS = ("question", "answer", "context", "text")
 PAIRS_SHOWN = 3  # all pairs of three checkpoints; of more, the best against each other one
+VALUES_SHOWN, MOST_COLUMNS = 8, 6  # of a label, in a terminal; checkpoints beside each other there
 WIDTH = 100  # columns of a terminal; the page shows answers whole
 
 
@@ -129,6 +130,8 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
     for pair in shown_pairs(result):
         _wrapped(pair["verdict"], line)
     line("The intervals speak of other documents of this kind, not of runs with another seed.")
+    for row in breakdown_rows(result):
+        line(row)
     width = max(9, *(len(checkpoint["name"]) for checkpoint in checkpoints))
     for number, item in enumerate(result["answers"], start=1):
         asked = item["question"] if item["question"] is not None else item["beginning"]
@@ -163,11 +166,12 @@ def table_rows(result: dict[str, Any]) -> list[str]:
     if len(parts) == 1:
         parts = []  # it would repeat the first column
     mark = "" if result["perplexity_comparable"] else " *"
-    head = ["", "bits/byte", "95% interval", *parts, f"loss{mark}", f"perplexity{mark}", "tokens"]
+    trained = ["in training"] if any(each["train_bpb"] is not None for each in checkpoints) else []
+    head = ["", "bits/byte", "95% interval", *trained, *parts, f"loss{mark}", f"perplexity{mark}", "tokens"]
     rows = [head]
     for each in checkpoints:
         low, high = each["val_bpb_ci95"]
-        figures = [f"{each[f'bpb_{part}']:.4f}" for part in parts]
+        figures = [_figure(each["train_bpb"]) for _ in trained] + [f"{each[f'bpb_{part}']:.4f}" for part in parts]
         rows.append(
             [each["name"], f"{each['val_bpb']:.4f}", f"{low:.4f} - {high:.4f}", *figures,
              f"{each['val_loss']:.4f}{mark}", f"{each['val_ppl']:.2f}{mark}", f"{each['num_tokens']:,}"]
@@ -175,19 +179,45 @@ def table_rows(result: dict[str, Any]) -> list[str]:
     for what, name in (("documents", "num_documents"), ("bytes", "num_bytes")):
         first = checkpoints[0]
         total = f"{result['held_out'][name]:,}"
-        counts = [f"{first[f'{what}_{part}']:,}" for part in parts]
+        counts = [f"{first['train_documents']:,}" if what == "documents" else "" for _ in trained]
+        counts += [f"{first[f'{what}_{part}']:,}" for part in parts]
         every = f"{first[name]:,}" if what == "documents" else ""
         rows.append([what, total, "", *counts, every, every, every])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    lines = _aligned(rows)
     if mark:
         lines.append("* not comparable: the tokenizers differ")
     return lines
+
+
+def breakdown_rows(result: dict[str, Any]) -> list[str]:
+    """Bits per byte of each checkpoint by source, category and so on; the commonest values, all of them on the page."""
+    lines: list[str] = []
+    for label, told in result["breakdown"].items():
+        if len(told) < 2 or len(result["checkpoints"]) > MOST_COLUMNS:
+            continue
+        heading = "tokens in front" if label == "position" else label
+        rows = [[heading, "documents", *(each["name"] for each in result["checkpoints"])]]
+        for of in told[:VALUES_SHOWN]:
+            name, number = one_line(of["value"], 40), f"{of['documents']:,}" if "documents" in of else ""
+            rows.append([name, number, *map(_figure, of["bpb"])])
+        lines += ["", *_aligned(rows)]
+        if told[VALUES_SHOWN:]:
+            lines.append(f"  and {len(told) - VALUES_SHOWN:,} more, on the page")
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _wrapped(text: str, line: Callable[[str], None]) -> None:

@@ -139,6 +139,11 @@ class Tokenizer:
         """The exact bytes of ids; a token may hold part of a character. Special tokens come out as their names."""
         return b"".join(self._bytes[i] for i in ids)
 
+    @property
+    def token_bytes(self) -> list[int]:
+        """How many bytes of text each token is; of a special one none."""
+        return [0] * NUM_SPECIAL + [*map(len, self._bytes[NUM_SPECIAL:])]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; decode(encode(s)) == s. Bytes that are no UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")

@@ -1,0 +1,88 @@
+"""The checkpoints that are compared: where they lie, what they bear, which corpus their run trained on.
+
+In: paths from a command line. Out: a `Subject` each, all of them looked at before any work is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.runs import RUNS
+from eval.held_out import read_manifest
+from model.huggingface import load_shape
+from tokenizer.bpe import Tokenizer, load_tokenizer
+from training.checkpoint import read_meta
+
+MOST_COMPARED = 20  # checkpoints: 190 pairs, of which a p of 10,000 draws is still below 0.05 when corrected
+
+
+@dataclass
+class Subject:
+    """A checkpoint to be compared."""
+
+    name: str  # as short as it can be told apart: ckpt6, or run/ckpt6
+    path: Path
+    meta: dict[str, Any]  # its loam.json
+    tok: Tokenizer
+    seq_len: int
+    corpus: Path | None  # the corpus that it trained on; None where it is not on this machine
+
+    @property
+    def run(self) -> Path:
+        return self.path.parent
+
+    @property
+    def responses_only(self) -> bool:
+        """Whether questions and contexts had no weight in its training loss."""
+        return self.meta.get("config", {}).get("train", {}).get("prompt_loss_weight", 1.0) == 0.0
+
+
+def find_subjects(paths: Sequence[Path]) -> list[Subject]:
+    """Check every folder before any work is done."""
+    if len(paths) < 2:
+        raise UserError("compare takes two or more checkpoints, as in `python eval/compare.py ckpt1 ckpt6`")
+    if len(paths) > MOST_COMPARED:
+        raise UserError(
+            f"{len(paths)} checkpoints: compare takes {MOST_COMPARED} at most, as {len(paths) * (len(paths) - 1) // 2} "
+            "pairs would leave nothing certain; name fewer, or a range with fewer in it"
+        )
+    resolved = [path.resolve() for path in paths]
+    for i, path in enumerate(resolved):
+        if path in resolved[:i]:
+            raise UserError(f"{paths[i]} is given twice: a checkpoint cannot be compared with itself")
+    return [
+        Subject(
+            name=name,
+            path=path,
+            meta=(meta := read_meta(path)),
+            tok=load_tokenizer(path),
+            seq_len=load_shape(path).seq_len,
+            corpus=_corpus_of(path, meta),
+        )
+        for name, path in zip(names_of(paths), resolved, strict=True)
+    ]
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """As short as they can be told apart: ckpt6, or run/ckpt6."""
+    resolved = [path.resolve() for path in paths]
+    one_run = len({path.parent for path in resolved}) == 1
+    names = [path.name if one_run else f"{path.parent.name}/{path.name}" for path in resolved]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _corpus_of(path: Path, meta: dict[str, Any]) -> Path | None:
+    """The corpus whose fingerprint the checkpoint bears: its run's, else that of any run here."""
+    for corpus in (path.parent / "corpus", *sorted(RUNS.glob("*/corpus"))):
+        corpus = Path(shown_path(corpus.resolve()))
+        if (corpus / "manifest.json").exists() and read_manifest(corpus).get("fingerprint") == meta.get("corpus"):
+            return corpus
+    return None
+
+
+def shown_path(path: Path) -> str:
+    """A path as a user would type it: relative where it lies inside the working folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

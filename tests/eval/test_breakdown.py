@@ -1,0 +1,108 @@
+"""Bits per byte by label, length and place: parts add up to the whole, and rest on the data that they name."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.breakdown import NONE, OTHERS, VALUES, breakdowns, by_position, labels_of, length_name
+from eval.compare import compare
+from eval.config import EvalConfig
+from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses
+from tokenizer.bpe import Tokenizer
+from tokenizer.encode import encode_table
+
+from .conftest import SEQ_LEN, make_model, make_rows, make_table
+
+
+@pytest.fixture(scope="module")
+def measured(tok: Tokenizer) -> tuple[list[DocumentLosses], list[PositionLosses], Any, list[str]]:
+    """Two models' losses of 60 documents in 30 groups."""
+    rows = make_rows(60, seed=5)
+    table = make_table(rows)
+    tokens = encode_table(table, tok)
+    positions = [PositionLosses(np.array(tok.token_bytes)) for _ in range(2)]
+    losses = [
+        document_losses(make_model(tok.vocab_size, seed), tokens, SEQ_LEN, batch_rows=4, by_position=of)
+        for seed, of in enumerate(positions)
+    ]
+    return losses, positions, table, [row["group"] for row in rows]
+
+
+@pytest.mark.parametrize("parts", [CONTENT, RESPONSES])
+def test_the_values_of_a_label_add_up_to_the_whole(measured: Any, parts: tuple[int, ...]) -> None:
+    losses, _, table, groups = measured
+    found = breakdowns(losses, table, groups, parts, seed=0)
+    assert set(found) == {"source", "category", "length"}  # difficulty tells none apart
+    for told in found.values():
+        assert sum(of["documents"] for of in told) == 60
+        assert sum(of["bytes"] for of in told) == losses[0].bytes(parts).sum()
+        for k, loss in enumerate(losses):
+            bits = sum(of["bpb"][k] * of["bytes"] for of in told)
+            assert bits == pytest.approx(loss.bits(parts).sum(), rel=1e-9)
+
+
+def test_a_value_is_what_its_documents_alone_would_give(measured: Any) -> None:
+    losses, _, table, groups = measured
+    found = breakdowns(losses, table, groups, CONTENT, seed=0)
+    [prose] = [of for of in found["source"] if of["value"] == "prose"]
+    own = np.flatnonzero(np.array(table["source"].to_pylist()) == "prose")
+    assert prose["documents"] == len(own)
+    assert prose["bpb"] == pytest.approx([loss.select(own).bits_per_byte() for loss in losses])
+    for (low, high), bpb in zip(prose["ci95"], prose["bpb"], strict=True):
+        assert low < bpb < high
+    few = [of for of in found["category"] if of["groups"] < 10]
+    assert few
+    assert all(of["ci95"] is None for of in few)
+
+
+def test_places_add_up_to_the_whole_and_do_not_depend_on_the_batch(measured: Any, tok: Tokenizer) -> None:
+    losses, positions, table, _ = measured
+    told = by_position(positions)
+    assert [of["value"] for of in told] == ["1 to 15 tokens", "16 to 63 tokens"]
+    for k, loss in enumerate(losses):
+        assert sum(of["bytes"][k] for of in told) == loss.bytes().sum()
+        assert sum(of["bpb"][k] * of["bytes"][k] for of in told) == pytest.approx(loss.bits().sum(), rel=1e-6)
+    again = PositionLosses(np.array(tok.token_bytes))
+    document_losses(make_model(tok.vocab_size, 0), encode_table(table, tok), SEQ_LEN, batch_rows=1, by_position=again)
+    np.testing.assert_array_equal(again.num_bytes, positions[0].num_bytes)
+    np.testing.assert_allclose(again.nats, positions[0].nats, rtol=3e-5)
+
+
+def test_a_place_is_the_number_of_tokens_in_front() -> None:
+    sums = PositionLosses(np.array([0, 1, 5]))
+    sums.add(np.array([1, 15, 16, 5000]), np.array([1, 2, 1, 2]), np.log([2.0, 2.0, 4.0, 8.0]))
+    assert sums.num_bytes.tolist() == [6, 1, 0, 0, 0, 5]
+    assert sums.bits_per_byte(0) == pytest.approx(2 / 6)
+    assert sums.bits_per_byte(1) == pytest.approx(2)
+    assert sums.bits_per_byte(2) is None
+    assert sums.names()[0] == "1 to 15 tokens"
+    assert sums.names()[-1] == "4,096 tokens and more"
+
+
+def test_rare_values_are_told_together() -> None:
+    rows = [{**row, "category": f"c{i % 40}" if i < 79 else None} for i, row in enumerate(make_rows(80, seed=6))]
+    labels = labels_of(make_table(rows), np.arange(80))
+    assert len(set(labels["category"])) == VALUES + 1
+    assert OTHERS in labels["category"]
+    assert set(labels["difficulty"]) == {NONE}
+
+
+def test_lengths_are_bytes_up_to_and_with_their_bound() -> None:
+    names = [length_name(number) for number in (1, 256, 257, 1024, 4096, 4097)]
+    assert names[0] == names[1] == "up to 256 bytes"
+    assert names[2] == names[3] == "257 to 1,024 bytes"
+    assert names[4] == "1,025 to 4,096 bytes"
+    assert names[5] == "over 4,096 bytes"
+
+
+def test_compare_tells_the_gap_to_the_training_split(run: Path, rows: list[dict[str, Any]], quick: EvalConfig) -> None:
+    [_, facts] = (result := compare([run / "ckpt1", run / "ckpt2"], quick))["checkpoints"]
+    assert facts["train_documents"] == len(rows)
+    assert facts["gap_bpb"] == pytest.approx(facts["val_bpb"] - facts["train_bpb"])
+    assert facts["gap_bpb"] > 0
+    assert {"source", "category", "length", "position"} <= set(result["breakdown"])
+    without = EvalConfig(**{**quick.__dict__, "train_documents": 0})
+    [_, facts] = compare([run / "ckpt1", run / "ckpt2"], without)["checkpoints"]
+    assert (facts["train_bpb"], facts["gap_bpb"], facts["train_documents"]) == (None, None, 0)
