@@ -72,7 +72,9 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     figures = resample(bits_GK, bytes_G, config.resamples, config.seed)
     totals = bits_GK.sum(axis=0) / bytes_G.sum()
     for k, facts in enumerate(checkpoints):
-        own = documents.corpora == [str(subjects[k].corpus)]  # else the two would be of different data
+        corpus = str(subjects[k].corpus) if subjects[k].corpus is not None else None
+        facts |= {"contaminated_documents": documents.known_to[corpus] if corpus else None}
+        own = documents.corpora == [corpus]  # else the two would be of different data
         facts |= _train_figures(evaluated[k].trained_on, parts, float(totals[k]) if own else None)
         facts |= {"val_bpb": float(totals[k]), "val_bpb_ci95": list(interval(figures[:, k], effective_groups(bytes_G)))}
     basis = {
@@ -92,7 +94,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         "pairs": pairs,
         "measured_on": "answers and texts" if parts == RESPONSES else "all content",
         "perplexity_comparable": one_tokenizer,
-        "notes": comparability_notes(documents, unknown, one_tokenizer, parts == RESPONSES, basis),
+        "notes": comparability_notes(checkpoints, documents, unknown, one_tokenizer, parts == RESPONSES, basis),
         "held_out": {
             **basis,
             "corpora": documents.corpora,

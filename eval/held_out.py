@@ -1,8 +1,9 @@
 """Which documents the compared checkpoints are judged on: held out from every one of them.
 
   1. the test splits of the runs' corpora (or of one corpus that the user names), each document once
-  2. minus every document that any compared run trained on, by content (case and white space made equal), or whose group
-     is in a training split; and with it the rest of its group
+  2. minus every document that any compared run trained on: by content (case and white space made equal), or whose group
+     is in a training split, or of whose 13-grams another corpus' training split holds half (leaks.py: a row that was
+     cleaned in one corpus and not in the other); and with it the rest of its group
   3. cut to a number of documents by whole groups, in an order that content and seed decide
   4. a long text that is alone in its group is judged in blocks of about 2,000 bytes, each a group: else a corpus of one
      book would be one piece of evidence, and nothing could ever be told from it
@@ -25,6 +26,7 @@ import pyarrow as pa
 from common.errors import UserError
 from common.runs import RUNS
 from data.clean import normal
+from eval.leaks import KNOWN, overlap_shares
 from tokenizer.encode import read_corpus
 
 # Bytes of a long text that are judged as one. Neighbours are nearly independent evidence: on 400 KB of a novel, how
@@ -44,6 +46,7 @@ class HeldOut:
     num_removed: int  # of them, trained on by a compared run
     num_left_out: int  # of them, left out by the limit
     num_cut: int  # long texts that stand here as blocks
+    known_to: dict[str, int]  # corpus -> test documents that its training split knows, all of them removed
 
     @property
     def num_groups(self) -> int:
@@ -55,9 +58,14 @@ def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int =
 
     UserError where nothing is left.
     """
-    table = _test_documents(evaluated)
+    table, corpus_of = _test_documents(evaluated)
     groups = [group or document for group, document in zip(*_columns(table, "group", "id"), strict=True)]
-    seen = _seen(table, groups, trained_on)
+    known = {}
+    numbers = {corpus.resolve(): number for number, corpus in enumerate(evaluated)}
+    for corpus in trained_on:
+        own = corpus_of == numbers.get(corpus.resolve(), -1)
+        known[str(corpus)] = _seen(table, groups, corpus, own)
+    seen = np.any([np.zeros(len(table), bool), *known.values()], axis=0)
     unseen = np.flatnonzero(~seen)
     names = [str(corpus) for corpus in evaluated]
     if len(unseen) == 0:
@@ -75,6 +83,7 @@ def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int =
         num_removed=int(seen.sum()),
         num_left_out=len(unseen) - len(keep),
         num_cut=num_cut,
+        known_to={name: int(of.sum()) for name, of in known.items()},
     )
 
 
@@ -116,19 +125,23 @@ def content_key(row: dict[str, str | None]) -> str:
     return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _test_documents(corpora: Sequence[Path]) -> pa.Table:
-    """All test documents, one each of those that several corpora hold."""
-    table = pa.concat_tables(
-        batch for corpus in corpora for batch in read_corpus(corpus, "test", columns=COLUMNS)
-    ).select(COLUMNS)
+def _test_documents(corpora: Sequence[Path]) -> tuple[pa.Table, np.ndarray]:
+    """All test documents, one each of those that several corpora hold; of each the number of its corpus."""
+    parts = [pa.concat_tables(read_corpus(corpus, "test", columns=COLUMNS)).select(COLUMNS) for corpus in corpora]
+    table = pa.concat_tables(parts)
     first: dict[str, int] = {}
     for i, row in enumerate(table.to_pylist()):
         first.setdefault(content_key(row), i)
-    return table.take(pa.array(sorted(first.values())))
+    kept = np.array(sorted(first.values()), np.int64)
+    return table.take(pa.array(kept)), np.repeat(np.arange(len(corpora)), [*map(len, parts)])[kept]
 
 
-def _seen(table: pa.Table, groups: list[str], trained_on: Iterable[Path]) -> np.ndarray:
-    """Mask of documents that a training split holds, or whose group it touches."""
+def _seen(table: pa.Table, groups: list[str], corpus: Path, own: np.ndarray) -> np.ndarray:
+    """Mask of documents that the corpus' training split knows, or whose group it touches.
+
+    own: bool (N,), documents of the corpus' own test split. Its split by groups has kept near copies out of that, and
+    what is left in common (templates) is what a corpus of this kind looks like.
+    """
     documents = table.select(["id", "text", "question", "answer"]).to_pylist()
     by_content = {content_key(row): i for i, row in enumerate(documents)}
     known_groups = set(groups)
@@ -137,15 +150,17 @@ def _seen(table: pa.Table, groups: list[str], trained_on: Iterable[Path]) -> np.
         if "/" in group:
             blocks.setdefault(group.partition("/")[0], []).append(i)
     tainted: set[str] = set()
-    for corpus in trained_on:
-        for batch in read_corpus(corpus, "train", columns=["id", "text", "question", "answer", "group"]):
-            for row in batch.to_pylist():
-                group = row["group"] or row["id"]
-                same = by_content.get(content_key(row))
-                hits = {i for i in blocks.get(group.partition("/")[0], ()) if _overlaps(documents[i], row)}
-                tainted |= {groups[i] for i in hits | ({same} if same is not None else set())}
-                if group in known_groups:
-                    tainted.add(group)
+    for batch in read_corpus(corpus, "train", columns=["id", "text", "question", "answer", "group"]):
+        for row in batch.to_pylist():
+            group = row["group"] or row["id"]
+            same = by_content.get(content_key(row))
+            hits = {i for i in blocks.get(group.partition("/")[0], ()) if _overlaps(documents[i], row)}
+            tainted |= {groups[i] for i in hits | ({same} if same is not None else set())}
+            if group in known_groups:
+                tainted.add(group)
+    foreign = np.flatnonzero(~own)
+    shares = overlap_shares(table.take(pa.array(foreign)), corpus)
+    tainted |= {groups[i] for i in foreign[shares >= KNOWN].tolist()}
     return np.asarray([group in tainted for group in groups], dtype=bool)
 
 

@@ -77,7 +77,12 @@ def _p(value: float) -> str:
 
 
 def comparability_notes(
-    documents: HeldOut, unknown: Sequence[str], one_tokenizer: bool, responses_only: bool, basis: dict[str, int]
+    checkpoints: Sequence[dict[str, Any]],
+    documents: HeldOut,
+    unknown: Sequence[str],
+    one_tokenizer: bool,
+    responses_only: bool,
+    basis: dict[str, int],
 ) -> list[str]:
     """What a reader must know before trusting the figures."""
     corpora = "corpus" if len(documents.corpora) == 1 else f"{len(documents.corpora)} corpora"
@@ -88,7 +93,15 @@ def comparability_notes(
     if documents.num_removed:
         notes.append(
             f"{documents.num_removed:,} of {documents.num_found:,} test documents were removed: "
-            "a compared run trained on them, or on others of their group"
+            "a compared run trained on them, on others of their group, or on text that holds half of their 13-grams"
+        )
+    contaminated = [
+        f"{each['name']} ({each['contaminated_documents']:,})" for each in checkpoints if each["contaminated_documents"]
+    ]
+    if contaminated:
+        notes.append(
+            f"contaminated, with how many of these test documents: {', '.join(contaminated)}; figures on the whole "
+            "test split would be too good for them"
         )
     if documents.num_left_out:
         notes.append(
@@ -126,6 +139,9 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
     line("")
     for row in table_rows(result):
         line(row)
+    if trained := training_line(result):
+        line("")
+        _wrapped(trained, line)
     line("")
     for pair in shown_pairs(result):
         _wrapped(pair["verdict"], line)
@@ -166,12 +182,11 @@ def table_rows(result: dict[str, Any]) -> list[str]:
     if len(parts) == 1:
         parts = []  # it would repeat the first column
     mark = "" if result["perplexity_comparable"] else " *"
-    trained = ["in training"] if any(each["train_bpb"] is not None for each in checkpoints) else []
-    head = ["", "bits/byte", "95% interval", *trained, *parts, f"loss{mark}", f"perplexity{mark}", "tokens"]
+    head = ["", "bits/byte", "95% interval", *parts, f"loss{mark}", f"perplexity{mark}", "tokens"]
     rows = [head]
     for each in checkpoints:
         low, high = each["val_bpb_ci95"]
-        figures = [_figure(each["train_bpb"]) for _ in trained] + [f"{each[f'bpb_{part}']:.4f}" for part in parts]
+        figures = [f"{each[f'bpb_{part}']:.4f}" for part in parts]
         rows.append(
             [each["name"], f"{each['val_bpb']:.4f}", f"{low:.4f} - {high:.4f}", *figures,
              f"{each['val_loss']:.4f}{mark}", f"{each['val_ppl']:.2f}{mark}", f"{each['num_tokens']:,}"]
@@ -179,14 +194,25 @@ def table_rows(result: dict[str, Any]) -> list[str]:
     for what, name in (("documents", "num_documents"), ("bytes", "num_bytes")):
         first = checkpoints[0]
         total = f"{result['held_out'][name]:,}"
-        counts = [f"{first['train_documents']:,}" if what == "documents" else "" for _ in trained]
-        counts += [f"{first[f'{what}_{part}']:,}" for part in parts]
+        counts = [f"{first[f'{what}_{part}']:,}" for part in parts]
         every = f"{first[name]:,}" if what == "documents" else ""
         rows.append([what, total, "", *counts, every, every, every])
     lines = _aligned(rows)
     if mark:
         lines.append("* not comparable: the tokenizers differ")
     return lines
+
+
+def training_line(result: dict[str, Any]) -> str:
+    """What the checkpoints make of documents that they trained on: "" where none is known."""
+    told = [
+        f"{each['name']} {each['train_bpb']:.4f}"
+        + (f" (held out: {each['gap_bpb']:+.4f})" if each["gap_bpb"] is not None else "")
+        for each in result["checkpoints"]
+        if each["train_bpb"] is not None
+    ]
+    numbers = [each["train_documents"] for each in result["checkpoints"] if each["train_bpb"] is not None]
+    return f"bits per byte of {max(numbers):,} documents of its own training split: {', '.join(told)}" if told else ""
 
 
 def breakdown_rows(result: dict[str, Any]) -> list[str]:

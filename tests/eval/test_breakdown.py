@@ -10,6 +10,7 @@ from eval.breakdown import NONE, OTHERS, VALUES, breakdowns, by_position, labels
 from eval.compare import compare
 from eval.config import EvalConfig
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses
+from eval.verdict import training_line
 from tokenizer.bpe import Tokenizer
 from tokenizer.encode import encode_table
 
@@ -102,7 +103,9 @@ def test_compare_tells_the_gap_to_the_training_split(run: Path, rows: list[dict[
     assert facts["train_documents"] == len(rows)
     assert facts["gap_bpb"] == pytest.approx(facts["val_bpb"] - facts["train_bpb"])
     assert facts["gap_bpb"] > 0
+    assert f"ckpt2 {facts['train_bpb']:.4f} (held out: +{facts['gap_bpb']:.4f})" in training_line(result)
     assert {"source", "category", "length", "position"} <= set(result["breakdown"])
     without = EvalConfig(**{**quick.__dict__, "train_documents": 0})
-    [_, facts] = compare([run / "ckpt1", run / "ckpt2"], without)["checkpoints"]
+    [_, facts] = (bare := compare([run / "ckpt1", run / "ckpt2"], without))["checkpoints"]
     assert (facts["train_bpb"], facts["gap_bpb"], facts["train_documents"]) == (None, None, 0)
+    assert training_line(bare) == ""

@@ -1,0 +1,89 @@
+"""Shares of 13-grams that a training split holds: as counted plainly, and what comparisons make of them."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from data.detect.words import words
+from eval.held_out import held_out
+from eval.leaks import NGRAM, overlap_shares
+
+from .conftest import make_rows, make_table
+
+
+def corpus(folder: Path, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> Path:
+    folder.mkdir(parents=True)
+    for name, rows in (("train", train), ("test", test)):
+        pq.write_table(make_table(rows), folder / f"{name}-00000.parquet")
+    (folder / "manifest.json").write_text(json.dumps({"fingerprint": folder.name}))
+    return folder
+
+
+def prose(dice: random.Random, number: int) -> str:
+    return " ".join(
+        dice.choice(["Amber", "blau", "été", "stone's", "wall,", "x", "漢字", "ship."]) for _ in range(number)
+    )
+
+
+def row(name: str, text: str) -> dict[str, Any]:
+    return {"kind": "text", "source": "s", "text": text, "id": name, "group": name}
+
+
+def grams_of(text: str) -> set[tuple[str, ...]]:
+    of = words(text)
+    return {tuple(of[i : i + NGRAM]) for i in range(len(of) - NGRAM + 1)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_those_of_sets_of_words(seed: int, tmp_path: Path) -> None:
+    dice = random.Random(seed)
+    train = [prose(dice, dice.randint(1, 80)) for _ in range(30)]
+    test = [prose(dice, dice.randint(1, 40)) for _ in range(10)]
+    test += [f"{prose(dice, dice.randint(0, 20))} {dice.choice(train).upper()}" for _ in range(10)]
+    found = overlap_shares(
+        make_table([row(f"t{i}", text) for i, text in enumerate(test)]),
+        corpus(tmp_path / "a", [row(f"r{i}", text) for i, text in enumerate(train)], make_rows(4, seed=1)),
+    )
+    known = set().union(*map(grams_of, train))
+    wanted = [len(own & known) / len(own) if (own := grams_of(text)) else 0.0 for text in test]
+    assert found.tolist() == pytest.approx(wanted)
+    assert max(wanted) > 0.4
+    assert min(wanted) == 0.0
+
+
+def test_a_question_and_its_answer_are_one_text(tmp_path: Path) -> None:
+    dice = random.Random(7)
+    question, answer = prose(dice, 20), prose(dice, 30)
+    own = {**make_rows(2, seed=3)[1], "context": None, "question": question, "answer": answer}
+    a = corpus(tmp_path / "a", [{**own, "answer": answer + " " + prose(dice, 3)}], make_rows(4, seed=1))
+    assert overlap_shares(make_table([own]), a).tolist() == [1.0]
+    assert overlap_shares(make_table([own]), corpus(tmp_path / "b", [row("x", answer)], [row("y", "y")]))[0] < 0.5
+
+
+def test_a_row_that_another_corpus_holds_uncleaned_is_removed_and_counted(tmp_path: Path) -> None:
+    dice = random.Random(8)
+    test = [row(f"t{i}", prose(dice, 60)) for i in range(6)]
+    raw = row("raw", f"Certainly! Here is the answer. {test[2]['text']} I hope that this helps.")
+    other = row("half", " ".join(test[4]["text"].split()[:25]))  # 13 of 48 13-grams
+    a = corpus(tmp_path / "a", make_rows(6, seed=1), test)
+    b = corpus(tmp_path / "b", [*make_rows(6, seed=4), raw, other], make_rows(4, seed=5))
+    found = held_out([a], [a, b])
+    assert found.table["id"].to_pylist() == ["t0", "t1", "t3", "t4", "t5"]
+    assert found.known_to == {str(a): 0, str(b): 1}
+
+
+def test_what_a_corpus_has_in_common_with_its_own_test_split_stays(tmp_path: Path) -> None:
+    """Templates: of another corpus the same rows are known."""
+    dice = random.Random(9)
+    shared = prose(dice, 40)
+    test = [row(f"t{i}", f"{shared} {i}") for i in range(4)]
+    train = [row(f"r{i}", f"{shared} {100 + i}") for i in range(4)]
+    a = corpus(tmp_path / "a", train, test)
+    assert len(held_out([a], [a]).table) == 4
+    b = corpus(tmp_path / "b", train, make_rows(4, seed=5))
+    assert len(held_out([a, b], [a, b]).table) == 4  # b's own test split
+    assert held_out([a, b], [a, b]).known_to == {str(a): 0, str(b): 4}
