@@ -32,11 +32,12 @@ import torch
 from common.errors import UserError, run_command
 from common.files import atomic_file, write_json
 from common.runs import RUNS, find_checkpoint
-from eval.answers import answer, choose_questions
+from eval.answers import answer
 from eval.bootstrap import effective_groups, group_sums, interval, resample
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, document_losses, summary
+from eval.questions import choose_questions
 from eval.report import curves_of, write_page
 from eval.verdict import comparability_notes, print_result, verdict
 from model.config import count_parameters
