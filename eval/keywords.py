@@ -25,7 +25,10 @@ from data.detect.wording import word_set
 _MARKS = "".join(chr(i) for i in range(0x300, 0x10000) if unicodedata.category(chr(i))[0] == "M") + "\u200c\u200d"
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_TOKEN = re.compile(rf"(?P<word>\d+(?:[.,]\d+)+(?!\w)|[{_UNSPACED}]|(?:(?![_{_UNSPACED}])[\w{_MARKS}])+)|(?P<sign>\S)")
+_WORD = rf"\d+(?:[.,]\d+)+(?!\w)|[{_UNSPACED}]|(?:(?![_{_UNSPACED}])[\w{_MARKS}])+"
+_WORDS = re.compile(_WORD)
+_TOKEN = re.compile(rf"(?P<word>{_WORD})|(?P<sign>\S)")
+_POSSESSIVES = re.compile(rf"'s(?!(?![_{_UNSPACED}])[\w{_MARKS}])")
 _RAISED = str.maketrans({c: f"^{unicodedata.normalize('NFKC', c)}" for c in "⁰¹²³⁴⁵⁶⁷⁸⁹"})
 _PLAIN = str.maketrans({"⟩": ">", "〉": ">", "⟨": "<", "〈": "<", "’": "'", "−": "-", "‐": "-", "‑": "-", "→": "->"})
 _LATEX = (("\\rangle", ">"), ("\\langle", "<"))
@@ -58,6 +61,8 @@ class Token(NamedTuple):
 
 def fold(text: str) -> str:
     """Case and typography that make no difference, removed."""
+    if text.isascii():  # a third of the time
+        return text.replace("\\rangle", ">").replace("\\langle", "<").lower() if "\\" in text else text.lower()
     text = text.translate(_RAISED).translate(_PLAIN)
     for name, sign in _LATEX:
         text = text.replace(name, sign)
@@ -79,13 +84,14 @@ def tokens(folded: str) -> list[Token]:
 
 def words(text: str) -> list[str]:
     """Folded words without signs; where a text has none, its signs."""
-    found = tokens(fold(text))
-    return [token.text for token in found if token.is_word] or [token.text for token in found]
+    folded = fold(text)
+    # As `tokens` has them, in a third of the time.
+    return _WORDS.findall(_POSSESSIVES.sub("'", folded)) or [token.text for token in tokens(folded)]
 
 
 def num_words(found: list[str]) -> float:
-    """Words, of which a character of Chinese is a half and one of Thai a quarter, as in translations of one text."""
-    return sum(1.0 if not _IS_UNSPACED.match(word) else 0.25 if word < "\u2000" else 0.5 for word in found)
+    """Words; a character of Chinese is half of one, of Thai a fifth: translations of one text are about as long."""
+    return sum(1.0 if not _IS_UNSPACED.match(word) else 0.2 if word < "\u2000" else 0.5 for word in found)
 
 
 class Cut(NamedTuple):

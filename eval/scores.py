@@ -21,11 +21,10 @@ from eval.python_blocks import python_parses
 from eval.questions import Question
 from tokenizer.template import SPECIAL_TOKENS
 
-# Higher is better; each between 0 and 1. The last one is no part of `score`: see ranking.py.
-GRADES = ("keyword_recall", "token_f1", "rouge_l", "exact_match", "code_parses", "ranked_first")
-GOOD = ("stopped",)
-FAULTS = ("empty", "too_short", "repeats", "leaves_template", "copies_prompt")
-SCORES = (*GRADES, *GOOD, *FAULTS)
+# Each between 0 and 1, or a truth value. The last two grades are no part of `score`: see ranking.py.
+GRADES = ("keyword_recall", "token_f1", "rouge_l", "exact_match", "code_parses", "ranked_first", "reciprocal_rank")
+FORM = ("stopped", "empty", "too_short", "repeats", "leaves_template", "copies_prompt")
+SCORES = (*GRADES, *FORM)
 
 SHORT = 5  # words of a reference that an answer is compared with as a whole
 LONG, TOO_SHORT = (
