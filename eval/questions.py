@@ -160,7 +160,7 @@ def _jsonl(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]
             hint = "; a question file holds one JSON object a line" if line.strip() in ("[", "{") else ""
             raise UserError(f"{path}:{number}: broken JSON: {' '.join(str(error).split())[:200]}{hint}") from None
         if not isinstance(value, dict):
-            raise UserError(f"{path}:{number}: a JSON object with 'question' is expected, not a {_kind(value)}")
+            raise UserError(f"{path}:{number}: a JSON object with 'question' is expected, not {_kind(value)}")
         yield number, _known(path, number, value)
 
 
@@ -235,7 +235,7 @@ def _text(path: Path, line: int, name: str, value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str | int | float):
-        raise UserError(f"{path}:{line}: {name} is a {_kind(value)}, a text is expected")
+        raise UserError(f"{path}:{line}: {name} is {_kind(value)}, a text is expected")
     text = value if isinstance(value, str) else json.dumps(value)
     if _HALF_PAIR.search(text):
         raise UserError(f"{path}:{line}: {name} holds half a surrogate pair (a broken \\u escape)")
@@ -249,7 +249,7 @@ def _keywords(path: Path, line: int, value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise UserError(f"{path}:{line}: keywords is a {_kind(value)}, a list of texts is expected")
+        raise UserError(f"{path}:{line}: keywords is {_kind(value)}, a list of texts is expected")
     texts = [_text(path, line, "a keyword", item) for item in value]
     return tuple(dict.fromkeys(text.strip() for text in texts if text))
 
@@ -264,5 +264,12 @@ def _keywords_of_text(path: Path, line: int, text: str) -> list[Any]:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "object", list: "list", str: "text", bool: "truth value", int: "number", float: "number"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "a truth value",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), "null")

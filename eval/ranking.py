@@ -92,11 +92,11 @@ def _candidates(
     generator = random.Random(_hash(seed, f"{_asked(question)}:{question.reference}"))
     taken: list[_Reference] = []
     same_category = 0
-    for references in lists:
+    for place, references in enumerate(lists):
         wanted = number - len(taken)
         near = _nearest(references, size, own, true | {other.normal for other in taken}, NEAREST * wanted)
         taken += generator.sample(near, min(wanted, len(near)))
-        same_category = same_category or len(taken)
+        same_category = len(taken) if place == 0 else same_category
     return Candidates((question.reference, *(other.text for other in taken)), same_category) if taken else None
 
 
