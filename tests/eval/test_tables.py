@@ -1,5 +1,6 @@
 """Means, intervals and baselines of scores, by category and difficulty, and the lines of a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def asked(number: int, categories: str = "ab", difficulties: tuple[str | None, .
     ]  # fmt: skip
 
 
-def rows(values: list[float | bool | None], score: str = "token_f1") -> list[dict[str, Any]]:
+def rows(values: Sequence[float | bool | None], score: str = "token_f1") -> list[dict[str, Any]]:
     return [{score: value} for value in values]
 
 
@@ -195,7 +196,7 @@ def test_the_lines_fit_a_terminal_and_hold_every_figure_with_its_baselines() -> 
 
 
 def test_many_categories_are_the_largest_ones_and_the_rest_is_counted() -> None:
-    letters = "".join(chr(ord("a") + i) for i in range(36))
+    letters = "0123456789abcdefghijklmnopqrstuvwxyz"
     found = full(36 * 2 + 5, letters[::-1])  # the last five of the alphabet have three questions, the others two
     shown = lines(found)
     start = next(i for i, line in enumerate(shown) if line.startswith("category"))
