@@ -10,7 +10,7 @@ In: questions, and a training split as a table or a corpus folder (pyarrow alone
 depends on no other question. For beginnings of texts, training texts are cut alike.
 
 The corpus is streamed and the n-grams of the questions are indexed, not its own: memory grows with it by the 4 bytes of
-a document's category alone. On one core 100,000 training questions of 14 words take 3 s for 50 questions, 8 s and
+a document's category alone. On one core 100,000 training questions of 15 words take 3 s for 50 questions, 8 s and
 100 MB for 1,000; a million take 20 s for 50, and 7 MB above the table itself.
 """
 
@@ -31,7 +31,7 @@ from tokenizer.encode import read_corpus
 BASELINES = ("echo", "random", "nearest")
 COLUMNS = ["kind", "category", "text", "context", "question", "answer"]
 SLICE = 4096  # documents at a time
-CELLS = 1 << 21  # pairs of a document and a question that are compared at a time: 40 MB
+CELLS = 1 << 21  # pairs of a document and a question that are compared at a time
 
 Gram = str | tuple[str, str]
 

@@ -61,7 +61,7 @@ class Token(NamedTuple):
 
 def fold(text: str) -> str:
     """Case and typography that make no difference, removed."""
-    if text.isascii():  # a third of the time
+    if text.isascii():  # 9 us less a question: half of what `words` takes
         return text.replace("\\rangle", ">").replace("\\langle", "<").lower() if "\\" in text else text.lower()
     text = text.translate(_RAISED).translate(_PLAIN)
     for name, sign in _LATEX:
@@ -85,12 +85,13 @@ def tokens(folded: str) -> list[Token]:
 def words(text: str) -> list[str]:
     """Folded words without signs; where a text has none, its signs."""
     folded = fold(text)
-    # As `tokens` has them, in a third of the time.
+    # As `tokens` has them, in 17 us a question of 15 words instead of 63.
     return _WORDS.findall(_POSSESSIVES.sub("'", folded)) or [token.text for token in tokens(folded)]
 
 
 def num_words(found: list[str]) -> float:
-    """Words; a character of Chinese is half of one, of Thai a fifth: translations of one text are about as long."""
+    """Words; a character of Chinese is half of one, of Thai a fifth: XQuAD's passages then are 30,000 words, 25,000 in
+    Chinese, 34,000 in Thai."""
     return sum(1.0 if not _IS_UNSPACED.match(word) else 0.2 if word < "\u2000" else 0.5 for word in found)
 
 
