@@ -34,12 +34,13 @@ import torch
 from common.errors import UserError, run_command
 from common.files import atomic_file, write_json
 from common.runs import find_checkpoints
-from eval.answers import answer, choose_questions
+from eval.answers import answer
 from eval.bootstrap import effective_groups, group_sums, interval, resample
 from eval.breakdown import breakdowns, by_position
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses, summary
+from eval.questions import choose_questions
 from eval.report import curves_of, write_page
 from eval.significance import holm, pair_values
 from eval.subjects import Subject, find_subjects, names_of, shown_path

@@ -1,0 +1,226 @@
+"""Means of answers' scores, how sure they are, and what the baselines reach: all, by category, by difficulty.
+
+In: questions, the scores of one answer each (scores.py, ranking.py; of several samples `mean_of_samples`), and under a
+name each the scores of baselines' answers to the same questions; ranking's level of chance is a baseline like others.
+Out: plain dicts, and `lines` of a table for a terminal.
+
+Each figure is a mean over the questions that have that score, with its number of questions. Intervals are bootstrapped
+over questions; all columns see the same draws, so that a model is compared with a baseline on the same questions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from common.text import one_line
+from eval.bootstrap import FEWEST_GROUPS, interval, resample
+from eval.questions import Question
+from eval.scores import FORM, GRADES, SCORES
+
+LABELS = {
+    "keyword_recall": "keyword recall",
+    "token_f1": "F1",
+    "rouge_l": "ROUGE-L",
+    "exact_match": "exact match",
+    "code_parses": "code parses",
+    "ranked_first": "ranked first",
+    "reciprocal_rank": "reciprocal rank",
+    "stopped": "stops by itself",
+    "empty": "empty",
+    "too_short": "too short",
+    "repeats": "repeats itself",
+    "leaves_template": "leaves template",
+    "copies_prompt": "copies prompt",
+}
+SHOWN_BY_PART = (
+    "keyword_recall",
+    "token_f1",
+    "ranked_first",
+    "exact_match",
+    "code_parses",
+)  # the first three there are
+WIDTH = 120
+NAME = 24  # columns for a category's name
+PARTS_SHOWN = 30
+LEVELS = ("easy", "medium", "hard")  # difficulties in their order; others follow by name
+
+Scored = Mapping[str, Any]
+
+
+def tables(
+    questions: Sequence[Question],
+    scored: Sequence[Scored],
+    baselines: Mapping[str, Sequence[Scored]],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """{"all": part, "by_category": [part], "by_difficulty": [part], "keywords", "keywords_in_prompt"}.
+
+    A part: {"name", "num_questions", "scores": {score: {"mean", "ci95", "num_questions", "baselines", "beats"}}}. ci95:
+    None below FEWEST_GROUPS questions. beats: above every baseline, by paired intervals; None where that is not known.
+    """
+    columns = {"": scored, **baselines}
+    for name, rows in columns.items():
+        assert len(rows) == len(questions), (
+            f"{name or 'the model'} has {len(rows)} answers to {len(questions)} questions"
+        )
+    values = {
+        score: np.array([[_number(row.get(score)) for row in rows] for rows in columns.values()], dtype=float).T
+        for score in SCORES
+    }
+    names = list(baselines)
+
+    def part(name: str, chosen: np.ndarray) -> dict[str, Any]:
+        there = {score: of_score[chosen] for score, of_score in values.items()}
+        return {"name": name, "num_questions": len(chosen), "scores": _cells(there, names, resamples, seed)}
+
+    def parts(labels: list[str | None]) -> list[dict[str, Any]]:
+        if not any(labels):
+            return []
+        named = np.array([label or "(none)" for label in labels])
+        return [part(str(name), np.flatnonzero(named == name)) for name in sorted(set(named), key=_order)]
+
+    return {
+        "all": part("all", np.arange(len(questions))),
+        "by_category": parts([question.category for question in questions]),
+        "by_difficulty": parts([question.difficulty for question in questions]),
+        "keywords": sum(len(question.keywords) for question in questions),
+        "keywords_in_prompt": sum(len(row.get("keywords_in_prompt", ())) for row in scored),
+    }
+
+
+def mean_of_samples(samples: Sequence[Scored]) -> dict[str, float | None]:
+    """Scores of several answers to one question -> their mean; of each score, of the answers that have it."""
+    means: dict[str, float | None] = {}
+    for score in SCORES:
+        found = [float(row[score]) for row in samples if row.get(score) is not None]
+        means[score] = sum(found) / len(found) if found else None
+    return means
+
+
+def _number(value: float | bool | None) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _order(name: str) -> tuple[int, str]:
+    level = name.casefold()
+    return (LEVELS.index(level) if level in LEVELS else len(LEVELS), level + name)
+
+
+def _cells(values: dict[str, np.ndarray], names: list[str], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Scores (questions, 1 + baselines), nan where there is none -> figures of those that the model has."""
+    cells: dict[str, dict[str, Any]] = {}
+    together: dict[bytes, list[tuple[str, int]]] = {}  # columns that the same questions have are drawn together
+    for score, columns in values.items():
+        has = ~np.isnan(columns)
+        if not has[:, 0].any():
+            continue
+        own = columns[has[:, 0], 0]
+        means = {name: float(columns[has[:, k], k].mean()) for k, name in enumerate(names, 1) if has[:, k].any()}
+        cells[score] = {
+            "mean": float(own.mean()),
+            "ci95": None,
+            "num_questions": len(own),
+            "baselines": {name: means.get(name) for name in names},
+            "beats": None,
+        }
+        if len(own) >= FEWEST_GROUPS:
+            same = [k for k in range(has.shape[1]) if np.array_equal(has[:, k], has[:, 0])]
+            together.setdefault(has[:, 0].tobytes(), []).extend((score, k) for k in same)
+    for mask, wanted in together.items():
+        chosen = np.frombuffer(mask, dtype=bool)
+        drawn = np.stack([values[score][chosen, k] for score, k in wanted], axis=1)
+        figures = resample(drawn, np.ones(len(drawn)), resamples, seed)
+        column = {key: (drawn[:, i], figures[:, i]) for i, key in enumerate(wanted)}
+        for score in {score for score, _ in wanted}:
+            own, resampled = column[score, 0]
+            cells[score]["ci95"] = list(_interval(own, resampled))
+            against = [column[score, k] for k in range(1, 1 + len(names)) if (score, k) in column]
+            if (
+                score in GRADES
+                and against
+                and len(against) == sum(m is not None for m in cells[score]["baselines"].values())
+            ):
+                cells[score]["beats"] = all(
+                    interval(resampled - others, float(len(own)))[0] > 0 for _, others in against
+                )
+    return cells
+
+
+def _interval(values: np.ndarray, figures: np.ndarray) -> tuple[float, float]:
+    """95% interval of a mean of values between 0 and 1.
+
+    Where all are 0 or all are 1 the bootstrap sees no spread. Then the end is the share at which that many questions
+    would still all be alike once in 40 (Clopper and Pearson, 1934): of 50 right answers 0.93 to 1.
+    """
+    if (values == values[0]).all() and values[0] in (0.0, 1.0):
+        away = 1 - 0.025 ** (1 / len(values))
+        return (0.0, away) if values[0] == 0 else (1 - away, 1.0)
+    low, high = interval(figures, float(len(values)))
+    return max(0.0, low), min(1.0, high)
+
+
+# -- for a terminal
+
+
+def lines(found: dict[str, Any], name: str = "") -> list[str]:
+    """The tables as lines of at most WIDTH columns. `name`: the checkpoint's."""
+    everything = found["all"]
+    shown = [f"{name + ': ' if name else ''}answers to {everything['num_questions']:,} questions"]
+    if found["keywords_in_prompt"]:
+        shown.append(
+            f"{found['keywords_in_prompt']:,} of {found['keywords']:,} keywords are not counted: they stand in the "
+            "question or its context"
+        )
+    shown += ["", *_aligned(_overall(everything))]
+    for title, parts in (("category", found["by_category"]), ("difficulty", found["by_difficulty"])):
+        scores = [score for score in SHOWN_BY_PART if score in everything["scores"]][:3]
+        if parts and scores:
+            shown += ["", *_aligned(_by_part(title, parts, scores))]
+            if len(parts) > PARTS_SHOWN:
+                shown.append(f"and {len(parts) - PARTS_SHOWN} smaller ones")
+    if found["by_category"] or found["by_difficulty"]:
+        shown.append(f"base: the best baseline; no interval: fewer than {FEWEST_GROUPS} questions")
+    return [line[:WIDTH] for line in shown]
+
+
+def _overall(part: dict[str, Any]) -> Iterator[list[str]]:
+    """A row for each score; baselines that answer no score are left out."""
+    scores = part["scores"]
+    names = [name for name in next(iter(scores.values()))["baselines"]] if scores else []
+    names = [name for name in names if any(cell["baselines"][name] is not None for cell in scores.values())]
+    yield ["score", "n", "mean", "95% interval", *(one_line(name, 12) for name in names), ""]
+    for score in (*GRADES, *FORM):
+        if (cell := scores.get(score)) is not None:
+            against = [_figure(cell["baselines"][name]) for name in names]
+            verdict = {True: "above all of them", False: "not above all", None: ""}[cell["beats"]]
+            yield [LABELS[score], f"{cell['num_questions']:,}", _figure(cell["mean"]), _span(cell), *against, verdict]
+
+
+def _by_part(title: str, parts: list[dict[str, Any]], scores: list[str]) -> Iterator[list[str]]:
+    yield [title, "n", *(text for score in scores for text in (LABELS[score], "base")), "stops"]
+    largest = sorted(parts, key=lambda part: -part["num_questions"])[:PARTS_SHOWN]
+    for part in [part for part in parts if any(part is one for one in largest)]:
+        row = [one_line(part["name"], NAME), f"{part['num_questions']:,}"]
+        for score in scores:
+            cell = part["scores"].get(score)
+            best = max((m for m in cell["baselines"].values() if m is not None), default=None) if cell else None
+            row += [f"{_figure(cell['mean'])} {_span(cell):<12}", _figure(best)] if cell else ["", ""]
+        stopped = part["scores"].get("stopped")
+        yield [*row, f"{stopped['mean']:.0%}" if stopped else ""]
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _span(cell: dict[str, Any]) -> str:
+    return "" if cell["ci95"] is None else "[{:.2f}, {:.2f}]".format(*cell["ci95"])
+
+
+def _aligned(rows: Iterator[list[str]]) -> list[str]:
+    """Columns of one width; the first to the left, the others to the right."""
+    table = list(rows)
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return ["  ".join([row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))]).rstrip() for row in table]
