@@ -34,6 +34,7 @@ def generate(
     seed: int = 0,
     on_token: Callable[[int, int], None] | None = None,
     banned: Sequence[int] = (),
+    row_seeds: Sequence[int] | None = None,
 ) -> list[Generation]:
     """Continue each prompt. Greedy at temperature 0: then a row's tokens do not depend on the others.
 
@@ -42,6 +43,8 @@ def generate(
         top_k: Sample from the k likeliest tokens only; 0: from all.
         top_p: Sample from the fewest likeliest tokens that together have this probability.
         seed: Of the sampling, for the batch as a whole; torch's global random numbers are left alone.
+        row_seeds: A seed for each prompt in place of one for the batch: then what a row samples does not depend on the
+            others either.
         banned: Token ids that are never chosen, such as the markers of a template.
         on_token: Called with (row, token id) as each token comes, eos excepted.
 
@@ -60,7 +63,9 @@ def generate(
     ids_BT = torch.tensor([[0] * (width - len(prompts[row])) + prompts[row] for row in rows], device=device)
     slots = width + max(limits[row] for row in rows)
     cache = Cache(shape.num_layers, starts_B, shape.num_kv_heads, slots, shape.head_dim, model.head.dtype)
-    random = torch.Generator(device=device).manual_seed(seed)
+    random: torch.Generator | list[torch.Generator] = torch.Generator(device=device).manual_seed(seed)
+    if row_seeds is not None:
+        random = [torch.Generator().manual_seed(row_seeds[row]) for row in rows]
 
     training = model.training
     model.eval()
@@ -88,8 +93,17 @@ def generate(
         model.train(training)
 
 
-def choose(logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> Tensor:
-    """One token id per row, (B,): the likeliest at temperature 0, else sampled after top-k, then top-p."""
+def choose(
+    logits_BV: Tensor,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    random: torch.Generator | Sequence[torch.Generator],
+) -> Tensor:
+    """One token id per row, (B,): the likeliest at temperature 0, else sampled after top-k, then top-p.
+
+    random: for all rows, or one (of the CPU) for each.
+    """
     if temperature <= 0.0:
         return logits_BV.argmax(dim=-1)
     logits_BV, order_BV = (logits_BV / temperature).sort(dim=-1, descending=True)
@@ -100,4 +114,9 @@ def choose(logits_BV: Tensor, temperature: float, top_k: int, top_p: float, rand
     before_BV = probs_BV.cumsum(dim=-1) - probs_BV
     before_BV[:, 0] = -1.0
     probs_BV = probs_BV.masked_fill(before_BV >= top_p, 0.0) if top_p < 1.0 else probs_BV
-    return order_BV.gather(1, torch.multinomial(probs_BV, 1, generator=random)).squeeze(1)
+    if isinstance(random, torch.Generator):
+        return order_BV.gather(1, torch.multinomial(probs_BV, 1, generator=random)).squeeze(1)
+    drawn_B = torch.stack([torch.rand((), generator=of, dtype=torch.float64) for of in random])
+    sums_BV = probs_BV.cpu().double().cumsum(dim=-1)
+    place_B1 = torch.searchsorted(sums_BV, (drawn_B * sums_BV[:, -1]).unsqueeze(1), right=True)
+    return order_BV.gather(1, place_B1.to(order_BV.device)).squeeze(1)

@@ -1,6 +1,8 @@
 """Cached generation is the uncached forward, row by row: alone or in a batch, whatever the lengths."""
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -120,29 +122,44 @@ def test_generation_leaves_training_mode_as_it_was_and_ignores_dropout() -> None
     assert model.training
 
 
-def draws(logits: Tensor, number: int = 4000, **settings) -> Tensor:
+def draws(logits: Tensor, number: int = 4000, by_row: bool = False, **settings) -> Tensor:
     """Shares with which each token is drawn."""
-    random = torch.Generator().manual_seed(0)
+    random: Any = torch.Generator().manual_seed(0)
+    if by_row:
+        random = [torch.Generator().manual_seed(seed) for seed in range(number)]
     defaults = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | settings
     tokens = choose(logits.expand(number, -1).clone(), **defaults, random=random)
     return torch.bincount(tokens, minlength=logits.shape[-1]) / number
 
 
-def test_sampling_follows_the_probabilities_and_its_limits() -> None:
+def test_with_a_seed_a_row_what_a_row_samples_does_not_depend_on_the_others() -> None:
+    model = make_model()
+    seeds = [7 + row for row in range(len(PROMPTS))]
+    sampled = partial(generate, model, max_new_tokens=20, eos_id=NO_EOS, temperature=1.0)
+    together = sampled(PROMPTS, row_seeds=seeds)
+    assert together == [sampled([prompt], row_seeds=[of])[0] for prompt, of in zip(PROMPTS, seeds, strict=True)]
+    assert together == sampled(PROMPTS[::-1], row_seeds=seeds[::-1])[::-1]
+    assert together != sampled(PROMPTS, row_seeds=[of + 1 for of in seeds])
+    full = [1] * model.shape.seq_len  # is left out, and the seeds stay with their rows
+    assert sampled([full, *PROMPTS], row_seeds=[0, *seeds])[1:] == together
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+def test_sampling_follows_the_probabilities_and_its_limits(by_row: bool) -> None:
     probs = torch.tensor([0.05, 0.4, 0.1, 0.3, 0.15])
     logits = probs.log()
 
     def close(found: Tensor, expected: Tensor) -> None:
         torch.testing.assert_close(found, expected, atol=0.03, rtol=0.0)  # 4,000 draws: deviation at most 0.008
 
-    close(draws(logits), probs)
-    close(draws(logits, temperature=0.5), probs**2 / (probs**2).sum())
-    close(draws(logits, top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
-    close(draws(logits, top_p=0.6), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
-    close(draws(logits, top_k=99), probs)
-    assert draws(logits, top_k=1)[1] == 1
-    assert draws(logits, top_p=0.0)[1] == 1
-    assert draws(logits, temperature=0.0)[1] == 1
+    close(draws(logits, by_row=by_row), probs)
+    close(draws(logits, by_row=by_row, temperature=0.5), probs**2 / (probs**2).sum())
+    close(draws(logits, by_row=by_row, top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
+    close(draws(logits, by_row=by_row, top_p=0.6), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
+    close(draws(logits, by_row=by_row, top_k=99), probs)
+    assert draws(logits, by_row=by_row, top_k=1)[1] == 1
+    assert draws(logits, by_row=by_row, top_p=0.0)[1] == 1
+    assert draws(logits, by_row=by_row, temperature=0.0)[1] == 1
 
 
 def test_banned_tokens_are_never_chosen_greedy_or_sampled() -> None:
