@@ -44,6 +44,7 @@ from training import distributed
 from training.memory import out_of_memory
 from training.plan import free_memory
 
+WORDS = ("vocabulary", "special tokens", "lossless", "control", "template")
 SPOKEN = ("logits", "left to right", "loss", "answers", "stops", "markers", "parrots", "repeats")
 WHOLE = 8 << 30  # bytes of a model in float32, up to which another's is computed in it
 
@@ -59,7 +60,9 @@ def check(path: Path, quick: bool = False, device: str = "cpu") -> dict[str, Any
     except (OSError, UserError) as error:
         if not path.is_dir():
             raise _gone(path) from None
-        raise UserError(f"{path}: {one_line(str(error), 300)}") from error if isinstance(error, OSError) else error
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: {one_line(str(error), 300)}") from error
     if not path.is_dir():  # what was found missing is missing because all is
         raise _gone(path)
     counts = Counter(line.status for line in lines)
@@ -84,7 +87,7 @@ def look(folder: Folder, quick: bool, device: torch.device) -> list[Line]:
     if reader is None:
         assert line is not None
         lines.append(line)
-        lines += [Line(SKIP, name, "its tokenizer does not open") for name in ("vocabulary", "special tokens", "lossless", "control", "template")]  # fmt: skip
+        lines += [Line(SKIP, name, "its tokenizer does not open") for name in WORDS]
     else:
         rows = folder.config.get("vocab_size")
         rows = rows if isinstance(rows, int) else speaker.vocab_size if speaker else None
@@ -92,8 +95,9 @@ def look(folder: Folder, quick: bool, device: torch.device) -> list[Line]:
         lines += [words.check_vocabulary(folder, reader, rows), words.check_special(folder, reader, rows),
                   words.check_lossless(folder, reader), words.check_control(folder, reader),
                   words.check_template(folder, reader, eos)]  # fmt: skip
-    needed = ("tokenizer", "vocabulary", "weights")
-    failed = next((name for name in needed if parts.tell(lines, name) == FAIL), "tensors" if speaker is None else None)
+    needed = ("vocabulary", "weights")
+    failed = next((name for name in needed if parts.tell(lines, name) == FAIL), None)
+    failed = failed or ("tokenizer" if reader is None else "tensors" if speaker is None else None)
     if failed or speaker is None or reader is None:
         return lines + [Line(SKIP, name, f"not tried, as the line {failed} has not passed") for name in SPOKEN]
     assert stored is not None
@@ -107,6 +111,9 @@ def look(folder: Folder, quick: bool, device: torch.device) -> list[Line]:
 
 def open_reader(folder: Folder) -> tuple[Reader | None, Line | None]:
     """The tokenizer, or the line that says why not."""
+    for name in ("tokenizer.json", "tokenizer_config.json") if folder.own else ():
+        if folder.lacks(name):
+            return None, Line(SKIP, "tokenizer", f"{name} cannot be read")
     try:
         return (own_reader if folder.own else foreign_reader)(folder.path), None
     except UserError as error:
@@ -131,7 +138,10 @@ def open_speaker(
         tensors, shape = parts.check_own_tensors(folder, stored)
         seq_len = shape.seq_len if shape else None
         if shape and fits:
-            speaker = own_speaker(folder.path, device)
+            try:
+                speaker = own_speaker(folder.path, device)
+            except UserError as error:
+                tensors = Line(FAIL, "tensors", one_line(str(error), 300), parts.ANOTHER)
     elif fits:
         try:
             model, info = foreign_model(folder.path, device, 4 * stored.num_numbers <= WHOLE)
@@ -142,7 +152,9 @@ def open_speaker(
                 speaker = foreign_speaker(model, reader, folder.generation, device)
                 seq_len = speaker.seq_len
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, AttributeError) as error:
-            own_code = "; it asks for code of its own (auto_map), which is not run" if "auto_map" in folder.config else ""
+            own_code = (
+                "; it asks for code of its own (auto_map), which is not run" if "auto_map" in folder.config else ""
+            )
             tensors = Line(FAIL, "tensors", f"transformers does not load it: {one_line(str(error), 250)}{own_code}",
                            "see that its config.json and its weights belong together")  # fmt: skip
     else:

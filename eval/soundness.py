@@ -5,8 +5,10 @@ Out: lines, and the header of the weights for the checks that come after. Nothin
 code of the folder is run. What is wrong with a folder is a line; only what is no checkpoint at all is a `UserError`.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -54,6 +56,10 @@ class Folder:
     generation: dict[str, Any]
     tokenizer: dict[str, Any]
     damage: dict[str, str]  # JSON file -> what is wrong with it
+
+    def lacks(self, name: str) -> bool:
+        """Whether a file is missing or cannot be read; the line `files` tells."""
+        return name in self.damage or not (self.path / name).is_file()
 
     def weight_files(self) -> list[Path]:
         """The safetensors files that make up the model, there or not."""
@@ -120,20 +126,22 @@ def check_hashes(folder: Folder) -> Line:
     """sha256 of every file as loam.json says, and of loam.json by its own seal."""
     if not folder.own:
         return Line(SKIP, "hashes", "no loam.json, so nothing says what the files should be")
+    if folder.lacks("loam.json"):
+        return Line(SKIP, "hashes", "loam.json, which holds them, cannot be read")
     try:
         files = read_meta(folder.path)["files"]
     except UserError as error:
-        return Line(FAIL, "hashes", _brief(error, folder.path), ANOTHER)
-    inside = [name for name in files if not Path(name).is_absolute() and ".." not in Path(name).parts]
+        return Line(FAIL, "hashes", *_advice(_brief(error, folder.path)))
+    named = [name for name in files if not Path(name).is_absolute() and ".." not in Path(name).parts]
     with ThreadPoolExecutor(2) as pool:  # hashing holds no lock of Python's
-        found = dict(zip(inside, pool.map(lambda name: _digest(folder.path / name), inside), strict=True))
+        found = dict(zip(named, pool.map(lambda name: _digest(folder.path / name), named), strict=True))
     changed = [name for name, digest in found.items() if digest not in ("", files[name])]
     changed += [name for name in files if name not in found]  # outside of the folder: nobody's files
     # A missing one is the line `files`; without trainer/ the checkpoint was pruned, which is as it should be.
     absent = [name for name, digest in found.items() if not digest and name.startswith("trainer/")]
     if absent and (folder.path / "trainer").is_dir():
         changed += absent
-    num_bytes = sum((folder.path / name).stat().st_size for name, digest in found.items() if digest)
+    num_bytes = _size(folder.path / name for name, digest in found.items() if digest)
     figures = {"files": len(files), "bytes": num_bytes, "changed": changed}
     if changed:
         found_text = f"{_some(changed)} {'is' if len(changed) == 1 else 'are'} not what was written (sha256 differs)"
@@ -148,14 +156,16 @@ def check_provenance(folder: Folder) -> Line:
     if not folder.own:
         by = folder.config.get("transformers_version")
         return Line(SKIP, "made by", f"not by loam; {f'transformers {by}' if by else 'what'} wrote config.json")
+    if not meta:
+        return Line(SKIP, "made by", "loam.json cannot be read")
     git, made_with = meta.get("git"), inside(meta, "machine").get("torch")
     figures = {**{key: meta.get(key) for key in ("run", "epoch", "step", "tokens", "git")}, "torch": made_with}
     where = ", ".join(f"{key} {meta[key]:,}" for key in ("epoch", "step", "tokens") if isinstance(meta.get(key), int))
     found = f"run {meta.get('run')}, {where}; code {git or 'of no git checkout'}, torch {made_with or 'unknown'}"
-    if not meta:
-        return Line(SKIP, "made by", "loam.json cannot be read")
     if str(git).endswith("-dirty"):
-        return Line(WARN, "made by", found, "the code had changes that no commit holds: commit before you train", figures)
+        return Line(
+            WARN, "made by", found, "the code had changes that no commit holds: commit before you train", figures
+        )
     return Line(PASS, "made by", found, figures=figures)
 
 
@@ -167,7 +177,7 @@ def check_loss_weights(folder: Folder) -> Line:
         return Line(SKIP, "trained on", f"{why} which tokens the training loss counted")
     figures = {"prompt_loss_weight": weight}
     if weight == 0:
-        found = "responses only (prompt_loss_weight 0): it answers; it never learned to write prompts, and compare judges it on answers alone"
+        found = "responses only (prompt_loss_weight 0): it answers, but never learned to write prompts"
     elif weight < 1:
         found = f"responses, and prompts with weight {weight:g} (prompt_loss_weight)"
     else:
@@ -196,10 +206,12 @@ def read_headers(folder: Folder) -> tuple[Stored | None, Line | None]:
 
 def check_own_tensors(folder: Folder, stored: Stored) -> tuple[Line, Shape | None]:
     """Every tensor that config.json asks for, in its size, and no other; the shape where that is so."""
+    if folder.lacks("config.json"):
+        return Line(SKIP, "tensors", "config.json, which names them, cannot be read"), None
     try:
         shape = load_shape(folder.path)
     except UserError as error:
-        return Line(FAIL, "tensors", _brief(error, folder.path), ANOTHER), None
+        return Line(FAIL, "tensors", *_advice(_brief(error, folder.path))), None
     outer, inner = outer_parameters(shape), layer_parameters(shape)
     number = len(outer) + shape.num_layers * len(inner)
     if number > 100 * len(stored.shapes):  # an absurd number of layers is not written out
@@ -211,11 +223,7 @@ def check_own_tensors(folder: Folder, stored: Stored) -> tuple[Line, Shape | Non
     line = compare_tensors(
         [name for name in expected if name not in stored.shapes],
         [name for name in stored.shapes if name not in expected],
-        [
-            (name, stored.shapes[name], size)
-            for name, size in expected.items()
-            if stored.shapes.get(name, size) != size
-        ],
+        [(name, stored.shapes[name], size) for name, size in expected.items() if stored.shapes.get(name, size) != size],
         len(stored.shapes),
     )
     other = sorted({dtype for dtype in stored.dtypes.values() if dtype not in DTYPES})
@@ -227,7 +235,7 @@ def check_own_tensors(folder: Folder, stored: Stored) -> tuple[Line, Shape | Non
 def compare_tensors(
     missing: Sequence[str], unexpected: Sequence[str], misshapen: Sequence[tuple[str, Any, Any]], number: int
 ) -> Line:
-    """The line about tensors that are not those that config.json asks for. misshapen: name, size found, size expected."""
+    """The line about tensors other than config.json asks for. misshapen: name, size found, size expected."""
     figures = {"number": number, "missing": [*missing], "unexpected": [*unexpected],
                "misshapen": [name for name, _, _ in misshapen]}  # fmt: skip
     wrong = []
@@ -272,14 +280,15 @@ def check_weights(stored: Stored) -> Line:
     if flat:
         return Line(FAIL, "weights", _some(flat), "nothing was learned or stored there: " + ANOTHER, figures)
     if vectors and all(vectors):
-        found = f"{stored.num_numbers:,} numbers, all finite; each norm and bias is one number throughout, as before training"
-        return Line(WARN, "weights", found, "make sure that this model was trained", figures)
+        found = f"{stored.num_numbers:,} numbers, all finite; each norm and bias is one number over and over"
+        todo = "make sure that this model was trained: so it is before the first step"
+        return Line(WARN, "weights", found, todo, figures)
     return Line(PASS, "weights", f"{stored.num_numbers:,} numbers, all finite; no tensor is constant", figures=figures)
 
 
 def check_size(folder: Folder, stored: Stored, seq_len: int | None) -> Line:
     """Parameters, how they are stored, bytes on disk, context."""
-    num_bytes = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+    num_bytes = _size(Path(place) / name for place, _, names in os.walk(folder.path) for name in names)
     numbers: dict[str, int] = {}
     for name, dtype in stored.dtypes.items():
         numbers[dtype] = numbers.get(dtype, 0) + prod(stored.shapes[name])
@@ -322,6 +331,15 @@ def _object(file: Path, damage: dict[str, str]) -> dict[str, Any]:
     return found
 
 
+def _size(files: Iterable[Path]) -> int:
+    """Bytes of all; a run may drop some meanwhile."""
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
 def _digest(file: Path) -> str:
     """sha256, or nothing where the file is not there (any more)."""
     try:
@@ -333,6 +351,12 @@ def _digest(file: Path) -> str:
 def _brief(error: BaseException, folder: Path) -> str:
     """An error in one line, without the folder's name, which everybody knows."""
     return one_line(str(error).replace(f"{folder}/", "").replace(str(folder), "the folder"), 300)
+
+
+def _advice(said: str) -> tuple[str, str]:
+    """A message of loam's own, and what to do, which may stand in it already."""
+    found, colon, todo = said.rpartition(": ")
+    return (found, todo) if colon and todo.startswith("take another") else (said, ANOTHER)
 
 
 def _some(names: Sequence[str] | Mapping[str, Any]) -> str:

@@ -19,10 +19,12 @@ from eval.speaker import ROLES, Messages, Reader
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, render_prompt
 
 ODD = (
-    "", " ", "  two  spaces ", "\ttab\n\nlines\r\nand a carriage\rreturn", "e\u0301 is not \u00e9, \u212b is not \u00c5",
-    "ﬁ ½ ² Ⅷ ａ", "naïve Straße İstanbul ǅ", "漢字 かな 한국어 ไทย नमस्ते العربية עברית", "🦊🏽 👩\u200d👩\u200d👧 🇩🇪", "\u200b\u00ad\ufeff\u202e",
-    "a\u00a0b\u3000c", "\x00\x01\x1b[31m\x7f", "▁ Ġ ## </w> ĉ", "0123456789 1e-9 ١٢٣", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \U0010ffff",
-    "def f(x):\n    return x  # ok\n", "<b>&amp;</b> \\n %20 {{ x }}", "don't DON'T 'tis", "a" * 300,
+    "", " ", "  two  spaces ", "\ttab\n\nlines\r\nand a carriage\rreturn",
+    "e\u0301 is not \u00e9, \u212b is not \u00c5", "ﬁ ½ ² Ⅷ ａ", "naïve Straße İstanbul ǅ",
+    "漢字 かな 한국어 ไทย", "नमस्ते", "العربية עברית", "🦊🏽 👩\u200d👩\u200d👧 🇩🇪",
+    "\u200b\u00ad\ufeff\u202e", "a\u00a0b\u3000c", "\x00\x01\x1b[31m\x7f", "▁ Ġ ## </w> ĉ",
+    "0123456789 1e-9 ١٢٣", "𝔘𝔫𝔦 \U0010ffff", "def f(x):\n    return x  # ok\n",
+    "<b>&amp;</b> \\n %20 {{ x }}", "don't DON'T 'tis", "a" * 300,
 )  # fmt: skip
 QUESTION, ANSWER = "How many legs has a spider?", "It has eight."
 CONVERSATIONS: tuple[Messages, ...] = (
@@ -59,6 +61,8 @@ def check_special(folder: Folder, reader: Reader, rows: int | None) -> Line:
     wrong: list[str] = []
     stated: dict[str, dict[str, Any]] = {"config.json": folder.config, "generation_config.json": folder.generation}
     for name, values in stated.items():
+        if folder.lacks(name):
+            continue
         for role in ROLES:
             said = values.get(f"{role}_token_id")
             if said != ids[role] and (folder.own or said is not None):
@@ -76,7 +80,9 @@ def check_special(folder: Folder, reader: Reader, rows: int | None) -> Line:
     found = ", ".join(f"{role} {ids[role]}" for role in ROLES if ids[role] is not None)
     if folder.own and (wrong or alike or outside):
         said = "; ".join([*alike, *wrong, *outside][:3])
-        return Line(FAIL, "special tokens", said, "a model that was trained otherwise does not stop: " + ANOTHER, figures)
+        return Line(
+            FAIL, "special tokens", said, "a model that was trained otherwise does not stop: " + ANOTHER, figures
+        )
     if outside:
         return Line(FAIL, "special tokens", "; ".join(outside), ANOTHER, figures)
     if "eos" in absent:
@@ -84,7 +90,9 @@ def check_special(folder: Folder, reader: Reader, rows: int | None) -> Line:
     if wrong:
         return Line(WARN, "special tokens", "; ".join(wrong[:3]), "say the ids yourself when you generate", figures)
     if alike:
-        todo = "mask padding by the attention mask, not by its id, or eos is never learned" if "pad = eos" in alike else ""
+        todo = (
+            "mask padding by the attention mask, not by its id, or eos is never learned" if "pad = eos" in alike else ""
+        )
         return Line(WARN if todo else PASS, "special tokens", f"{found}: {', '.join(alike)}", todo, figures)
     if absent:
         found += f"; no {', no '.join(absent)}"
@@ -198,12 +206,14 @@ def _foreign_template(reader: Reader, eos: list[int]) -> Line:
         return Line(WARN, "template", found, "name that token as eos when you generate", figures)
     before = after.partition(ANSWER)[0]
     thought = f", after {one_line(repr(before), 40)}" if before else ""
-    found = f"it renders; a prompt of {len(prompt)} tokens ends where the answer begins{thought}; the answer ends with eos"
+    found = (
+        f"it renders; a prompt of {len(prompt)} tokens ends where the answer begins{thought}; the answer ends with eos"
+    )
     return Line(PASS, "template", found, figures=figures)
 
 
 def failed_tokenizer(error: BaseException, folder: Folder) -> Line:
     """The line of a tokenizer that does not open."""
     said = one_line(str(error).replace(f"{folder.path}/", ""), 300)
-    todo = "" if isinstance(error, UserError) else f" ({type(error).__name__})"
-    return Line(FAIL, "tokenizer", f"it cannot be opened: {said}{todo}", ANOTHER)
+    kind = "" if isinstance(error, UserError) else f" ({type(error).__name__})"
+    return Line(FAIL, "tokenizer", f"it cannot be opened: {said}{kind}", ANOTHER)

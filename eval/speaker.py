@@ -77,7 +77,7 @@ def own_reader(path: Path) -> Reader:
 
     return Reader(
         size=tok.vocab_size,
-        control={token: plain.token_to_id(token) for token in SPECIAL_TOKENS},
+        control={token: i for i, token in enumerate(SPECIAL_TOKENS)},  # load_tokenizer has seen to it
         roles={role: plain.token_to_id(name) if name else None for role, name in names.items()},
         encode=tok.encode,
         encode_as_text=tok.encode,
