@@ -213,12 +213,15 @@ def check_answers(speaker: Speaker, reader: Reader, prompts: Sequence[Prompt], m
 
 
 def parrots(given: str, text: str) -> bool:
-    """Whether an answer is a copy of what was asked: it begins with it, or 80% of it is one stretch of it."""
+    """Whether an answer is a copy of what was asked: it holds all of it, or 80% of it is one stretch of it.
+
+    Stretches of a context are no copy: that is where many an answer stands.
+    """
     asked, said = (" ".join(part.casefold().split()) for part in (given, text))
-    if len(said) < 12:  # "blue" stands in many a question
+    if len(said) < 12 or not asked:  # "blue" stands in many a question
         return False
     match = difflib.SequenceMatcher(None, asked, said, autojunk=False).find_longest_match()
-    return said.startswith(asked) or match.size >= COPIED * len(said)
+    return asked in said or match.size >= COPIED * len(said)
 
 
 def loop_share(ids: Sequence[int]) -> float:
@@ -228,7 +231,7 @@ def loop_share(ids: Sequence[int]) -> float:
         run = 0
         for i in range(period, len(ids)):
             run = run + 1 if ids[i] == ids[i - period] else 0
-            if run >= max(3 * period, 7):
+            if run >= 3 * period and run + period >= 8:
                 best = max(best, run + period)
     return best / len(ids) if ids else 0.0
 

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from common.errors import UserError
 from common.files import file_sha256, read_json
-from eval import soundness
-from eval.check import check, next_command, print_lines
+from eval.check import check
 from eval.soundness import OWN_FILES
 from tests.eval.sound import copy_run, edit_json, edit_weights, line_of, make_sound_run, reseal, statuses
 from tokenizer.template import CHAT_TEMPLATE
 
-ROOT = Path(__file__).parents[2]
 EMBEDDING = "model.embed_tokens.weight"
 PROJECTION = "model.layers.1.mlp.down_proj.weight"
 
@@ -168,7 +163,9 @@ def test_a_truncated_safetensors_fails_the_line_of_tensors_alone(checkpoint: Pat
         assert "model.safetensors is damaged" in line_of(result, "tensors")["found"]
 
 
-@pytest.mark.parametrize(("more", "said"), [(-8, "ids from 312 up have none"), (8, "320 tokens, the embedding 328 rows")])
+@pytest.mark.parametrize(
+    ("more", "said"), [(-8, "ids from 312 up have none"), (8, "320 tokens, the embedding 328 rows")]
+)
 def test_a_vocabulary_of_another_size_than_the_tokenizers_fails(checkpoint: Path, more: int, said: str) -> None:
     edit_weights(checkpoint, resize(more))
     edit_json(checkpoint / "config.json", lambda config: config.update(vocab_size=320 + more))
@@ -191,7 +188,6 @@ def rename(tokenizer: dict[str, Any]) -> None:
 
 JSON: dict[str, tuple[str, Callable[[dict[str, Any]], object], str, str]] = {
     "pad = eos": ("tokenizer_config.json", lambda c: c.update(pad_token="<|eos|>"), "special tokens", "pad = eos"),
-    "no bos": ("tokenizer_config.json", lambda c: c.pop("bos_token"), "special tokens", "bos is None"),
     "another eos": ("config.json", lambda c: c.update(eos_token_id=3), "special tokens", "eos is 3 in config.json"),
     "no pad": ("config.json", lambda c: c.pop("pad_token_id"), "special tokens", "pad is None in config.json"),
     "an eos that is not": (
@@ -229,6 +225,14 @@ def test_a_fault_of_a_json_file_fails_its_line_alone(checkpoint: Path, case: str
     result = check(checkpoint)
     assert statuses(result, "fail") == [name]
     assert said in line_of(result, name)["found"]
+
+
+def test_without_a_bos_the_template_gives_other_ids_too(checkpoint: Path) -> None:
+    edit_json(checkpoint / "tokenizer_config.json", lambda config: config.pop("bos_token"))
+    reseal(checkpoint)
+    result = check(checkpoint)
+    assert statuses(result, "fail") == ["special tokens", "template"]
+    assert "bos is None" in line_of(result, "special tokens")["found"]
 
 
 def test_a_template_that_differs_in_words_alone_warns(checkpoint: Path) -> None:
