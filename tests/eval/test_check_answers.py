@@ -249,6 +249,11 @@ def test_a_trainer_folder_that_is_pruned_meanwhile_is_no_fault(
     assert not (checkpoint / "trainer").exists()
 
 
+def test_loams_own_need_no_transformers(sound_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert check(sound_run / "ckpt3")["sound"] is True
+
+
 def test_what_comes_next_is_chat_or_another_checkpoint(sound_run: Path) -> None:
     path = sound_run / "ckpt3"
     assert next_command(path, {"kind": "loam", "sound": True}) == f"python chat.py {path}"
