@@ -159,8 +159,8 @@ def open_speaker(
                            "see that its config.json and its weights belong together")  # fmt: skip
     else:
         tensors = Line(SKIP, "tensors", "not compared with config.json")
-    if not fits:
-        found = f"{4 * stored.num_numbers:,} bytes are needed to open it and {free_memory(device):,} are free"
+    if not fits and tensors.status != FAIL:
+        found = f"{4 * stored.num_numbers:,} bytes are needed to open it, and so many are not free"
         tensors = Line(parts.WARN, "tensors", found, "check it on a larger machine, or name another --device")
     return speaker, [tensors, weights, parts.check_size(folder, stored, seq_len)]
 

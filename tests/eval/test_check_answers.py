@@ -249,6 +249,15 @@ def test_a_trainer_folder_that_is_pruned_meanwhile_is_no_fault(
     assert not (checkpoint / "trainer").exists()
 
 
+def test_a_model_that_memory_does_not_hold_is_not_opened(sound_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_script, "free_memory", lambda device: 100_000)
+    result = check(sound_run / "ckpt3")
+    assert line_of(result, "tensors")["status"] == "warn"
+    assert "bytes are needed to open it" in line_of(result, "tensors")["found"]
+    assert statuses(result, "skip") == [*check_script.SPOKEN]
+    assert line_of(result, "weights")["status"] == "pass"
+
+
 def test_loams_own_need_no_transformers(sound_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert check(sound_run / "ckpt3")["sound"] is True
