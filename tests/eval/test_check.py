@@ -260,6 +260,17 @@ def test_without_its_corpus_a_checkpoint_is_judged_by_a_text_that_stands_here(ch
     assert "What is water?" in line_of(result, "answers")["figures"]["asked"]
 
 
+def test_without_a_stated_loss_it_is_compared_with_guessing(checkpoint: Path) -> None:
+    edit_json(checkpoint / "loam.json", lambda meta: meta.pop("metrics"))
+    reseal(checkpoint)
+    line = line_of(check(checkpoint), "loss")
+    assert line["status"] == "pass"
+    assert "the validation split (loam.json states no loss)" in line["found"]
+    shutil.copy(checkpoint.parent / "ckpt1" / "model.safetensors", checkpoint / "model.safetensors")  # two steps
+    reseal(checkpoint)
+    assert line_of(check(checkpoint), "loss")["status"] == "warn"
+
+
 @pytest.mark.parametrize(("weight", "said"), [(0.0, "responses only"), (0.5, "weight 0.5"), (1.0, "all tokens")])
 def test_what_the_training_loss_counted_is_said(checkpoint: Path, weight: float, said: str) -> None:
     edit_json(checkpoint / "loam.json", lambda meta: meta["config"]["train"].update(prompt_loss_weight=weight))
