@@ -29,8 +29,8 @@ from model.loss import IGNORED
 from tokenizer.template import NUM_SPECIAL
 
 # Held-out tokens, and new tokens an answer, of N parameters: WORK / N, within limits. seed-126m with its trainer/
-# (1.5 GB) then takes 20 s of processor time, 3 of them imports, so less than that where two cores are free.
-LOSS_WORK, FEWEST_TOKENS, MOST_TOKENS = 1e11, 1024, 131_072
+# (1.5 GB) then takes 15 to 17 s of processor time, 3 of them imports, so less than that where two cores are free.
+LOSS_WORK, FEWEST_TOKENS, MOST_TOKENS = 7e10, 512, 131_072
 ANSWER_WORK, FEWEST_NEW, MOST_NEW = 6e9, 32, 128
 NUM_PROMPTS = 4
 PASS_TOKENS = 4096
