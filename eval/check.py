@@ -37,7 +37,8 @@ from eval import soundness_answers as spoken
 from eval import soundness_tokens as words
 from eval.soundness import FAIL, SKIP, Folder, Line, Stored
 from eval.speaker import Reader, Speaker, foreign_model, foreign_reader, foreign_speaker, own_reader, own_speaker
-from eval.validation_text import corpus_of, corpus_prompts, plain_prompts, validation_documents
+from eval.subjects import corpus_of
+from eval.validation_text import corpus_prompts, plain_prompts, validation_documents
 from tokenizer.bpe import load_tokenizer
 from tokenizer.encode import encode_table
 from training import distributed

@@ -4,6 +4,7 @@ In: paths from a command line. Out: a `Subject` each, all of them looked at befo
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
             meta=(meta := read_meta(path)),
             tok=load_tokenizer(path),
             seq_len=load_shape(path).seq_len,
-            corpus=_corpus_of(path, meta),
+            corpus=corpus_of(path, meta),
         )
         for name, path in zip(names_of(paths), resolved, strict=True)
     ]
@@ -73,12 +74,12 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _corpus_of(path: Path, meta: dict[str, Any]) -> Path | None:
+def corpus_of(path: Path, meta: dict[str, Any]) -> Path | None:
     """The corpus whose fingerprint the checkpoint bears: its run's, else that of any run here."""
-    for corpus in (path.parent / "corpus", *sorted(RUNS.glob("*/corpus"))):
-        corpus = Path(shown_path(corpus.resolve()))
-        if (corpus / "manifest.json").exists() and read_manifest(corpus).get("fingerprint") == meta.get("corpus"):
-            return corpus
+    for corpus in (path.resolve().parent / "corpus", *sorted(RUNS.glob("*/corpus"))):
+        with suppress(UserError):  # none there, or a damaged manifest
+            if meta.get("corpus") and read_manifest(corpus).get("fingerprint") == meta["corpus"]:
+                return Path(shown_path(corpus.resolve()))
     return None
 
 

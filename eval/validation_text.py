@@ -7,15 +7,11 @@ eval/soundness_answers.py take its place.
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.errors import UserError
-from common.runs import RUNS
-from eval.answers import choose_questions, prompt_ids
-from eval.held_out import read_manifest
+from eval.questions import choose_questions, prompt_ids
 from eval.soundness_answers import BEGINNINGS, QUESTIONS, Prompt
 from eval.speaker import Reader
 from tokenizer.bpe import Tokenizer
@@ -23,17 +19,6 @@ from tokenizer.encode import ABOUT, FIELDS, read_corpus
 
 MOST_BYTES = 2 << 20  # of text: encoded in about a second
 LONGEST = 1 << 20  # characters of one document: of a longer one this is its beginning
-
-
-def corpus_of(path: Path, meta: dict[str, Any]) -> Path | None:
-    """The corpus whose fingerprint the checkpoint bears: its run's, else that of any run here."""
-    for corpus in (path.resolve().parent / "corpus", *sorted(RUNS.glob("*/corpus"))):
-        try:
-            if meta.get("corpus") and read_manifest(corpus).get("fingerprint") == meta["corpus"]:
-                return corpus
-        except UserError:
-            continue
-    return None
 
 
 def validation_documents(corpus: Path, most_bytes: int = MOST_BYTES) -> pa.Table:

@@ -22,7 +22,8 @@ from eval.check import check, next_command
 from eval.losses import document_losses
 from eval.soundness_answers import check_loss, draw_pieces, loop_share, nats_of, parrots
 from eval.speaker import Speaker, own_speaker
-from eval.validation_text import corpus_of, corpus_prompts, validation_documents
+from eval.subjects import corpus_of
+from eval.validation_text import corpus_prompts, validation_documents
 from model.generate import Generation
 from tests.eval.conftest import SEQ_LEN, make_rows, make_table
 from tests.eval.sound import copy_run, line_of, make_sound_run, statuses
