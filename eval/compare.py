@@ -4,7 +4,7 @@
   2. take the test documents that none of them trained on                              (held_out.py)
   3. losses of each checkpoint on these documents, with its own tokenizer              (losses.py)
   4. bits per byte with 95% intervals, and of each pair the difference and a verdict   (bootstrap.py, verdict.py)
-  5. greedy answers to the same questions                                              (answers.py)
+  5. answers to the same questions, of a file or held out, scored beside baselines     (judged.py)
   6. a table here, all of it as --json, a page with the loss curves as --html          (report.py)
 
 No checkpoint is changed. Bits per byte compare across tokenizers; perplexity does not, and is marked where they differ.
@@ -34,13 +34,12 @@ import torch
 from common.errors import UserError, run_command
 from common.files import atomic_file, write_json
 from common.runs import find_checkpoints
-from eval.answers import answer
 from eval.bootstrap import effective_groups, group_sums, interval, resample
 from eval.breakdown import breakdowns, by_position
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
+from eval.judged import Asked, ask, judged, said_by
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses, summary
-from eval.questions import choose_questions
 from eval.report import curves_of, write_page
 from eval.significance import holm, pair_values
 from eval.subjects import Subject, find_subjects, names_of, shown_path
@@ -60,8 +59,8 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     device = distributed.start(config.device).device
     documents, unknown = common_documents(subjects, config, data)
     readers = [(subject.tok, subject.seq_len) for subject in subjects]
-    questions = choose_questions(documents.table, config.num_answers, config.seed, readers, config.max_new_tokens)
-    evaluated = [evaluate(subject, documents, questions, config, device) for subject in subjects]
+    asked = ask(config, documents, readers)
+    evaluated = [evaluate(subject, documents, asked, config, device) for subject in subjects]
     losses = [one.losses for one in evaluated]
     checkpoints = [one.facts for one in evaluated]
     parts = RESPONSES if any(subject.responses_only for subject in subjects) else CONTENT
@@ -89,6 +88,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         verdict((subjects[a].name, subjects[b].name), totals[[a, b]], figures[:, [a, b]], bytes_G, basis, of, len(p))
         for (a, b), *of in each
     ]
+    tables = judged(asked, [one.said for one in evaluated], [subject.corpus for subject in subjects], config)
     one_tokenizer = len({subject.meta["tokenizer"] for subject in subjects}) == 1
     return {
         "checkpoints": checkpoints,
@@ -112,8 +112,9 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
                 **asdict(question),
                 "answers": [{"checkpoint": s.name, **one.said[i]} for s, one in zip(subjects, evaluated, strict=True)],
             }
-            for i, question in enumerate(questions)
+            for i, question in enumerate(asked.questions)
         ],
+        "scores": [{"checkpoint": subject.name, **table} for subject, table in zip(subjects, tables, strict=True)],
         "settings": {**asdict(config), "device": str(device)},
     }
 
@@ -142,9 +143,7 @@ class Evaluated(NamedTuple):
     facts: dict[str, Any]
 
 
-def evaluate(
-    subject: Subject, documents: HeldOut, questions: list[Any], config: EvalConfig, device: torch.device
-) -> Evaluated:
+def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalConfig, device: torch.device) -> Evaluated:
     """Losses, answers and facts of one checkpoint; its weights are in memory only here."""
     model, tok, meta = load_for_inference(subject.path, device, config.verify)
     positions = PositionLosses(np.array(tok.token_bytes))
@@ -158,7 +157,7 @@ def evaluate(
             trained_on = of(model, encode_table(table, tok), progress=f"{subject.name}: training documents")
         if not np.isfinite(losses.nats).all():
             raise UserError(f"{subject.path}: its losses are not finite numbers, training has diverged: take another")
-        said = answer(model, tok, questions, config.max_new_tokens)
+        said = said_by(model, tok, asked, config, subject.seq_len, device)
     figures = summary(losses)
     facts = {
         "name": subject.name,

@@ -18,7 +18,13 @@ class EvalConfig:
             ones; 0 for none
         resamples: resamples of the bootstrap behind each interval
         seed: which documents, resamples and questions are drawn
-        num_answers: questions (or beginnings of texts) that each checkpoint answers greedily
+        questions: file of questions, .jsonl or .csv (question, reference, keywords, category, difficulty, context); by
+            default they are of the held-out documents
+        num_answers: held-out questions (or beginnings of texts) that each checkpoint answers greedily
+        samples: sampled answers to each question beside the greedy one
+        temperature: of the samples
+        top_p: of the samples: the fewest likeliest tokens that together have this probability
+        distractors: wrong answers that the true one is ranked among
         max_new_tokens: longest answer, in tokens
         batch_rows: rows of seq_len tokens per forward pass; by default 4,096 tokens on a CPU, 65,536 on CUDA
         precision: fp32, or bf16 autocast: faster on hardware for it, figures move by about 0.1%
@@ -30,7 +36,12 @@ class EvalConfig:
     train_documents: int = 500
     resamples: int = 10_000
     seed: int = 0
-    num_answers: int = 8
+    questions: str | None = None
+    num_answers: int = 50
+    samples: int = 0
+    temperature: float = 0.8
+    top_p: float = 0.95
+    distractors: int = 4
     max_new_tokens: int = 128
     batch_rows: int | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -43,12 +54,17 @@ class EvalConfig:
             ("train_documents", 0),
             ("seed", 0),
             ("num_answers", 0),
+            ("samples", 0),
+            ("distractors", 1),
             ("max_new_tokens", 1),
         ):
             if getattr(self, name) < least:
                 raise UserError(f"{name} {getattr(self, name)}: must be {least} or more")
             if getattr(self, name) >= 2**63:
                 raise UserError(f"{name} {getattr(self, name)}: must be less than 2**63")
+        for name, high in (("temperature", 10.0), ("top_p", 1.0)):
+            if not 0 < getattr(self, name) <= high:
+                raise UserError(f"{name} {getattr(self, name)}: must be more than 0 and at most {high:g}")
         if self.resamples < 1000:
             raise UserError(f"resamples {self.resamples}: must be 1000 or more, or the interval's ends are noise")
         if self.resamples > MOST_RESAMPLES:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from eval.scores import SCORES
+from eval.tables import LABELS, SHOWN_BY_PART
 from eval.verdict import PARTS, shown_pairs
 from training.metrics import read_metrics
 
@@ -85,6 +87,7 @@ def write_page(
         pairs=shown_pairs(result),
         trained=any(checkpoint["train_bpb"] is not None for checkpoint in checkpoints),
         breakdown=[(label, told) for label, told in result["breakdown"].items() if len(told) > 1],
+        **scores_shown(result["scores"]),
         loss_chart=Markup(loss_chart(curves)) if curves else None,
         interval_chart=Markup(interval_chart(checkpoints)),
         settings=settings_table(checkpoints),
@@ -92,6 +95,33 @@ def write_page(
         stopped=[sum(item["answers"][k]["stopped"] for item in result["answers"]) for k in range(len(checkpoints))],
     )
     path.write_text(page, encoding="utf-8")
+
+
+def scores_shown(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Scores as rows with a cell for each checkpoint, and for the baselines of the first; the same by category and
+    difficulty."""
+    parts = [table["all"]["scores"] for table in told]
+    there = [score for score in SCORES if any(score in part for part in parts)]
+    names = list(parts[0][there[0]]["baselines"]) if there and there[0] in parts[0] else []
+    rows = []
+    for score in there:
+        cells = [part.get(score) for part in parts]
+        first = next(cell for cell in cells if cell)
+        figures = [first["baselines"].get(name) for name in names]
+        rows.append({"label": LABELS[score], "number": first["num_questions"], "cells": cells, "baselines": figures})
+    shown = [score for score in SHOWN_BY_PART if score in there]
+    by = []
+    for title in ("category", "difficulty"):
+        of_each = [{part["name"]: part for part in table[f"by_{title}"]} for table in told]
+        if of_each and of_each[0]:
+            lines = [
+                {"name": name, "number": part["num_questions"],
+                 "cells": [each[name]["scores"].get(score) for score in shown for each in of_each]}
+                for name, part in of_each[0].items()
+            ]  # fmt: skip
+            by.append((title, {"scores": [{"label": LABELS[score]} for score in shown], "rows": lines}))
+    not_counted = told[0]["keywords_in_prompt"] if told else 0
+    return {"score_rows": rows, "baseline_names": names, "score_parts": by, "not_counted": not_counted}
 
 
 def settings_table(checkpoints: Sequence[dict[str, Any]]) -> list[tuple[str, list[Any], bool]]:

@@ -33,14 +33,9 @@ LABELS = {
     "leaves_template": "leaves template",
     "copies_prompt": "copies prompt",
 }
-SHOWN_BY_PART = (
-    "keyword_recall",
-    "token_f1",
-    "ranked_first",
-    "exact_match",
-    "code_parses",
-)  # the first three there are
-WIDTH = 120
+SHOWN_BY_PART = ("keyword_recall", "token_f1", "ranked_first", "exact_match", "code_parses")
+IN_A_ROW = 2  # of them, the first that there are
+WIDTH = 100
 NAME = 24  # columns for a category's name
 PARTS_SHOWN = 30
 LEVELS = ("easy", "medium", "hard")  # difficulties in their order; others follow by name
@@ -175,7 +170,7 @@ def lines(found: dict[str, Any], name: str = "") -> list[str]:
         )
     shown += ["", *_aligned(_overall(everything))]
     for title, parts in (("category", found["by_category"]), ("difficulty", found["by_difficulty"])):
-        scores = [score for score in SHOWN_BY_PART if score in everything["scores"]][:3]
+        scores = [score for score in SHOWN_BY_PART if score in everything["scores"]][:IN_A_ROW]
         if parts and scores:
             shown += ["", *_aligned(_by_part(title, parts, scores))]
             if len(parts) > PARTS_SHOWN:

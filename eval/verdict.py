@@ -10,10 +10,12 @@ from common.text import one_line
 from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
 from eval.held_out import HeldOut
 from eval.significance import ALPHA, documents_needed
+from eval.tables import lines
 
 PARTS = ("question", "answer", "context", "text")
 PAIRS_SHOWN = 3  # all pairs of three checkpoints; of more, the best against each other one
 VALUES_SHOWN, MOST_COLUMNS = 8, 6  # of a label, in a terminal; checkpoints beside each other there
+ANSWERS_SHOWN, TABLES_SHOWN = 8, 3  # answers, and checkpoints whose scores are shown whole
 WIDTH = 100  # columns of a terminal; the page shows answers whole
 
 
@@ -149,15 +151,20 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
     for row in breakdown_rows(result):
         line(row)
     width = max(9, *(len(checkpoint["name"]) for checkpoint in checkpoints))
-    for number, item in enumerate(result["answers"], start=1):
+    for row in score_rows(result):
+        line(row)
+    for number, item in enumerate(result["answers"][:ANSWERS_SHOWN], start=1):
         asked = item["question"] if item["question"] is not None else item["beginning"]
         line("")
         line(one_line(f"{number}. {asked}", WIDTH))
-        line(f"   {'reference':<{width}}  {one_line(item['reference'], WIDTH - width - 5)}")
+        if item["reference"]:
+            line(f"   {'reference':<{width}}  {one_line(item['reference'], WIDTH - width - 5)}")
         for said in item["answers"]:
             end = "" if said["stopped"] else " (cut off)"
             text = one_line(said["text"], WIDTH - width - 5 - len(end)) or "(empty)"
             line(f"   {said['checkpoint']:<{width}}  {text}{end}")
+    if more := result["answers"][ANSWERS_SHOWN:]:
+        line(f"and {len(more):,} more, on the page")
     if result["answers"]:
         stops = "; ".join(
             f"{checkpoint['name']} {sum(item['answers'][k]['stopped'] for item in result['answers'])}"
@@ -230,6 +237,17 @@ def breakdown_rows(result: dict[str, Any]) -> list[str]:
         if told[VALUES_SHOWN:]:
             lines.append(f"  and {len(told) - VALUES_SHOWN:,} more, on the page")
     return lines
+
+
+def score_rows(result: dict[str, Any]) -> list[str]:
+    """The scores of the answers: of few checkpoints each, of more the best one's."""
+    if not result["answers"]:
+        return []
+    told = result["scores"]
+    if len(told) > TABLES_SHOWN:
+        best = min(result["checkpoints"], key=lambda each: each["val_bpb"])["name"]
+        told = [table for table in told if table["checkpoint"] == best]
+    return [row for table in told for row in ["", *lines(table, table["checkpoint"])]]
 
 
 def _figure(value: float | None) -> str:
