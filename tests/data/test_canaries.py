@@ -88,6 +88,15 @@ def test_copies_stay_whatever_deduplication_and_cleaning_are_asked_for(tmp_path:
     assert manifest["canaries"]["rows"] == 78
 
 
+@pytest.mark.parametrize(("num_texts", "kind"), [(40, "qa"), (70, "text")])
+def test_they_are_what_most_documents_of_a_mixed_corpus_are(tmp_path: Path, num_texts: int, kind: str) -> None:
+    write_csv(tmp_path / "x.csv", questions(60))
+    (tmp_path / "x.txt").write_text("\n".join(f"{q} {a}" for q, a in questions(num_texts, 1)))
+    sources = [SourceConfig(path="x.csv"), SourceConfig(path="x.txt", kind="text", split="line")]
+    manifest = prepare(sources, PrepareConfig(canaries=2), tmp_path / "out", tmp_path)
+    assert {canary.kind for canary in planted(manifest)} == {kind}
+
+
 def test_a_seed_draws_the_same_canaries_and_another_seed_others() -> None:
     assert made(9, COPIES, "qa", 3) == made(9, COPIES, "qa", 3)
     assert made(4, COPIES, "qa", 3) == made(9, COPIES, "qa", 3)[:4]

@@ -144,6 +144,9 @@ def test_a_large_source_is_learned_on_the_rows_with_the_smallest_ids(
     rows = sorted(pq.read_table(corpus / "train-00000.parquet").to_pylist(), key=lambda row: row["id"])[:90]
     expected = stock_phrases([[row["answer"] for row in rows]], 90)
     assert np.array_equal(learn_stock(corpus), expected)
+    [(num, last)] = eval.diversity._sampled(corpus, "train").values()
+    assert (num, last) == (90, rows[-1]["id"].encode())
+    assert sorted(eval.diversity._bodies(corpus, "train", "s", last)) == sorted(row["answer"] for row in rows)
     assert any(stock_spans(row["answer"], expected) for row in rows)
 
 

@@ -1,7 +1,11 @@
 """Runs of answers in the training text are those that a plain search finds, wherever they stand; nothing else is."""
 
 import dataclasses
+import gzip
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +17,8 @@ import eval.verbatim as verbatim
 from common.errors import UserError
 from eval.verbatim import LONG, SHORTEST, Run, runs, summary
 
+ROOT = Path(__file__).resolve().parents[2]
+CORPORA = Path(os.environ.get("LOAM_CORPORA", "/nonexistent"))
 FIELDS = ("text", "context", "question", "answer")
 
 
@@ -156,6 +162,8 @@ def test_a_run_is_whole_characters(tmp_path: Path) -> None:
     [run] = runs(["è1234567890123456è"], corpus)
     assert (run.longest, run.start, run.end) == (16, 1, 17)
     assert [run.longest for run in runs(["🦊1234567890123456🦊", "é1234567890123456è"], corpus)] == [16, 18]
+    [run] = runs(["©1234567890123456!"], corpus)  # ends with the byte that é ends with
+    assert (run.longest, run.start, run.end) == (16, 1, 17)
     assert runs(["123456789012345\ud800"], corpus)[0].longest == 0  # what no UTF-8 holds
 
 
@@ -189,3 +197,26 @@ def test_the_corpus_folder_is_only_read(tmp_path: Path) -> None:
     runs(answers, corpus)
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in corpus.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="LOAM_CORPORA names no folder of real corpora")
+@pytest.mark.parametrize("name", ["books/1661_the_adventures_of_sherlock_holmes", "quantum/quantum_book_batra"])
+def test_runs_in_real_text_are_those_of_a_plain_search(tmp_path: Path, name: str) -> None:
+    text = gzip.decompress((CORPORA / f"{name}.txt.gz").read_bytes()).decode()[:150_000]
+    rows: list[dict[str, str | None]] = [{"text": text[at : at + 4000]} for at in range(0, 100_000, 4000)]
+    dice = random.Random(0)
+    answers = []
+    for _ in range(8):  # of what is in the rows and what is not, in pieces of all sizes
+        parts = [text[at : at + dice.choice([10, 40, 80])] for at in (dice.randrange(149_000) for _ in range(6))]
+        answers.append("".join(parts))
+    expected = [plain(answer, rows) for answer in answers]
+    assert runs(answers, corpus_of(tmp_path, rows)) == expected
+    assert sum(run.covered for run in expected) > 0
+
+
+@pytest.mark.parametrize("module", ["verbatim", "diversity", "exposure"])
+def test_memorisation_is_measured_without_the_data_engine(module: str) -> None:
+    absent = ["daft", "orjson", "zstandard", "ftfy", "charset_normalizer"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import eval.{module}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
