@@ -9,6 +9,7 @@ from data.clean import ALIKE, CHECKS, DEFAULT_STEPS, FITTED, REPAIRS, STEPS
 from data.repairs import parse_bounds
 
 Engine = Literal["native", "ray"]
+MOST_CANARIES, MOST_COPIES = 1000, 1000  # a million rows
 
 
 @dataclass
@@ -28,6 +29,9 @@ class PrepareConfig:
         lengths: bounds for the step length in bytes or tokens, such as "answer 10..4000", "all ..512 tokens"
         keep: rows of each template that stay
         questions: files whose questions the step contamination looks for, as evaluations are
+        canaries: made sentences with a random number each, planted in the training split to measure what a model
+            memorises (eval/exposure.py); manifest.json lists them
+        canary_copies: how often each of them is planted, in turn; one of 0 copies is a control
         engine: native (this machine) or ray (a cluster)
     """
 
@@ -40,6 +44,8 @@ class PrepareConfig:
     lengths: list[str] = field(default_factory=list)
     keep: int = 3
     questions: list[str] = field(default_factory=list)
+    canaries: int = 0
+    canary_copies: list[int] = field(default_factory=lambda: [0, 1, 2, 4, 8, 16])
     engine: Engine = "native"
 
 
@@ -65,6 +71,12 @@ def check_config(config: PrepareConfig) -> None:
         raise UserError("steps: a step is named twice")
     if config.keep < 0:
         raise UserError(f"keep is a number of rows, 0 or more, not {config.keep}")
+    if not 0 <= config.canaries <= MOST_CANARIES:
+        raise UserError(f"canaries is a number of sentences, 0 to {MOST_CANARIES:,}, not {config.canaries}")
+    if wrong := [copies for copies in config.canary_copies if not 0 <= copies <= MOST_COPIES]:
+        raise UserError(f"canary_copies are 0 to {MOST_COPIES:,} each, as in [0, 1, 4, 16], not {wrong[0]}")
+    if config.canaries and not any(config.canary_copies[: config.canaries]):
+        raise UserError("canary_copies plants none of the canaries: name a number above 0, as in [0, 1, 4, 16]")
     bounds = parse_bounds(config.lengths)
     for setting, given, step in (("lengths", bounds, "length"), ("questions", config.questions, "contamination")):
         if bool(given) != (step in config.steps):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.clean import finish
+from data.columns import Row
 from data.facts import COUNTED, measured
 from data.split import SPLITS, cut_text
 from data.store import Store
@@ -43,6 +44,7 @@ class Corpus:
         self.pieces: dict[int, tuple[int, str]] = {}  # block -> the text it was cut from, its split or "gap"
         self.said: dict[int, tuple[str, str]] = {}  # reason and detail, where they are one row's own
         self.shared_limit = 0
+        self.num_planted = 0  # rows that were read from no file: data/canaries.py
 
     def of(self, *splits: str) -> np.ndarray:
         """The rows that are in one of these splits now, ascending."""
@@ -88,6 +90,21 @@ class Corpus:
         self.keeper = np.append(self.keeper, np.full(num, -1))
         self.group = np.append(self.group, np.full(num, self.group[number]))
         self.pieces |= {first + i: (number, name) for i, name in enumerate(names)}
+
+    def plant(self, rows: list[Row], source: str) -> None:
+        """Rows of a source of their own, which stand in no file, go to train, behind all others. Equal ones are copies
+        of each other and a group."""
+        start, num = len(self.store), len(rows)
+        self.sources = [*self.sources, source]
+        self.store.extend(measured(rows, [0] * num, self.sources).drop_columns(list(COUNTED)))
+        # A block's group is named by the id of its text, so that blocks had no ids here until now.
+        self.ids = np.concatenate([self.ids, self.store.facts["id"][len(self.ids) :]])
+        self.split = np.append(self.split, np.full(num, SPLITS.index("train"), np.int8))
+        self.why = np.append(self.why, np.zeros(num, np.uint8))
+        self.keeper = np.append(self.keeper, np.full(num, -1))
+        _, first, of = np.unique(self.ids[start:], return_index=True, return_inverse=True)
+        self.group = np.append(self.group, start + first[of])
+        self.num_planted += num
 
     def num_groups(self) -> int:
         """Groups in the splits; each block of a text is one of its own."""

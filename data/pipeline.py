@@ -7,7 +7,8 @@
     4. split     whole groups to train, val, test by quota; long texts cut into blocks (data/split.py)
     5. fitted    cleaning steps fitted on train, applied to all (data/fitting.py); what equals train leaves val, test,
                  as do blocks of which another text of train holds a part (data/overlaps.py)
-    6. write     the folder, whole or not at all: train, val, test, quarantine, manifest (data/corpus.py)
+    6. plant     canaries into train, where they were asked for (data/canaries.py)
+    7. write     the folder, whole or not at all: train, val, test, quarantine, manifest (data/writing.py)
 
 Every row read is in a split or in quarantine: asserted before the folder takes its name. Rows lie in a temporary file
 beside it, about as large as the input; about 420 bytes a row are held in memory.
@@ -23,6 +24,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import scratch_folder
 from common.text import one_line
+from data.canaries import SOURCE, made, rows_of, told
 from data.clean import FITTED
 from data.config import Engine, PrepareConfig, check_config
 from data.corpus import EQUAL, EXACT, NEAR, NEAR_CUT, Corpus, hex_ids
@@ -56,6 +58,8 @@ def prepare(
     check_config(config)
     sources = check_sources(sources or embedded_sources())
     names = tuple(str(source.name) for source in sources)
+    if config.canaries and SOURCE in names:
+        raise UserError(f"a source is named {SOURCE}, as the planted rows are: give it another name")
     files = [(file, source) for source in sources for file in list_files(source, base)]
     steps = [name for name in config.steps if name not in config.skip]
     settings = Settings(names, config.min_bytes, tuple(steps), parse_bounds(config.lengths))
@@ -64,6 +68,7 @@ def prepare(
         corpus = Corpus(store, names)
         split(corpus, config, steps, notes)
         clean_splits(corpus, _fitted(config, steps, base) if fitted_steps is None else fitted_steps, config.engine)
+        canaries = plant(corpus, config) if config.canaries else {}
         counts = np.bincount(store.facts["source"][: corpus.num_read], minlength=len(names)).tolist()
         return write_corpus(
             corpus,
@@ -87,6 +92,7 @@ def prepare(
                 "shared_limit": corpus.shared_limit,
                 "notes": dict(sorted(notes.items())),
                 "config": asdict(config),
+                **canaries,
             },
         )
 
@@ -140,6 +146,15 @@ def clean_splits(corpus: Corpus, steps: list[FittedStep], engine: Engine) -> Non
         corpus.drop(np.array([row]), said=("overlaps_train", evidence))
 
 
+def plant(corpus: Corpus, config: PrepareConfig) -> dict[str, Any]:
+    """Canaries go to train: texts where most of it is, else questions with answers. Returns what the manifest says."""
+    train = corpus.of("train")
+    kind = "text" if 2 * int(corpus.store.facts["is_text"][train].sum()) > len(train) else "qa"
+    canaries = made(config.canaries, config.canary_copies, kind, config.seed)
+    corpus.plant(rows_of(canaries), SOURCE)
+    return {"canaries": told(canaries)}
+
+
 def _nothing_usable(corpus: Corpus) -> str:
     quarantine = Quarantine(corpus)
     reasons = quarantine.reasons()
@@ -182,6 +197,12 @@ def summary(manifest: dict[str, Any]) -> list[str]:
     if manifest["cut"]:
         lines.append(
             f"cut    {manifest['cut']:,} texts of over 2% of the corpus into blocks train | gap | val | gap | test"
+        )
+    if canaries := manifest.get("canaries"):
+        size = manifest["splits"]["train"]["sources"][canaries["source"]]["bytes"]
+        lines.append(
+            f"canaries: {len(canaries['made']):,} made sentences, planted in train as {canaries['rows']:,} rows "
+            f"({size:,} bytes, source {canaries['source']!r}); manifest.json lists them"
         )
     total = sum(split["bytes"] for split in manifest["splits"].values())
     lines.append(f"splits: {manifest['groups']:,} groups of related documents, none on two sides")

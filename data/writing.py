@@ -163,7 +163,9 @@ def check_accounts(corpus: Corpus, manifest: dict[str, Any]) -> None:
     documents = sum(split["documents"] for split in manifest["splits"].values())
     quarantined = sum(manifest["quarantine"]["reasons"].values())
     assert quarantined == manifest["quarantine"]["rows"]
-    assert manifest["rows_read"] + manifest["pieces_added"] == documents + quarantined, "rows are missing"
+    planted = manifest["canaries"]["rows"] if "canaries" in manifest else 0
+    assert planted == corpus.num_planted, "planted rows are not told"
+    assert manifest["rows_read"] + manifest["pieces_added"] + planted == documents + quarantined, "rows are missing"
     assert manifest["rows_read"] == sum(source["rows"] for source in manifest["sources"])
     whole = np.setdiff1d(corpus.of(*SPLITS), list(corpus.pieces))
     sides = np.unique(np.stack([corpus.group[whole], corpus.split[whole]]), axis=1)
