@@ -8,8 +8,8 @@
 
 A run is whole characters, counted in UTF-8 bytes, inside of one field of one document; what is shorter than 16 bytes
 stands in any text and is no run. Exact: not a sample, no probability. Nothing is written: the answers are few and the
-training text is large, so the index is of the answers. 50 answers of 1 KB in 59 MB of text take 1.4 s and 190 MB, in
-590 MB of text 14 s and 200 MB: memory grows with the answers, by 150 bytes or so a byte of them, not with the text.
+training text is large, so the index is of the answers. 50 answers of 1 KB in 55 MB of text take 1.4 s and 190 MB, in
+547 MB of text 14 s and 200 MB: memory grows with the answers, by 150 bytes or so a byte of them, not with the text.
 """
 
 from collections.abc import Iterator, Sequence
