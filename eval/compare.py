@@ -5,7 +5,8 @@
   3. losses of each checkpoint on these documents, with its own tokenizer              (losses.py)
   4. bits per byte with 95% intervals, and of each pair the difference and a verdict   (bootstrap.py, verdict.py)
   5. answers to the same questions, of a file or held out, scored beside baselines     (judged.py)
-  6. a table here, all of it as --json, a page with the loss curves as --html          (report.py)
+  6. what of the answers stands word for word in the training text                     (memorised.py)
+  7. a table here, all of it as --json, a page with the loss curves as --html          (report.py)
 
 No checkpoint is changed. Bits per byte compare across tokenizers; perplexity does not, and is marked where they differ.
 """
@@ -40,6 +41,7 @@ from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
 from eval.judged import Asked, ask, judged, said_by
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses, summary
+from eval.memorised import exposed, memorised
 from eval.report import curves_of, write_page
 from eval.significance import holm, pair_values
 from eval.subjects import Subject, find_subjects, names_of, shown_path
@@ -88,7 +90,13 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         verdict((subjects[a].name, subjects[b].name), totals[[a, b]], figures[:, [a, b]], bytes_G, basis, of, len(p))
         for (a, b), *of in each
     ]
-    tables = judged(asked, [one.said for one in evaluated], [subject.corpus for subject in subjects], config)
+    corpora = [subject.corpus for subject in subjects]
+    tables = judged(asked, [one.said for one in evaluated], corpora, config)
+    references = [question.reference for question in asked.questions]
+    memory = memorised([[row["text"] for row in one.said] for one in evaluated], references, corpora)
+    for one, of in zip(evaluated, memory, strict=True):
+        for row, own in zip(one.said, of.pop("answers") if of else [None] * len(one.said), strict=True):
+            row["verbatim"] = own
     one_tokenizer = len({subject.meta["tokenizer"] for subject in subjects}) == 1
     return {
         "checkpoints": checkpoints,
@@ -113,6 +121,10 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
                 "answers": [{"checkpoint": s.name, **one.said[i]} for s, one in zip(subjects, evaluated, strict=True)],
             }
             for i, question in enumerate(asked.questions)
+        ],
+        "memorised": [
+            {"checkpoint": subject.name, "figures": of, "exposure": one.exposure}
+            for subject, one, of in zip(subjects, evaluated, memory, strict=True)
         ],
         "scores": [{"checkpoint": subject.name, **table} for subject, table in zip(subjects, tables, strict=True)],
         "settings": {**asdict(config), "device": str(device)},
@@ -140,6 +152,7 @@ class Evaluated(NamedTuple):
     trained_on: DocumentLosses | None  # where its corpus is here
     positions: PositionLosses
     said: list[dict[str, Any]]
+    exposure: dict[str, Any] | None  # of canaries that were planted in its corpus
     facts: dict[str, Any]
 
 
@@ -158,6 +171,7 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
         if not np.isfinite(losses.nats).all():
             raise UserError(f"{subject.path}: its losses are not finite numbers, training has diverged: take another")
         said = said_by(model, tok, asked, config, subject.seq_len, device)
+        exposure = exposed(model, tok, subject.corpus, config.canary_candidates, config.seed, device)
     figures = summary(losses)
     facts = {
         "name": subject.name,
@@ -175,7 +189,7 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
         "config": meta.get("config", {}),
         "metrics": meta.get("metrics", {}),
     }
-    return Evaluated(losses, trained_on, positions, said, facts)
+    return Evaluated(losses, trained_on, positions, said, exposure, facts)
 
 
 def _train_figures(

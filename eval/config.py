@@ -24,6 +24,7 @@ class EvalConfig:
         samples: sampled answers to each question beside the greedy one
         temperature: of the samples
         top_p: of the samples: the fewest likeliest tokens that together have this probability
+        canary_candidates: numbers that each planted canary's is ranked among, where prepare planted some
         distractors: wrong answers that the true one is ranked among
         max_new_tokens: longest answer, in tokens
         batch_rows: rows of seq_len tokens per forward pass; by default 4,096 tokens on a CPU, 65,536 on CUDA
@@ -41,6 +42,7 @@ class EvalConfig:
     samples: int = 0
     temperature: float = 0.8
     top_p: float = 0.95
+    canary_candidates: int = 1000
     distractors: int = 4
     max_new_tokens: int = 128
     batch_rows: int | None = None
@@ -56,6 +58,7 @@ class EvalConfig:
             ("num_answers", 0),
             ("samples", 0),
             ("distractors", 1),
+            ("canary_candidates", 1),
             ("max_new_tokens", 1),
         ):
             if getattr(self, name) < least:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from eval.marks import pieces
+from eval.memorised import exposure_rows, memorised_rows
 from eval.scores import SCORES
 from eval.tables import LABELS, SHOWN_BY_PART
 from eval.verdict import PARTS, shown_pairs
@@ -78,16 +80,20 @@ def write_page(
     templates = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     checkpoints = result["checkpoints"]
+    names = [checkpoint["name"] for checkpoint in checkpoints]
     parts = [part for part in PARTS if checkpoints[0][f"bytes_{part}"]]
     page = environment.get_template("compare.html").render(
         result=result,
         checkpoints=checkpoints,
-        names=[checkpoint["name"] for checkpoint in checkpoints],
+        names=names,
         parts=parts if len(parts) > 1 else [],
         pairs=shown_pairs(result),
         trained=any(checkpoint["train_bpb"] is not None for checkpoint in checkpoints),
         breakdown=[(label, told) for label, told in result["breakdown"].items() if len(told) > 1],
         **scores_shown(result["scores"]),
+        memorised=memorised_rows(names, [told["figures"] for told in result["memorised"]]) if result["answers"] else [],
+        exposures=exposure_rows(names, [told["exposure"] for told in result["memorised"]]),
+        pieces=pieces,
         loss_chart=Markup(loss_chart(curves)) if curves else None,
         interval_chart=Markup(interval_chart(checkpoints)),
         settings=settings_table(checkpoints),

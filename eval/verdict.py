@@ -9,6 +9,7 @@ import numpy as np
 from common.text import one_line
 from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
 from eval.held_out import HeldOut
+from eval.memorised import exposure_rows, memorised_rows
 from eval.significance import ALPHA, documents_needed
 from eval.tables import lines
 
@@ -153,6 +154,15 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
     width = max(9, *(len(checkpoint["name"]) for checkpoint in checkpoints))
     for row in score_rows(result):
         line(row)
+    names = [told["checkpoint"] for told in result["memorised"]]
+    for rows in (
+        memorised_rows(names, [told["figures"] for told in result["memorised"]]) if result["answers"] else [],
+        exposure_rows(names, [told["exposure"] for told in result["memorised"]]),
+    ):
+        if rows:
+            line("")
+            for row in _aligned(rows):
+                line(row)
     for number, item in enumerate(result["answers"][:ANSWERS_SHOWN], start=1):
         asked = item["question"] if item["question"] is not None else item["beginning"]
         line("")

@@ -1,0 +1,83 @@
+"""What compare says of memorisation: of a model that says training text, of one that does not, of planted canaries."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.canaries import Canary
+from eval.compare import compare
+from eval.config import EvalConfig
+from eval.memorised import exposure_rows, memorised, memorised_rows
+from eval.verdict import print_result
+
+from .conftest import make_rows, make_run
+
+LONG = "The old lighthouse keeper counted every lamp along the amber shore before the winter storms came in at last."
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = make_rows(60, seed=11)
+    rows[0] = {**rows[0], "text": f"Once upon a time. {LONG} And then it was spring."}
+    return (
+        make_run(tmp_path_factory.mktemp("memory") / "runs" / "m", rows, make_rows(24, seed=12), steps=(1, 1))
+        / "corpus"
+    )
+
+
+def test_words_from_the_training_text_are_found_and_others_are_not(corpus: Path) -> None:
+    said = [[f"Well: {LONG}", "nothing of it at all"], ["Zebras quietly juggle nine violet umbrellas.", ""]]
+    first, second = memorised(said, ["What is held out here is new."], [corpus, corpus])
+    assert first is not None
+    assert second is not None
+    longest = first["verbatim"]["longest"]
+    assert longest == len(LONG) + 1  # with the space in front of it
+    assert first["verbatim"]["share_in_runs_50"] == pytest.approx(longest / sum(len(text) for text in said[0]))
+    [own, other] = first["answers"]
+    assert said[0][0][own["start"] : own["end"]] == f" {LONG}"
+    assert own["spans"] == [(5, 6 + len(LONG))]
+    assert (other["longest"], other["spans"]) == (0, [])
+    assert second["verbatim"]["longest"] == 0
+    assert first["references"] == second["references"]
+    assert first["references"]["verbatim"]["num_answers"] == 1
+    rows = memorised_rows(["a", "b"], [first, second])
+    assert [row[0] for row in rows[1:]] == ["a", "b", "the references"]
+    assert rows[1][1] == f"{longest} bytes"
+
+
+def test_a_checkpoint_without_its_corpus_has_no_figures(corpus: Path) -> None:
+    here, away = memorised([["a"], ["b"]], [""], [corpus, None])
+    assert here is not None
+    assert away is None
+    assert [row[0] for row in memorised_rows(["a", "b"], [here, away])] == ["memorised", "a"]  # no reference either
+    assert memorised_rows(["a"], [None]) == []
+
+
+def test_compare_tells_of_runs_and_of_canaries(corpus: Path, quick: EvalConfig) -> None:
+    run = corpus.parent
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    made = [vars(Canary("Amber Stone", 4821094 % 1000, "text", copies)) for copies in (0, 4)]
+    (corpus / "manifest.json").write_text(json.dumps({**manifest, "canaries": {"rows": 4, "made": made}}))
+    try:
+        result = compare([run / "ckpt1", run / "ckpt2"], replace(quick, canary_candidates=20))
+    finally:
+        (corpus / "manifest.json").write_text(json.dumps(manifest))
+    for told in result["memorised"]:
+        assert told["figures"]["verbatim"]["num_answers"] == quick.num_answers
+        assert [of["copies"] for of in told["exposure"]["by_copies"]] == [0, 4]
+        assert 0 <= told["exposure"]["by_copies"][0]["mean_bits"] <= told["exposure"]["most_bits"]
+    assert all("longest" in said["verbatim"] for item in result["answers"] for said in item["answers"])
+    lines: list[str] = []
+    print_result(result, lines.append)
+    assert any(line.startswith("memorised") for line in lines)
+    assert any(line.startswith("exposure of canaries, bits") for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_without_canaries_there_is_no_exposure(corpus: Path, quick: EvalConfig) -> None:
+    result: dict[str, Any] = compare([corpus.parent / "ckpt1", corpus.parent / "ckpt2"], quick)
+    assert [told["exposure"] for told in result["memorised"]] == [None, None]
+    assert exposure_rows(["a"], [None]) == []
