@@ -7,9 +7,11 @@
 Writes audit.json and audit.html to --out (default: the working folder; with --config or --run, runs/<run>/).
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # imports start at the repository, not at this room
@@ -79,6 +81,7 @@ def main() -> None:
     write_json(report, found)
     if other:
         before = audit(other, config)
+        _readable(before, options.against)
         print("\n".join(compare_lines(found, before)))
         write_comparison(found, before, page)
     else:
@@ -89,6 +92,13 @@ def main() -> None:
         write_page(found, page)
     print(f"json: {report}\npage: {page}")
     print(f"next: python data/prepare.py {_named(settings)}")
+
+
+def _readable(found: dict[str, Any], named: str | None) -> None:
+    """Raise UserError where no row of another version was read: "better" would be said of nothing."""
+    unread = [finding for finding in found["findings"] if finding["kind"] in ("unreadable", "encoding")]
+    if unread and sum(finding["count"] for finding in unread) == found["rows"]:
+        raise UserError(f"--against {named}: no row of it can be read: {unread[0]['examples'][0]['detail']}")
 
 
 def _sources(settings: Config) -> tuple[list[SourceConfig], Path]:
@@ -131,6 +141,8 @@ def _places(settings: Config, options: Options) -> tuple[Path, Path]:
             made.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{flag}: {error.filename} cannot be made a folder ({error.strerror})") from None
+        if not os.access(made, os.W_OK | os.X_OK):
+            raise UserError(f"{made}: nothing can be written there; name another place with --out and --json")
     if report.is_dir():
         raise UserError(f"--json {report}: a folder; name a file")
     return report, folder / "audit.html"

@@ -125,6 +125,6 @@ def _longest(found: list[dict[str, Any]]) -> str | None:
     sizes: dict[str, int] = {}
     for record in found:
         for name, value in record.items():
-            if isinstance(value, str):
+            if isinstance(value, str) and not value.startswith(("http://", "https://")):
                 sizes[name] = sizes.get(name, 0) + len(value)
     return max(sizes, key=lambda name: sizes[name]) if any(sizes.values()) else None

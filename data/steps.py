@@ -14,6 +14,7 @@ in data/clean.py):
 A row that a step rejects goes to quarantine with the step's name and its evidence.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ import numpy as np
 
 from data.clean import Verdict
 from data.columns import Row
-from data.detect.boilerplate import SAMPLE, stock_phrases, stock_spans, without
+from data.detect.boilerplate import SAMPLE, cuttable, stock_phrases, stock_spans, without
 from data.detect.contamination import Questions, held_questions
 from data.detect.furniture import without_furniture
 from data.detect.languages import SAMPLED, MainLanguage, main_language, other_language
+from data.detect.markup import find_markup
 from data.detect.signs import SourceHabits, habit, signs, source_habits, truncated
 from data.detect.templates import Fields, Skeletons, find_templates, row_fields
 from data.facts import compared_fields, compared_text
@@ -42,13 +44,21 @@ _REPAIRS: dict[str, Callable[[str], str]] = {
     "cut_furniture": without_furniture,
 }
 FIELDS = ("text", "context", "question", "answer")
+# How the bodies of posts begin (Stack Exchange): whatever they are about, their own tags are markup.
+_POST = re.compile(r"\s*<(?:p|pre|blockquote|ol|ul|h[1-6])>", re.I)
 
 
 def repair(row: Row, name: str) -> None:
-    """Run a repair on each text of a row, in place. Running heads are a book's: cut_furniture leaves Q&A alone."""
+    """Run a repair on each text of a row, in place. Running heads are a book's: cut_furniture leaves Q&A alone.
+
+    html_to_text is for posts and for what the audit names: an answer that shows HTML stays. What a repair would empty
+    stays as it was, too.
+    """
     for column in ("text",) if name == "cut_furniture" else FIELDS:
-        if row[column]:
-            row[column] = _REPAIRS[name](row[column])
+        text = row[column]
+        if text and (name != "html_to_text" or _POST.match(text) or find_markup(text, row["question"] or "")):
+            repaired = _REPAIRS[name](text)
+            row[column] = repaired if repaired.strip() else text
 
 
 def check(row: Row, name: str) -> Verdict:
@@ -144,9 +154,10 @@ def drop_boilerplate(row: Row, stock: dict[str, np.ndarray]) -> Verdict:
 
 
 def cut_boilerplate(row: Row, stock: dict[str, np.ndarray]) -> Verdict:
-    """Cut stock phrases out of a row; reject it where nothing else is in it."""
+    """Cut stock phrases out of a row, where what is left is good text; reject it where nothing else is in it."""
     name = body_name(row)
     spans = stock_spans(row[name], stock[row["source"]]) if row["source"] in stock else []
+    spans = cuttable(row[name], spans)
     left = without(row[name], spans)
     if not any(map(str.isalnum, left)) and spans:
         return "boilerplate", f"nothing but stock phrases: {row[name][:300]!r}"

@@ -23,6 +23,7 @@ from itertools import islice
 
 import numpy as np
 
+from data.detect.markup import is_code
 from data.detect.sketch import mix, ngrams, word_hashes
 from data.detect.words import places, words
 
@@ -36,6 +37,9 @@ _CLAUSE = re.compile(r"[,:;.!?，、：；。！？\n—–]|\s-\s")
 # A capital inside of a sentence. "I" says nothing: "and I don't know." would name six chapters of novels more.
 _CAPITAL = re.compile(r"(?<=[^\s.!?:。！？…])[^\S\n]+(?=[A-ZÀ-ÖØ-ÞΑ-ΩЀ-Я])(?!I\b)")
 _SHORT = np.uint64(1)  # the lowest bit of a key: a sentence or an opening of fewer than SPAN words
+_FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_PROGRAM = re.compile(r"[{}();=<>\\_`\[\]]")  # what prose seldom has: a phrase with one of them is left where it is
+_MARK_OR_END = re.compile(r"[.!?。！？…]+[\"'’”)\]]*(?=\s|$)|\s*$")
 _PLACE = np.uint64(0x9E3779B97F4A7C15)
 _OPENING, _ENDS = np.uint64(0x51ED270B), np.uint64(0xA0761D65)  # an opening is not a sentence of the same words
 
@@ -253,14 +257,38 @@ def _apart(spans: list[Span]) -> Iterator[Span]:
             end = span.end
 
 
+def cuttable(text: str, spans: list[Span]) -> list[Span]:
+    """Those of a text's stock phrases without which it is still good text: sentences and openings of prose, and a
+    passage that begins with a capital and ends with its sentence. A line of a program is no sentence."""
+    if is_code(text):
+        return []
+    fences = [match.span() for match in _FENCE.finditer(text)]
+    found = []
+    for span in spans:
+        start, end = span.start, span.end
+        if span.where == "passage":
+            mark = _MARK_OR_END.match(text, end)
+            if mark is None or not text[start].isupper():
+                continue
+            end = mark.end()
+        in_code = any(start < last and end > first for first, last in fences)
+        if not in_code and not _PROGRAM.search(text, start, end):
+            found.append(Span(start, end, span.where))
+    return found
+
+
 def without(text: str, spans: list[Span]) -> str:
-    """The text with its stock phrases cut out, and no more white space than was there."""
+    """The text with its stock phrases cut out, and no more white space than was there. What is left of a sentence
+    whose opening is cut begins with a capital."""
     parts, end = [], 0
     for span in spans:
-        parts.append(text[end : span.start])
+        parts.append(text[end : span.start].strip())
         end = span.end
-    parts.append(text[end:])
-    return " ".join(part.strip() for part in parts if part.strip()) if spans else text
+    parts.append(text[end:].strip())
+    for i, span in enumerate(spans):
+        if span.where == "opening" and text[span.start : span.end].strip()[:1].isupper():
+            parts[i + 1] = parts[i + 1][:1].upper() + parts[i + 1][1:]
+    return " ".join(part for part in parts if part) if spans else text
 
 
 def shown(text: str) -> str:

@@ -91,9 +91,15 @@ def _findings_lines(findings: Sequence[Audit], room: int) -> list[str]:
         name, source = cell(str(finding.get("kind")), 20), cell(str(finding.get("source")), 17)
         lines.append(f"  {name}{source} {figures}   {finding.get('setting') or '-'}")
         if i < advised and finding.get("advice"):
-            lines.append(f"      {finding['advice']}")
+            lines.append(f"      {_reason(finding) or finding['advice']}")
     left = len(findings) - len(listed)
     return [*lines, f"  (and {left} more findings, with fewer rows)"] if left else lines
+
+
+def _reason(finding: Audit) -> str:
+    """Why a file was not read, in place of advice; else ""."""
+    examples = finding.get("examples") if finding.get("kind") in ("unreadable", "encoding") else None
+    return str(examples[0].get("detail") or "") if examples else ""
 
 
 LENGTHS = (("mean", 8), ("median", 8), ("p95", 8), ("p99", 8), ("max", 10))
@@ -119,7 +125,11 @@ def _source_lines(sources: Sequence[Audit], most: int = 5) -> list[str]:
         amounts = f"{count(source.get('rows')):>12}{count(source.get('tokens')):>16}{size(source.get('bytes')):>12}"
         lines.append(f"  {name}{kind}{amounts}{percent(source.get('share')):>8}")
     left = len(sources) - most
-    return [*lines, f"  (and {left} more)"] if left > 0 else lines
+    lines += [f"  (and {left} more)"] if left > 0 else []
+    read = [file for source in sources for file in source.get("encodings") or [] if file.get("encoding") != "utf-8"]
+    named = [f"{file.get('file')} {file.get('encoding')} ({percent(file.get('confidence'))} sure)" for file in read[:2]]
+    more = [f"and {len(read) - 2} more"] if len(read) > 2 else []
+    return [*lines, f"  read in another encoding: {', '.join([*named, *more])}"] if read else lines
 
 
 def _cells(char: str) -> int:

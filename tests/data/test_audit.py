@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,42 @@ def test_as_a_user_types_it(folder: Path) -> None:
     assert all(len(line) <= 100 for line in good.stdout.splitlines() if not line.startswith("next: "))
     bad = subprocess.run([*script, "none.csv"], cwd=folder, capture_output=True, text=True, timeout=300)
     assert (bad.returncode, bad.stderr) == (2, "error: no such file: none.csv\n")
+
+
+def test_another_version_of_which_nothing_can_be_read_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "old.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    with pytest.raises(UserError, match=r"--against old\.png: no row of it can be read: binary: "):
+        audited(monkeypatch, "new.jsonl", "--against", "old.png")
+    assert "better" not in capsys.readouterr().out
+
+
+def test_why_a_file_is_not_read_is_said_in_the_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "old.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    audited(monkeypatch, "old.png")
+    assert re.search(r"binary: .* NUL bytes", capsys.readouterr().out)
+
+
+def test_an_encoding_that_was_detected_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(
+        f"Was kostet das Gerät Nummer {i}?,Es kostet ungefähr {i} Euro für jeden Käufer.\n" for i in range(40)
+    )
+    (folder / "l1.csv").write_bytes(f"question,answer\n{rows}".encode("cp1252"))
+    audited(monkeypatch, "l1.csv")
+    assert re.search(r"read in another encoding: l1\.csv (cp1252|latin-1|iso-8859-1)", capsys.readouterr().out)
+    audited(monkeypatch, "new.jsonl")
+    assert "another encoding" not in capsys.readouterr().out
+
+
+def test_a_column_of_addresses_is_no_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (folder / "pages.jsonl").open("w") as file:
+        for i in range(20):
+            said = passage(random.Random(i), 1)
+            file.write(json.dumps({"source_url": f"https://example.org/{'x' * 200}/{i}", "said": said}) + "\n")
+    audited(monkeypatch, "pages.jsonl")
+    assert "example.org" not in json.dumps(read(folder / "audit.json")["sample"])

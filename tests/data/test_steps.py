@@ -15,7 +15,7 @@ from data.config import PrepareConfig, check_config
 from data.fitting import Training
 from data.pipeline import prepare
 from data.sources import SourceConfig
-from data.steps import cut_boilerplate, fit_stock, fit_templates
+from data.steps import cut_boilerplate, fit_stock, fit_templates, repair
 from tests.data.made_rows import qa, stored
 from tests.data.test_prepare import splits
 
@@ -192,6 +192,60 @@ def test_boilerplate_is_cut_out_or_its_rows_are_dropped(tmp_path: Path) -> None:
     kept, quarantined = cleaned(tmp_path / "drop", rows, steps=[*BASE, "boilerplate"])
     assert {row["answer"] for row in quarantined} == before | {rows[50]["answer"]}
     assert len(kept) == 259
+
+
+def test_only_what_leaves_good_text_is_cut(tmp_path: Path) -> None:
+    """Lines of programs stay, in a fence and without one; what follows a cut opening begins with a capital."""
+    dice = random.Random(5)
+    rows = rows_of(400, 6)
+    code = "def add(a, b):\n    total = a + b\n    print(total)\n    return total\n\nadd({}, 2)"
+    fenced = "This one adds. {}\n```python\nimport numpy as np\nimport pandas as pd\nx = {}\n```"
+    for i in range(0, 60):
+        rows[i]["answer"] = code.format(i)
+    for i in range(60, 120):
+        rows[i]["answer"] = fenced.format(rows[i]["answer"], i)
+    told = {}
+    for i in range(120, 180):
+        told[f"{rows[i]['answer'][:1].upper()}{rows[i]['answer'][1:]}"] = i
+        rows[i]["answer"] = f"Based on what you say, {rows[i]['answer'][:1].lower()}{rows[i]['answer'][1:]}"
+    for i in range(180, 240):  # in the middle of a sentence
+        rows[i]["answer"] = (
+            f"{dice.choice('ABC')} town that in the year of the great flood had no bridge {rows[i]['answer']}"
+        )
+    before = {row["question"]: row["answer"] for row in rows}
+    kept, quarantined = cleaned(tmp_path, rows, steps=["empty", "cut_boilerplate"])
+    assert quarantined == []
+    now = {row["question"]: row["answer"] for row in kept}
+    assert len(now) == len(rows)
+    for i, row in enumerate(rows):
+        answer = now[row["question"]]
+        if i < 60 or i >= 180:
+            assert answer == before[row["question"]]
+        elif i < 120:
+            assert answer.endswith(before[row["question"]].partition("```")[2])
+        else:
+            assert answer in told
+
+
+HTML_ANSWER = "<html>\n<body>\n<p>Hello</p>\n<script>alert(1)</script>\n</body>\n</html>"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "wanted"),
+    [
+        ("Write a web page in HTML that says hello.", HTML_ANSWER, HTML_ANSWER),  # as the audit names nothing there
+        ("How do I say it in HTML?", "<p>Use <code>&lt;b&gt;</code>.</p>", "Use `<b>`."),  # a post
+        ("Who is it?", "It is <b>Ada</b> &amp; nobody else, as far as anybody can tell.",
+         "It is Ada & nobody else, as far as anybody can tell."),
+        ("What runs?", "<p><script>console.log('Hello')</script></p>", "<p><script>console.log('Hello')</script></p>"),
+    ],
+)  # fmt: skip
+def test_html_becomes_text_where_it_is_left_over_and_nothing_is_emptied(
+    question: str, answer: str, wanted: str
+) -> None:
+    row = qa(question, answer)
+    repair(row, "html_to_text")
+    assert row["answer"] == wanted
 
 
 def test_cut_off_answers_are_told_by_how_the_training_split_ends(tmp_path: Path) -> None:

@@ -139,6 +139,21 @@ def test_a_batch_that_is_a_slice_keeps_its_own_facts(tmp_path: Path) -> None:
     assert all(np.array_equal(store.facts[name], other.facts[name]) for name in store.facts)
 
 
+@pytest.mark.parametrize("at_a_time", [1, 7, 1 << 16])
+def test_facts_are_the_same_however_many_are_read_at_a_time(
+    at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = some_rows(9)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    wanted = stored(rows, tmp_path / "a")
+    monkeypatch.setattr(module, "ROWS_READ", at_a_time)
+    found = stored(random.Random(0).sample(rows, len(rows)), tmp_path / "b", batch=5)
+    assert content(found) == content(wanted)
+    for name in wanted.facts.keys() - {"place"}:
+        np.testing.assert_array_equal(found.facts[name], wanted.facts[name])
+
+
 def test_facts_leave_no_files_behind(tmp_path: Path) -> None:
     store = stored(some_rows(7), tmp_path)
     assert len(store)
@@ -146,9 +161,16 @@ def test_facts_leave_no_files_behind(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
-    store = stored(some_rows(8), tmp_path)
-    again = facts_of([json.dumps(row) for row in some_rows(8)], Settings(("s",), 8)).drop_columns(list(COUNTED))
+    batch = facts_of([json.dumps(row) for row in some_rows(8)], Settings(("s",), 8)).drop_columns(list(COUNTED))
+    store = Store(tmp_path)
     store.path = Path("/dev/full")
     with pytest.raises(OSError, match="/dev/full") as error:
-        store.add(again)
+        store.add(batch)
     assert error.value.errno == errno.ENOSPC
+
+
+def test_a_full_disk_names_the_file_of_a_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = facts_of([json.dumps(row) for row in some_rows(8)], Settings(("s",), 8)).drop_columns(list(COUNTED))
+    monkeypatch.setattr(Store, "_file", lambda self, fact: Path("/dev/full"))
+    with pytest.raises(OSError, match="/dev/full"):
+        Store(tmp_path).add(batch)

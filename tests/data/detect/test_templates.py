@@ -229,6 +229,13 @@ def test_a_row_with_a_field_that_is_too_long_is_not_read() -> None:
     assert set(asked) <= {5}
 
 
+def test_a_question_and_an_answer_may_be_that_long_each() -> None:
+    dice = random.Random(30)
+    skeletons = [skeleton_of(dice, 1900, 9), skeleton_of(dice, 1900, 9)]
+    rows: list[Texts] = [(filled(dice, skeletons[0]), filled(dice, skeletons[1])) for _ in range(6)]
+    assert members(rows) == [[*range(6)]]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cluster_of_more_words_than_fit_has_the_same_templates(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(seed)
