@@ -25,7 +25,6 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -40,16 +39,14 @@ from eval.breakdown import breakdowns, by_position
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
 from eval.judged import Asked, ask, judged, said_by
-from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses, summary
+from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, summary
 from eval.memorised import exposed, memorised
+from eval.opened import open_foreign, open_own
 from eval.report import curves_of, write_page
 from eval.significance import holm, pair_values
 from eval.subjects import Subject, find_subjects, names_of, shown_path
 from eval.verdict import comparability_notes, print_result, verdict
-from model.config import count_parameters
-from tokenizer.encode import encode_table
 from training import distributed
-from training.checkpoint import load_for_inference
 
 
 def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None) -> dict[str, Any]:
@@ -97,7 +94,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     for one, of in zip(evaluated, memory, strict=True):
         for row, own in zip(one.said, of.pop("answers") if of else [None] * len(one.said), strict=True):
             row["verbatim"] = own
-    one_tokenizer = len({subject.meta["tokenizer"] for subject in subjects}) == 1
+    one_tokenizer = len({subject.tokenizer for subject in subjects}) == 1
     return {
         "checkpoints": checkpoints,
         "pairs": pairs,
@@ -150,7 +147,7 @@ class Evaluated(NamedTuple):
 
     losses: DocumentLosses
     trained_on: DocumentLosses | None  # where its corpus is here
-    positions: PositionLosses
+    positions: PositionLosses | None  # None: not known of another's tokens
     said: list[dict[str, Any]]
     exposure: dict[str, Any] | None  # of canaries that were planted in its corpus
     facts: dict[str, Any]
@@ -158,20 +155,21 @@ class Evaluated(NamedTuple):
 
 def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalConfig, device: torch.device) -> Evaluated:
     """Losses, answers and facts of one checkpoint; its weights are in memory only here."""
-    model, tok, meta = load_for_inference(subject.path, device, config.verify)
-    positions = PositionLosses(np.array(tok.token_bytes))
-    trained_on = None
+    if subject.own:
+        opened = open_own(subject.path, device, config.verify, config.batch_rows)
+    else:
+        opened = open_foreign(subject.path, device)
+    trained_on, exposure, meta = None, None, subject.meta
     with _autocast(device, config.precision):
-        of = partial(document_losses, seq_len=subject.seq_len, device=device, batch_rows=config.batch_rows)
-        tokens = encode_table(documents.table, tok)
-        losses = of(model, tokens, by_position=positions, progress=f"{subject.name}: losses")
+        losses = opened.losses(documents.table, f"{subject.name}: losses", opened.positions)
         if subject.corpus is not None and config.train_documents:
             table = training_sample(subject.corpus, config.train_documents)
-            trained_on = of(model, encode_table(table, tok), progress=f"{subject.name}: training documents")
+            trained_on = opened.losses(table, f"{subject.name}: training documents")
         if not np.isfinite(losses.nats).all():
             raise UserError(f"{subject.path}: its losses are not finite numbers, training has diverged: take another")
-        said = said_by(model, tok, asked, config, subject.seq_len, device)
-        exposure = exposed(model, tok, subject.corpus, config.canary_candidates, config.seed, device)
+        said = said_by(opened, asked, config)
+        if opened.own:
+            exposure = exposed(*opened.own, subject.corpus, config.canary_candidates, config.seed, device)
     figures = summary(losses)
     facts = {
         "name": subject.name,
@@ -181,15 +179,15 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
         "val_ppl": figures.pop("perplexity"),
         "val_loss": figures.pop("loss"),
         **figures,
-        "num_parameters": count_parameters(model.shape),
+        "num_parameters": opened.num_parameters,
         "seq_len": subject.seq_len,
-        "vocab_size": tok.vocab_size,
+        "vocab_size": opened.vocab_size,
         **{key: meta.get(key) for key in ("epoch", "step", "corpus", "tokenizer", "git")},
         "trained_tokens": meta.get("tokens"),
         "config": meta.get("config", {}),
         "metrics": meta.get("metrics", {}),
     }
-    return Evaluated(losses, trained_on, positions, said, exposure, facts)
+    return Evaluated(losses, trained_on, opened.positions, said, exposure, facts)
 
 
 def _train_figures(

@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from common.errors import UserError
-from eval.answers import answer
 from eval.baselines import baseline_answers
 from eval.config import EvalConfig
 from eval.held_out import HeldOut
+from eval.opened import Opened
 from eval.questions import Question, choose_questions, prompt_ids, prompt_text, question_of, read_questions
-from eval.ranking import Candidates, chance, choose_distractors, rank_answers
+from eval.ranking import Candidates, chance, choose_distractors, rank
 from eval.scores import score
 from eval.tables import mean_of_samples, tables
-from model.decoder import Decoder
-from tokenizer.bpe import Tokenizer
+from tokenizer.template import Encoder
 
 RANK = ("ranked_first", "reciprocal_rank")
 
@@ -39,7 +36,7 @@ class Asked:
     file: str | None  # that they are of; None: of the held-out documents
 
 
-def ask(config: EvalConfig, documents: HeldOut, readers: Sequence[tuple[Tokenizer, int]]) -> Asked:
+def ask(config: EvalConfig, documents: HeldOut, readers: Sequence[tuple[Encoder, int]]) -> Asked:
     """The questions of `config`. readers: tokenizer and seq_len of each checkpoint. UserError for a file without any,
     or one that does not fit a checkpoint's context."""
     if config.questions is not None:
@@ -57,25 +54,22 @@ def ask(config: EvalConfig, documents: HeldOut, readers: Sequence[tuple[Tokenize
     return Asked(questions, choose_distractors(questions, config.seed, config.distractors, pool), None)
 
 
-def said_by(
-    model: Decoder, tok: Tokenizer, asked: Asked, config: EvalConfig, seq_len: int, device: torch.device
-) -> list[dict[str, Any]]:
-    """For each question {"text", "stopped", "tokens", "scores", "ranking", "samples"}; a sample has the first four."""
+def said_by(opened: Opened, asked: Asked, config: EvalConfig) -> list[dict[str, Any]]:
+    """For each question {"text", "stopped", "tokens", "scores", "ranking", "samples"}; a sample has the first four. Of
+    another's checkpoint nothing is sampled."""
     questions = asked.questions
-    greedy = answer(model, tok, questions, config.max_new_tokens)
+    greedy = opened.answer(questions, config.max_new_tokens)
     sampled = [
-        answer(
-            model,
-            tok,
+        opened.answer(
             questions,
             config.max_new_tokens,
             temperature=config.temperature,
             top_p=config.top_p,
             seeds=[_seed(config.seed, number, question) for question in questions],
         )
-        for number in range(config.samples)
+        for number in range(config.samples if opened.own else 0)
     ]
-    ranked = rank_answers(model, tok, questions, asked.candidates, seq_len, device, config.batch_rows)
+    ranked = rank(opened.losses, opened.lengths, questions, asked.candidates, opened.seq_len)
     said = []
     for i, question in enumerate(questions):
         one = _scored(question, greedy[i])
@@ -108,7 +102,7 @@ def judged(
         baselines = scored_baselines[corpus] | by_chance
         table = tables(asked.questions, [row["scores"] for row in own], baselines, config.resamples, config.seed)
         table["samples"] = None
-        if config.samples:
+        if any(row["samples"] for row in own):
             means = [
                 mean_of_samples([sample["scores"] for sample in row["samples"]])
                 | {"keywords_in_prompt": row["scores"]["keywords_in_prompt"]}

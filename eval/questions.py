@@ -23,8 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from common.errors import UserError
-from tokenizer.bpe import Tokenizer
-from tokenizer.template import BOS, render_prompt
+from tokenizer.template import BOS, Encoder, render_prompt
 
 BEGINNING = 200  # characters of a text that are given; what follows, twice as long, is the reference
 FIELDS = ("question", "reference", "keywords", "category", "difficulty", "context")
@@ -55,7 +54,7 @@ def prompt_text(question: Question) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def prompt_ids(tok: Tokenizer, question: Question) -> list[int]:
+def prompt_ids(tok: Encoder, question: Question) -> list[int]:
     """Ids that a checkpoint is given."""
     if question.question is None:
         return [BOS, *tok.encode(question.beginning or "")]
@@ -66,7 +65,7 @@ def prompt_ids(tok: Tokenizer, question: Question) -> list[int]:
 
 
 def choose_questions(
-    table: pa.Table, number: int, seed: int, readers: Sequence[tuple[Tokenizer, int]], max_new_tokens: int
+    table: pa.Table, number: int, seed: int, readers: Sequence[tuple[Encoder, int]], max_new_tokens: int
 ) -> list[Question]:
     """Up to `number` questions of held-out documents, or beginnings of texts where there are none.
 

@@ -14,15 +14,16 @@ import bisect
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import torch
 
 from eval.keywords import words
-from eval.losses import document_losses
+from eval.losses import DocumentLosses, document_losses
 from eval.questions import Question
 from model.decoder import Decoder
 from tokenizer.bpe import Tokenizer
@@ -140,18 +141,35 @@ def rank_answers(
     batch_rows: int | None = None,
     progress: str | None = None,
 ) -> list[dict[str, Any]]:
+    """`rank` of a checkpoint of loam's."""
+    return rank(
+        lambda table: document_losses(model, encode_table(table, tok), seq_len, device, batch_rows, progress=progress),
+        lambda table: encode_table(table, tok).lengths,
+        questions,
+        candidates,
+        seq_len,
+    )
+
+
+def rank(
+    losses_of: Callable[[pa.Table], DocumentLosses],
+    lengths_of: Callable[[pa.Table], np.ndarray],
+    questions: Sequence[Question],
+    candidates: Sequence[Candidates | None],
+    seq_len: int,
+) -> list[dict[str, Any]]:
     """For each question {"ranked_first", "reciprocal_rank", "chance", "candidates", "nats_per_byte", ...}.
 
     All None where it is not ranked, with the reason as "not_ranked". Answers that are equally likely share a place: of
-    two first ones each is half first.
+    two first ones each is half first. losses_of, lengths_of: nats and tokens of documents.
     """
     asked = [(i, answer) for i, chosen in enumerate(candidates) if chosen for answer in chosen.answers]
     if not asked:
         return [_unranked("no distractors") for _ in questions]
-    tokens = encode_table(_pairs(questions, asked), tok)
-    fits = tokens.lengths - 1 <= seq_len
+    table = _pairs(questions, asked)
+    fits = lengths_of(table) - 1 <= seq_len
     # Packed whole: a document that is cut costs a pass, and changes no other's figures.
-    losses = document_losses(model, tokens, seq_len, device, batch_rows, progress=progress)
+    losses = losses_of(table)
     per_byte = losses.nats[:, IN_ANSWER] / losses.num_bytes[:, IN_ANSWER]
     found: list[dict[str, Any]] = []
     first = 0

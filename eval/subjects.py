@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import file_sha256
 from common.runs import RUNS
 from eval.held_out import read_manifest
+from eval.opened import context_of
+from eval.speaker import foreign_reader, need_transformers
 from model.huggingface import load_shape
-from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.bpe import load_tokenizer
+from tokenizer.template import Encoder
 from training.checkpoint import read_meta
 
 MOST_COMPARED = 20  # checkpoints: 190 pairs, of which a p of 10,000 draws is still below 0.05 when corrected
@@ -26,9 +30,15 @@ class Subject:
     name: str  # as short as it can be told apart: ckpt6, or run/ckpt6
     path: Path
     meta: dict[str, Any]  # its loam.json
-    tok: Tokenizer
+    tok: Encoder
     seq_len: int
     corpus: Path | None  # the corpus that it trained on; None where it is not on this machine
+    own: bool = True  # loam's; else whatever `transformers` opens
+
+    @property
+    def tokenizer(self) -> str:
+        """Tells tokenizers apart."""
+        return self.meta["tokenizer"] if self.own else file_sha256(_tokenizer_file(self.path))
 
     @property
     def run(self) -> Path:
@@ -54,16 +64,29 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
         if path in resolved[:i]:
             raise UserError(f"{paths[i]} is given twice: a checkpoint cannot be compared with itself")
     return [
-        Subject(
-            name=name,
-            path=path,
-            meta=(meta := read_meta(path)),
-            tok=load_tokenizer(path),
-            seq_len=load_shape(path).seq_len,
-            corpus=corpus_of(path, meta),
-        )
+        (_own if (path / "loam.json").exists() or not (path / "config.json").exists() else _foreign)(name, path)
         for name, path in zip(names_of(paths), resolved, strict=True)
     ]
+
+
+def _own(name: str, path: Path) -> Subject:
+    meta = read_meta(path)
+    return Subject(name, path, meta, load_tokenizer(path), load_shape(path).seq_len, corpus_of(path, meta))
+
+
+def _foreign(name: str, path: Path) -> Subject:
+    """Another's folder; only the tokenizer is opened as yet. Raises UserError."""
+    need_transformers(path)
+    try:
+        reader = foreign_reader(path)
+    except Exception as error:  # transformers raises what it likes
+        raise UserError(f"{path}: transformers cannot open its tokenizer: {str(error).splitlines()[0]}") from None
+    return Subject(name, path, {}, reader, context_of(path), None, own=False)
+
+
+def _tokenizer_file(path: Path) -> Path:
+    names = ("tokenizer.json", "tokenizer.model", "vocab.json", "config.json")
+    return next(path / name for name in names if (path / name).exists())
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:

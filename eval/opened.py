@@ -1,0 +1,199 @@
+"""A checkpoint in memory as comparisons use it, loam's own or another's: losses of documents, answers to questions.
+
+loam's own are given documents and prompts by the one template (tokenizer/template.py). Others know none of its markers:
+a document is its fields as plain text, a line each, behind the model's own first token (bos; without one eos, as
+lm-eval has it); a question is asked by their chat template where they have one. The bytes are the corpus' own for all,
+so bits per byte compare; what stands between fields is in none of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.files import read_json
+from eval.answers import answer
+from eval.losses import CONTENT, PASS_TOKENS, DocumentLosses, PositionLosses, document_losses
+from eval.questions import Question, prompt_text
+from eval.speaker import Reader, Speaker, foreign_model, foreign_reader, foreign_speaker
+from model.config import count_parameters
+from model.decoder import Decoder
+from tokenizer.bpe import Tokenizer
+from tokenizer.encode import encode_table
+from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, IN_TEXT, MARKER, ROLE_NAMES
+from training.checkpoint import load_for_inference
+
+LONGEST = 2048  # tokens of a pass: a context of 128,000 would take all memory
+TOGETHER = 16  # prompts answered in one batch
+FIELDS = {"context": IN_CONTEXT, "question": IN_QUESTION, "answer": IN_ANSWER, "text": IN_TEXT}
+
+
+@dataclass
+class Opened:
+    """What is asked of a checkpoint."""
+
+    seq_len: int
+    vocab_size: int
+    num_parameters: int
+    lengths: Callable[[pa.Table], np.ndarray]  # tokens of each document, with what stands around its fields
+    losses: Callable[..., DocumentLosses]  # (table, progress=None, by_position=None)
+    answer: Callable[
+        ..., list[dict[str, Any]]
+    ]  # (questions, max_new_tokens); loam's own: temperature, top_p, seeds too
+    positions: PositionLosses | None  # to be handed to `losses`; None: not known of others' tokens
+    own: tuple[Decoder, Tokenizer] | None  # loam's; None: another's, of which nothing is sampled
+
+
+def open_own(path: Path, device: torch.device, verify: bool, batch_rows: int | None) -> Opened:
+    """A checkpoint of loam's. Raises UserError."""
+    model, tok, _ = load_for_inference(path, device, verify)
+    seq_len = model.shape.seq_len
+
+    def losses(table: pa.Table, progress: str | None = None, by_position: PositionLosses | None = None) -> Any:
+        tokens = encode_table(table, tok)
+        return document_losses(model, tokens, seq_len, device, batch_rows, progress=progress, by_position=by_position)
+
+    return Opened(
+        seq_len=seq_len,
+        vocab_size=tok.vocab_size,
+        num_parameters=count_parameters(model.shape),
+        lengths=lambda table: encode_table(table, tok).lengths,
+        losses=losses,
+        answer=partial(answer, model, tok),
+        positions=PositionLosses(np.array(tok.token_bytes)),
+        own=(model, tok),
+    )
+
+
+# -- others'
+
+
+def context_of(path: Path) -> int:
+    """Tokens of context that another's folder states, LONGEST at most."""
+    config = read_json(path / "config.json")
+    config = config.get("text_config") or config
+    stated = [config.get(name) for name in ("max_position_embeddings", "n_positions")]
+    return min([LONGEST, *(number for number in stated if isinstance(number, int) and number > 1)])
+
+
+def open_foreign(path: Path, device: torch.device) -> Opened:
+    """A folder that `transformers` loads. Raises UserError."""
+    try:
+        reader = foreign_reader(path)
+        model, info = foreign_model(path, device, whole=True)
+    except UserError:
+        raise
+    except Exception as error:  # transformers raises what it likes
+        raise UserError(f"{path}: transformers cannot open it: {str(error).splitlines()[0]}") from None
+    if lacking := sorted(info.get("missing_keys") or []):
+        raise UserError(f"{path}: {len(lacking)} tensors are missing, the first {lacking[0]}")
+    stated = path / "generation_config.json"
+    speaker = foreign_speaker(model, reader, read_json(stated) if stated.exists() else {}, device)
+    speaker.seq_len = context_of(path)
+    return Opened(
+        seq_len=speaker.seq_len,
+        vocab_size=speaker.vocab_size,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        lengths=lambda table: np.array([len(ids) for ids, _ in map(partial(_document, reader), table.to_pylist())]),
+        losses=partial(_foreign_losses, reader, speaker),
+        answer=partial(_foreign_answers, reader, speaker),
+        positions=None,
+        own=None,
+    )
+
+
+def first_ids(reader: Reader) -> list[int]:
+    """What stands before a text, so that its first token is a target too."""
+    for found in (reader.begin, [reader.roles["bos"]], [reader.roles["eos"]], [reader.roles["pad"]], [0]):
+        if found and found[0] is not None:
+            return [found[0]]
+    raise AssertionError("unreachable")
+
+
+def _document(reader: Reader, row: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """(ids, role of each) of a row; the first id is given."""
+    ids, roles = first_ids(reader), [MARKER]
+    for name, role in FIELDS.items():
+        if row.get(name) is None:
+            continue
+        if len(ids) > 1:
+            gap = reader.encode_as_text("\n")
+            ids, roles = ids + gap, roles + [MARKER] * len(gap)
+        found = reader.encode_as_text(row[name])
+        ids, roles = ids + found, roles + [role] * len(found)
+    return ids, roles
+
+
+@torch.no_grad()
+def _foreign_losses(
+    reader: Reader,
+    speaker: Speaker,
+    table: pa.Table,
+    progress: str | None = None,
+    by_position: PositionLosses | None = None,
+) -> DocumentLosses:
+    """Losses of every document, each by itself in windows of the model's context: a window's first token is given."""
+    rows = table.to_pylist()
+    nats = np.zeros((len(rows), len(ROLE_NAMES)))
+    counts = np.zeros((len(rows), len(ROLE_NAMES)), dtype=np.int64)
+    sizes = np.zeros((len(rows), len(ROLE_NAMES)), dtype=np.int64)
+    width = speaker.seq_len
+    windows: list[tuple[int, list[int], list[int]]] = []  # (document, ids, roles)
+    for number, row in enumerate(rows):
+        ids, roles = _document(reader, row)
+        windows += [(number, ids[i : i + width + 1], roles[i : i + width + 1]) for i in range(0, len(ids) - 1, width)]
+        for name, role in FIELDS.items():
+            sizes[number, role] = len((row.get(name) or "").encode())
+    windows.sort(key=lambda window: len(window[1]))  # rows of one length waste nothing
+    at_once = PASS_TOKENS[speaker.device.type]
+    bar = tqdm(total=len(windows), desc=progress, unit=" rows", disable=progress is None, leave=False)
+    while windows:
+        longest = len(windows[-1][1]) - 1
+        batch = windows[-max(1, at_once // longest) :]
+        del windows[-len(batch) :]
+        inputs = torch.zeros((len(batch), longest), dtype=torch.long)
+        targets = torch.full((len(batch), longest), -100)
+        for i, (_, of, _) in enumerate(batch):
+            inputs[i, : len(of) - 1], targets[i, : len(of) - 1] = torch.tensor(of[:-1]), torch.tensor(of[1:])
+        found = speaker.nats(inputs.to(speaker.device), targets.to(speaker.device)).double().cpu().numpy()
+        for i, (number, of, roles) in enumerate(batch):
+            np.add.at(nats[number], roles[1:], found[i, : len(of) - 1])
+            np.add.at(counts[number], roles[1:], 1)
+        bar.update(len(batch))
+    bar.close()
+    assert sizes[:, list(CONTENT)].sum() == sizes.sum()
+    return DocumentLosses(nats, counts, sizes)
+
+
+def _foreign_answers(
+    reader: Reader,
+    speaker: Speaker,
+    questions: Sequence[Question],
+    max_new_tokens: int,
+) -> list[dict[str, Any]]:
+    """Greedy answers; to a prompt that fills the context by itself none."""
+    prompts = [_prompt(reader, question) for question in questions]
+    rooms = [min(max_new_tokens, speaker.seq_len - len(prompt)) for prompt in prompts]
+    said: list[dict[str, Any]] = [{"text": "", "stopped": False, "tokens": 0} for _ in prompts]
+    order = sorted((i for i in range(len(prompts)) if rooms[i] > 0), key=lambda i: (rooms[i], len(prompts[i])))
+    for room in sorted(set(rooms)):  # of most questions the same
+        alike = [i for i in order if rooms[i] == room]
+        for first in range(0, len(alike), TOGETHER):
+            some = alike[first : first + TOGETHER]
+            for i, of in zip(some, speaker.answer([prompts[i] for i in some], room), strict=True):
+                said[i] = {"text": reader.decode(of.ids), "stopped": of.stopped, "tokens": len(of.ids)}
+    return said
+
+
+def _prompt(reader: Reader, question: Question) -> list[int]:
+    text = prompt_text(question)
+    if question.question is not None and reader.converse is not None:
+        return reader.converse([{"role": "user", "content": text}], True)
+    return first_ids(reader) + reader.encode_as_text(text if question.question is None else f"{text}\n")
