@@ -91,7 +91,9 @@ def open_foreign(path: Path, device: torch.device) -> Opened:
     except UserError:
         raise
     except Exception as error:  # transformers raises what it likes
-        raise UserError(f"{path}: transformers cannot open it: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"{path} has no loam.json, and transformers cannot open it: {str(error).splitlines()[0]}"
+        ) from None
     if lacking := sorted(info.get("missing_keys") or []):
         raise UserError(f"{path}: {len(lacking)} tensors are missing, the first {lacking[0]}")
     stated = path / "generation_config.json"

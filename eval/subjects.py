@@ -80,7 +80,9 @@ def _foreign(name: str, path: Path) -> Subject:
     try:
         reader = foreign_reader(path)
     except Exception as error:  # transformers raises what it likes
-        raise UserError(f"{path}: transformers cannot open its tokenizer: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"{path} has no loam.json, and transformers cannot open its tokenizer: {str(error).splitlines()[0]}"
+        ) from None
     return Subject(name, path, {}, reader, context_of(path), None, own=False)
 
 
