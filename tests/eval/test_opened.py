@@ -112,10 +112,10 @@ def test_what_transformers_cannot_open_is_one_line(foreign: Path, run: Path, tmp
     broken = tmp_path / "broken"
     shutil.copytree(foreign, broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(UserError, match="broken has no loam.json, and transformers cannot open it: "):
+    with pytest.raises(UserError, match=r"broken has no loam\.json, and transformers cannot open it: "):
         compare([run / "ckpt1", broken], quick)
     (broken / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match="broken has no loam.json, and transformers cannot open its tokenizer: "):
+    with pytest.raises(UserError, match=r"broken has no loam\.json, and transformers cannot open its tokenizer: "):
         compare([run / "ckpt1", broken], quick)
     (broken / "config.json").unlink()
     with pytest.raises(UserError, match="broken"):
