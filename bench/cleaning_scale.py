@@ -150,7 +150,7 @@ def measure_cleaning(rows: list[int], row_bytes: int, folder: Path | None = None
 def cleaning_line(found: dict[str, Any]) -> str:
     """One size, as text."""
     parts = [
-        f"{name} {found[name]['seconds']:.0f} s, {found[name]['peak_bytes'] / 2**30:.2f} GB"
+        f"{name} {found[name]['seconds']:.0f} s, {found[name]['peak_bytes'] / 2**30:.2f} GiB"
         for name in ("audit", "prepare")
     ]
     return f"{found['rows']:,} rows, {found['bytes'] / 1e6:,.0f} MB: {'; '.join(parts)}"

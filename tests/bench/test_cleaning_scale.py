@@ -49,4 +49,4 @@ def test_memory_of_children_counts_and_a_command_that_fails_is_an_error(tmp_path
 def test_the_line_names_both_commands() -> None:
     figures = {"seconds": 7.6, "peak_bytes": 3 << 29}
     line = cleaning_line({"rows": 1_000_000, "bytes": 5e8, "audit": figures, "prepare": figures})
-    assert line == "1,000,000 rows, 500 MB: audit 8 s, 1.50 GB; prepare 8 s, 1.50 GB"
+    assert line == "1,000,000 rows, 500 MB: audit 8 s, 1.50 GiB; prepare 8 s, 1.50 GiB"

@@ -1,11 +1,9 @@
 """Shares of 13-grams that a training split holds: as counted plainly, and what comparisons make of them."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from data.detect.words import words
@@ -13,14 +11,7 @@ from eval.held_out import held_out
 from eval.leaks import NGRAM, overlap_shares
 
 from .conftest import make_rows, make_table
-
-
-def corpus(folder: Path, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> Path:
-    folder.mkdir(parents=True)
-    for name, rows in (("train", train), ("test", test)):
-        pq.write_table(make_table(rows), folder / f"{name}-00000.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"fingerprint": folder.name}))
-    return folder
+from .test_held_out import corpus
 
 
 def prose(dice: random.Random, number: int) -> str:
