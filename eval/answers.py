@@ -12,7 +12,9 @@ from model.generate import Generation, generate
 from tokenizer.bpe import Tokenizer
 from tokenizer.template import EOS
 
-TOGETHER = 16  # prompts generated in one batch
+# Prompts generated in one batch: of 126M parameters on two cores 64 answers of 128 tokens take 52, 41, 37 s by 16, 32, 64,
+# and 64 would hold up to 5 GB of keys and values.
+TOGETHER = 32
 
 
 def answer(
