@@ -12,8 +12,8 @@ from model.generate import Generation, generate
 from tokenizer.bpe import Tokenizer
 from tokenizer.template import EOS
 
-# Prompts generated in one batch. 64 answers of 128 tokens of 126M parameters take 52, 41 and 37 s on two cores by 16, 32
-# and 64 of them; 64 would hold up to 5 GB of keys and values.
+# Prompts generated in one batch. 64 answers of 128 tokens of 126M parameters take 52, 41 and 37 s on two cores by 16,
+# 32 and 64 of them; 64 would hold up to 5 GB of keys and values.
 TOGETHER = 32
 
 
