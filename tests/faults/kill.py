@@ -147,10 +147,7 @@ def _attempt(config: Config, aim: Aim, ranks: int, phases: Counter[str] | None =
             killed = now - begun > LONGEST or _is_time(aim, shared, now, begun)
             if not killed:
                 processes[0].join(0.0005)
-        if killed and all(process.is_alive() for process in processes):
-            for process in processes:
-                assert process.pid is not None
-                os.kill(process.pid, signal.SIGKILL)
+        if killed and all(process.is_alive() for process in processes) and any([*map(_kill, processes)]):
             for process in processes:
                 process.join()
             assert time.monotonic() - begun < LONGEST, f"{config.run} hangs"
@@ -163,6 +160,16 @@ def _attempt(config: Config, aim: Aim, ranks: int, phases: Counter[str] | None =
             process.join()
             _must_have_ended_well(process, config, rank)
         return ended - (read_time(shared, STARTED) or ended)
+
+
+def _kill(process: BaseProcess) -> bool:
+    """False: it has ended by itself meanwhile."""
+    assert process.pid is not None
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _is_time(aim: Aim, shared: mmap.mmap, now: float, begun: float) -> bool:
