@@ -51,13 +51,16 @@ _POST = re.compile(r"\s*<(?:p|pre|blockquote|ol|ul|h[1-6])>", re.I)
 def repair(row: Row, name: str) -> None:
     """Run a repair on each text of a row, in place. Running heads are a book's: cut_furniture leaves Q&A alone.
 
-    html_to_text is for posts and for what the audit names: an answer that shows HTML stays. What a repair would empty
-    stays as it was, too.
+    html_to_text is for posts and for what the audit names; an answer that shows HTML stays, and what it would empty.
     """
     for column in ("text",) if name == "cut_furniture" else FIELDS:
         text = row[column]
-        if text and (name != "html_to_text" or _POST.match(text) or find_markup(text, row["question"] or "")):
-            repaired = _REPAIRS[name](text)
+        if not text:
+            continue
+        if name != "html_to_text":
+            row[column] = _REPAIRS[name](text)
+        elif _POST.match(text) or find_markup(text, row["question"] or ""):
+            repaired = html_to_text(text)
             row[column] = repaired if repaired.strip() else text
 
 

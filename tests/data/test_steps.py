@@ -248,6 +248,12 @@ def test_html_becomes_text_where_it_is_left_over_and_nothing_is_emptied(
     assert row["answer"] == wanted
 
 
+def test_what_holds_nothing_but_control_characters_is_empty_without_them() -> None:
+    row = qa("What is in it?", "\x00\x01")
+    repair(row, "strip_control")
+    assert row["answer"] == ""
+
+
 def test_cut_off_answers_are_told_by_how_the_training_split_ends(tmp_path: Path) -> None:
     rows = rows_of(200)
     for row in rows[:20]:
