@@ -3,7 +3,7 @@
   1. find the checkpoints and the corpora that their runs trained on
   2. take the test documents that none of them trained on                              (held_out.py)
   3. losses of each checkpoint on these documents, with its own tokenizer              (losses.py)
-  4. bits per byte with 95% intervals, and of each pair the difference and a verdict   (bootstrap.py, verdict.py)
+  4. bits per byte with 95% intervals, and of each pair the difference and a verdict   (bootstrap.py, pairs.py)
   5. answers to the same questions, of a file or held out, scored beside baselines     (judged.py)
   6. what of the answers stands word for word in the training text                     (memorised.py)
   7. a table here, all of it as --json, a page with the loss curves as --html          (report.py)
@@ -25,7 +25,6 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,10 +41,11 @@ from eval.judged import Asked, ask, judged, said_by
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, summary
 from eval.memorised import exposed, memorised
 from eval.opened import open_foreign, open_own
+from eval.pairs import judge_pairs
 from eval.report import curves_of, write_page
-from eval.significance import holm, pair_values
+from eval.seed_noise import measured_noise, noise_of, replicas
 from eval.subjects import Subject, find_subjects, names_of, shown_path
-from eval.verdict import comparability_notes, print_result, verdict
+from eval.verdict import comparability_notes, print_result
 from training import distributed
 
 
@@ -76,17 +76,18 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         own = documents.corpora == [corpus]  # else the two would be of different data
         facts |= _train_figures(evaluated[k].trained_on, parts, float(totals[k]) if own else None)
         facts |= {"val_bpb": float(totals[k]), "val_bpb_ci95": list(interval(figures[:, k], effective_groups(bytes_G)))}
-    basis = {
-        "num_documents": int((losses[0].bytes(parts) > 0).sum()),
-        "num_groups": len(bytes_G),
-        "num_bytes": int(bytes_G.sum()),
-    }
-    p = pair_values(bits_GK, config.resamples, config.seed)
-    each = zip(combinations(range(len(subjects)), 2), p.tolist(), holm(p).tolist(), strict=True)
-    pairs = [
-        verdict((subjects[a].name, subjects[b].name), totals[[a, b]], figures[:, [a, b]], bytes_G, basis, of, len(p))
-        for (a, b), *of in each
-    ]
+    num_documents = int((losses[0].bytes(parts) > 0).sum())
+    basis = {"num_documents": num_documents, "num_groups": len(bytes_G), "num_bytes": int(bytes_G.sum())}
+    pairs = judge_pairs(
+        [subject.name for subject in subjects],
+        [str(subject.run if subject.own else subject.path) for subject in subjects],
+        bits_GK,
+        bytes_G,
+        figures,
+        num_documents,
+        config.seed,
+        noise_of(config),
+    )
     corpora = [subject.corpus for subject in subjects]
     tables = judged(asked, [one.said for one in evaluated], corpora, config)
     references = [question.reference for question in asked.questions]
@@ -100,6 +101,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         "pairs": pairs,
         "measured_on": "answers and texts" if parts == RESPONSES else "all content",
         "perplexity_comparable": one_tokenizer,
+        "seed_noise": same_but_for_seeds(subjects, totals),
         "notes": comparability_notes(checkpoints, documents, unknown, one_tokenizer, parts == RESPONSES, basis),
         "held_out": {
             **basis,
@@ -198,6 +200,15 @@ def _train_figures(
     number = int((trained_on.bytes(parts) > 0).sum()) if trained_on is not None else 0
     gap = None if bpb is None or held_out_bpb is None else held_out_bpb - bpb
     return {"train_bpb": bpb, "train_documents": number, "gap_bpb": gap}
+
+
+def same_but_for_seeds(subjects: Sequence[Subject], totals: np.ndarray) -> dict[str, Any] | None:
+    """The noise of the compared runs that differ by their seed alone, and which they are; None where there are none."""
+    found = replicas([(str(subject.run), subject.path.name, subject.meta) for subject in subjects])
+    noise = measured_noise([totals[own].tolist() for own in found])
+    if noise is None:
+        return None
+    return {**noise._asdict(), "of": [[subjects[k].name for k in own] for own in found]}
 
 
 def default_page(paths: Sequence[Path]) -> Path:

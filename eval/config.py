@@ -1,11 +1,14 @@
 """The [eval] section. No torch here: every command reads it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from common.errors import UserError
 
 MOST_RESAMPLES = 1_000_000  # the ends of a normal distribution's 95% interval are then known to 0.1% of its width
+
+FEWEST_SEED_RUNS = 3
 
 
 @dataclass
@@ -17,6 +20,9 @@ class EvalConfig:
         train_documents: documents of its own training split that each checkpoint is judged on too, beside the held-out
             ones; 0 for none
         resamples: resamples of the bootstrap behind each interval
+        seed_noise: standard deviation, in bits per byte, of runs that differ by their seed alone, as compare says where
+            it is given such runs; differences then count only beyond what other seeds would give
+        seed_runs: how many runs seed_noise was measured on, 3 or more
         seed: which documents, resamples and questions are drawn
         questions: file of questions, .jsonl or .csv (question, reference, keywords, category, difficulty, context); by
             default they are of the held-out documents
@@ -36,6 +42,8 @@ class EvalConfig:
     documents: int = 5000
     train_documents: int = 500
     resamples: int = 10_000
+    seed_noise: float | None = None
+    seed_runs: int | None = None
     seed: int = 0
     questions: str | None = None
     num_answers: int = 50
@@ -73,6 +81,17 @@ class EvalConfig:
         if self.resamples > MOST_RESAMPLES:
             raise UserError(
                 f"resamples {self.resamples}: must be {MOST_RESAMPLES:,} or fewer, as more tell nothing new"
+            )
+        if (self.seed_noise is None) != (self.seed_runs is None):
+            raise UserError(
+                "seed_noise and seed_runs go together: the standard deviation in bits per byte, and of how many runs"
+            )
+        if self.seed_noise is not None and not 0 <= self.seed_noise < math.inf:
+            raise UserError(f"seed_noise {self.seed_noise}: must be 0 or more, in bits per byte")
+        if self.seed_runs is not None and not FEWEST_SEED_RUNS <= self.seed_runs < 2**63:
+            raise UserError(
+                f"seed_runs {self.seed_runs}: must be {FEWEST_SEED_RUNS} or more: what two runs say of all others is "
+                "13 times their distance"
             )
         if self.batch_rows is not None and self.batch_rows < 1:
             raise UserError(f"batch_rows {self.batch_rows}: must be 1 or more")

@@ -18,7 +18,7 @@ from eval.marks import pieces
 from eval.memorised import exposure_rows, memorised_rows
 from eval.scores import SCORES
 from eval.tables import LABELS, SHOWN_BY_PART
-from eval.verdict import PARTS, shown_pairs
+from eval.verdict import PARTS, seeds_told, shown_pairs
 from training.metrics import read_metrics
 
 POINTS = 300  # of a curve: more cannot be seen
@@ -88,6 +88,7 @@ def write_page(
         names=names,
         parts=parts if len(parts) > 1 else [],
         pairs=shown_pairs(result),
+        seeds=seeds_told(result),
         trained=any(checkpoint["train_bpb"] is not None for checkpoint in checkpoints),
         breakdown=[(label, told) for label, told in result["breakdown"].items() if len(told) > 1],
         **scores_shown(result["scores"]),

@@ -7,7 +7,7 @@ In: bits of each group of documents under each checkpoint, bytes of each group.
   3. a difference is one where the corrected p is below ALPHA and the bootstrap's interval does not hold 0
      (bootstrap.py); where it is not, `documents_needed` says how much more evidence would find it
 
-All of it speaks of other documents of this kind, not of other training seeds.
+Without `others_RP` it speaks of other documents of this kind, not of other training seeds (seed_noise.py).
 """
 
 import math
@@ -23,10 +23,11 @@ DRAWN_AT_A_TIME = 1 << 22  # swaps in memory
 MOST_NEEDED = 1000  # times the documents that were judged: more is no plan
 
 
-def pair_values(bits_GK: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def pair_values(bits_GK: np.ndarray, draws: int, seed: int, others_RP: np.ndarray | None = None) -> np.ndarray:
     """p of each pair of checkpoints, (K * (K - 1) / 2,) in the order of itertools.combinations; two-sided.
 
-    Draws are shared by all pairs. The observed assignment counts as one of them, so p is never 0.
+    Draws are shared by all pairs. The observed assignment counts as one of them, so p is never 0. others_RP: bits that
+    each draw adds to the difference of each pair, as two equally good configurations of other seeds would.
     """
     generator = np.random.default_rng(seed)
     num_groups, num_checkpoints = bits_GK.shape
@@ -40,7 +41,10 @@ def pair_values(bits_GK: np.ndarray, draws: int, seed: int) -> np.ndarray:
         signs_RG = generator.integers(0, 2, (rows, num_groups), dtype=np.int8).astype(np.float32) * 2 - 1
         # A sum with signs of each checkpoint's bits: the difference of two is the sum with signs of their differences.
         flipped_RK = signs_RG.astype(np.float64) @ bits_GK
-        differences = np.abs(flipped_RK[:, pairs[:, 0]] - flipped_RK[:, pairs[:, 1]])
+        differences = flipped_RK[:, pairs[:, 0]] - flipped_RK[:, pairs[:, 1]]
+        if others_RP is not None:
+            differences += others_RP[first : first + rows]
+        differences = np.abs(differences)
         reached += (differences >= observed * (1 - 1e-12)).sum(axis=0)
     return reached / (draws + 1)
 
@@ -55,14 +59,18 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     return result
 
 
-def documents_needed(difference: float, error: float, num_documents: int, comparisons: int = 1) -> int | None:
+def documents_needed(
+    difference: float, error: float, num_documents: int, comparisons: int = 1, seeds: float = 0.0
+) -> int | None:
     """How many documents would find a difference of this size in 4 of 5 such comparisons; None: more than is a plan.
 
-    error: the standard error of the difference on `num_documents`, which shrinks with the root of their number.
+    error: the standard error of the difference on `num_documents`, which shrinks with the root of their number. seeds:
+    the deviation that other seeds give it, which does not.
     """
-    if difference == 0 or not math.isfinite(error):
-        return None
     normal = NormalDist()
     wanted = normal.inv_cdf(1 - ALPHA / comparisons / 2) + normal.inv_cdf(POWER)
-    times = (wanted * error / abs(difference)) ** 2
+    left = (difference / wanted) ** 2 - seeds**2  # of the variance, for documents
+    if left <= 0 or not math.isfinite(error):
+        return None
+    times = error**2 / left
     return math.ceil(num_documents * times) if times <= MOST_NEEDED else None

@@ -4,13 +4,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from common.text import one_line
-from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
+from eval.config import FEWEST_SEED_RUNS
 from eval.held_out import HeldOut
 from eval.memorised import exposure_rows, memorised_rows
-from eval.significance import ALPHA, documents_needed
 from eval.tables import lines
 
 PARTS = ("question", "answer", "context", "text")
@@ -18,65 +15,6 @@ PAIRS_SHOWN = 3  # all pairs of three checkpoints; of more, the best against eac
 VALUES_SHOWN, MOST_COLUMNS = 8, 6  # of a label, in a terminal; checkpoints beside each other there
 ANSWERS_SHOWN, TABLES_SHOWN = 8, 3  # answers, and checkpoints whose scores are shown whole
 WIDTH = 100  # columns of a terminal; the page shows answers whole
-
-
-def verdict(
-    names: tuple[str, str],
-    totals: np.ndarray,
-    figures_R2: np.ndarray,
-    bytes_G: np.ndarray,
-    basis: dict[str, int],
-    p: Sequence[float],
-    comparisons: int,
-) -> dict[str, Any]:
-    """One pair (a, b): delta_bpb = b - a (negative: b is better), its 95% interval, and what that means in words.
-
-    p: two, of the permutation test, alone and corrected for `comparisons` pairs (eval/significance.py).
-    """
-    a, b = names
-    effective = effective_groups(bytes_G)
-    differences = figures_R2[:, 1] - figures_R2[:, 0]
-    low, high = interval(differences, effective)
-    delta = float(totals[1] - totals[0])
-    data = f"{basis['num_documents']:,} documents in {basis['num_groups']:,} groups"
-    better, worse = (b, a) if delta < 0 else (a, b)
-    first, second = sorted(float(total) for total in totals)
-    span = (low, high) if delta < 0 else (-high, -low)
-    figures = (
-        f"{first:.4f} against {second:.4f} bits per byte, difference {first - second:.4f} "
-        f"[{span[0]:.4f}, {span[1]:.4f}], p {_p(p[0])}, {data}"
-    )
-    different = enough(bytes_G) and not low <= 0 <= high and p[1] < ALPHA
-    needed = None
-    if not different:
-        needed = documents_needed(delta, float(np.std(differences)), basis["num_documents"], comparisons)
-        figures += f"; about {needed:,} such documents would settle a difference like this" if needed else ""
-    if not enough(bytes_G):
-        few = f"{len(bytes_G)} groups are too few ({FEWEST_GROUPS} or more are needed)"
-        what = f"cannot tell {better} from {worse}: {few}; {figures}"
-    elif low <= 0 <= high:
-        what = f"cannot tell {better} from {worse}, the interval holds 0: {figures}"
-    elif not different:
-        of = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
-        what = f"cannot tell {better} from {worse}, chance{of} reaches as far with p {_p(p[1])}: {figures}"
-    else:
-        what = f"{better} is better than {worse}: {figures}"
-    return {
-        "a": a,
-        "b": b,
-        "delta_bpb": delta,
-        "ci95": [low, high],
-        "better": better if different else None,
-        "p": p[0],
-        "p_corrected": p[1],
-        "documents_needed": needed,
-        "verdict": what,
-        **basis,
-    }
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= 0.0001 else "below 0.0001"
 
 
 def comparability_notes(
@@ -148,7 +86,8 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
     line("")
     for pair in shown_pairs(result):
         _wrapped(pair["verdict"], line)
-    line("The intervals speak of other documents of this kind, not of runs with another seed.")
+    for told in seeds_told(result):
+        _wrapped(told, line)
     for row in breakdown_rows(result):
         line(row)
     width = max(9, *(len(checkpoint["name"]) for checkpoint in checkpoints))
@@ -182,6 +121,30 @@ def print_result(result: dict[str, Any], line: Callable[[str], None] = print) ->
         )
         line("")
         line(f"answers that stopped by themselves, of {len(result['answers'])}: {stops}")
+
+
+def seeds_told(result: dict[str, Any]) -> list[str]:
+    """What the intervals say of other seeds, and what the compared runs say of seeds where these alone differ."""
+    noise, runs = result["settings"]["seed_noise"], result["settings"]["seed_runs"]
+    if noise is None:
+        told = ["The intervals speak of other documents of this kind, not of runs with another seed."]
+    else:
+        told = [
+            "The intervals speak of other documents of this kind and of other seeds, but for epochs of one run "
+            f"(seed noise {noise:g} bits per byte, measured on {runs:,} runs)."
+        ]
+    if (found := result["seed_noise"]) is not None:
+        names = "; ".join(", ".join(of) for of in found["of"])
+        use = (
+            f"to judge other settings by it: --seed_noise {found['deviation']:.2g} --seed_runs {found['num_runs']}"
+            if found["num_runs"] >= FEWEST_SEED_RUNS
+            else f"{FEWEST_SEED_RUNS} or more such runs are needed to judge others by it"
+        )
+        told.append(
+            f"Differ by their seed alone: {names}. Seed noise {found['deviation']:.2g} bits per byte (standard "
+            f"deviation of {found['num_runs']:,} runs); {use}"
+        )
+    return told
 
 
 def shown_pairs(result: dict[str, Any]) -> list[dict[str, Any]]:
