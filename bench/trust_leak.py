@@ -68,8 +68,8 @@ def _as_it_is(rows: list[dict[str, Any]], _: pa.Table) -> list[dict[str, Any]]:
 
 
 def _other_case(rows: list[dict[str, Any]], _: pa.Table) -> list[dict[str, Any]]:
-    changed = lambda text: None if text is None else "  ".join(text.upper().split(" "))  # noqa: E731
-    return [{**row, **{key: changed(row[key]) for key in ("text", "question", "answer")}} for row in rows]
+    fields = ("text", "question", "answer")
+    return [{**row, **{key: row[key] and row[key].upper().replace(" ", "  ") for key in fields}} for row in rows]
 
 
 def _inside(rows: list[dict[str, Any]], clean: pa.Table) -> list[dict[str, Any]]:

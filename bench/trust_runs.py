@@ -7,7 +7,6 @@
 Runs that are there already are not trained again.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -123,8 +121,3 @@ def bits_of(checkpoints: Sequence[Path], documents: HeldOut) -> tuple[np.ndarray
         sizes = group_sums(losses.bytes(CONTENT), documents.groups)
     counted = sizes > 0
     return np.stack(bits, axis=1)[counted], sizes[counted]
-
-
-def config_of(checkpoint: Path) -> dict[str, Any]:
-    """The configuration that a checkpoint bears."""
-    return json.loads((checkpoint / "loam.json").read_text(encoding="utf-8"))["config"]

@@ -112,7 +112,7 @@ def make_run(
             "corpus": manifest["fingerprint"],
             "tokenizer": file_sha256(run / "tokenizer" / "tokenizer.json"),
             "run": run.name,
-            "config": {"train": {"prompt_loss_weight": prompt_loss_weight}, "model": {"preset": "tiny"}},
+            "config": {"train": {"prompt_loss_weight": prompt_loss_weight, "seed": seed}, "model": {"preset": "tiny"}},
             "epoch": epoch,
             "step": total,
             "tokens": total * tokens.num_targets,

@@ -5,6 +5,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,29 @@ def test_a_folder_that_cannot_be_written_is_said_before_losses_are_computed(
     with pytest.raises(UserError) as error:
         compare_script.main()
     assert str(error.value) == f"{page}: cannot be written there; name another place with {named} FILE"
+
+
+def test_runs_that_differ_by_their_seed_say_what_seeds_do_and_others_are_judged_by_it(
+    tmp_path: Path, quick: EvalConfig
+) -> None:
+    train, test = make_rows(40, seed=1), make_rows(48, seed=2)
+    runs = [make_run(tmp_path / str(seed) / "a", train, test, steps=(4,), seed=seed) for seed in range(3)]
+    result = compare([run / "ckpt1" for run in runs], quick)
+    found = result["seed_noise"]
+    figures = [each["val_bpb"] for each in result["checkpoints"]]
+    assert found["deviation"] == pytest.approx(float(np.std(figures, ddof=1)))
+    assert (found["num_runs"], found["of"]) == (3, [[each["name"] for each in result["checkpoints"]]])
+    told = " ".join(" ".join(printed(result)).split())
+    assert f"--seed_noise {found['deviation']:.2g} --seed_runs 3" in told
+    assert "not of runs with another seed" in told
+    assert any(pair["better"] for pair in result["pairs"])
+    given = compare([run / "ckpt1" for run in runs], replace(quick, seed_noise=found["deviation"], seed_runs=3))
+    assert not any(pair["better"] for pair in given["pairs"])
+    assert all("other seeds" in pair["verdict"] for pair in given["pairs"])
+    assert "and of other seeds" in " ".join(" ".join(printed(given)).split())
+
+
+def test_epochs_of_one_run_tell_nothing_of_seeds(result: dict[str, Any], run: Path, quick: EvalConfig) -> None:
+    assert result["seed_noise"] is None
+    given = compare([run / "ckpt1", run / "ckpt2"], replace(quick, seed_noise=5.0, seed_runs=5))
+    assert given["pairs"] == result["pairs"]

@@ -1,0 +1,109 @@
+"""The benchmark of comparisons counts what it says: halves, leaks, shares of trials. What it finds is not tested."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bench.eval_trust import lines, share
+from bench.trust_leak import FORMS, with_leak
+from bench.trust_runs import half_of, put_training, training_documents
+from common.errors import UserError
+from data.config import PrepareConfig
+from data.pipeline import prepare
+from data.sources import SourceConfig
+from eval.held_out import held_out, read_manifest
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts of 30 different words each, in pairs of a group."""
+    folder = tmp_path_factory.mktemp("trust")
+    words = np.array([f"word{i}" for i in range(2000)])
+    generator = np.random.default_rng(0)
+    rows = [f"r{i},{i // 2},{' '.join(generator.choice(words, 30))}" for i in range(300)]
+    (folder / "rows.csv").write_text("question,group,answer\n" + "\n".join(rows), encoding="utf-8")
+    prepare([SourceConfig(path=str(folder / "rows.csv"))], PrepareConfig(val_share=0.1, test_share=0.2), folder / "c")
+    return folder / "c"
+
+
+def test_half_is_every_other_group_whole(corpus: Path) -> None:
+    train = training_documents(corpus)
+    half = half_of(train)
+    groups = {*half["group"].to_pylist()}
+    assert len(groups) == pytest.approx(len({*train["group"].to_pylist()}) / 2, abs=1)
+    assert len(half) == sum(group in groups for group in train["group"].to_pylist())
+
+
+def test_other_training_documents_make_another_corpus(corpus: Path, tmp_path: Path) -> None:
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(corpus, other)
+    half = half_of(training_documents(corpus))
+    put_training(other, half)
+    before, after = read_manifest(corpus), read_manifest(other)
+    assert after["fingerprint"] != before["fingerprint"]
+    assert after["splits"]["train"]["documents"] == len(half)
+    assert training_documents(other).equals(half)
+    assert after["splits"]["test"] == before["splits"]["test"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_planted_document_is_known_and_no_other(corpus: Path, tmp_path: Path, form: str) -> None:
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(corpus, other)
+    clean = half_of(training_documents(corpus))
+    test = held_out([corpus], []).table
+    leaked = test.take(pa.array([0, 5, 9]))
+    put_training(other, with_leak(clean, leaked, FORMS[form]))
+    assert read_manifest(other)["splits"]["train"]["documents"] == len(clean) + 3
+    left = held_out([corpus], [corpus, other])
+    named = {*test["id"].to_pylist()} - {*left.table["id"].to_pylist()}
+    groups = {*leaked["group"].to_pylist()}
+    assert named == {row["id"] for row in test.to_pylist() if row["group"] in groups}
+    put_training(other, clean)
+    assert held_out([corpus], [corpus, other]).known_to[str(other)] == 0
+
+
+def test_a_share_is_of_trials_and_its_interval_of_runs() -> None:
+    pairs = [(a, b) for a in range(10) for b in range(10) if a != b]
+    found = share(pairs, [0 in pair for pair in pairs])  # one run of ten is in every find
+    assert found["share"] == pytest.approx(18 / 90)
+    low, high = found["ci95"]
+    assert low == 0.0  # in a third of the draws that run is not there
+    assert 0.4 < high < 0.8
+    assert share(pairs, [False] * 90) == {"share": 0.0, "ci95": [0.0, 0.0]}
+
+
+def test_lines_name_each_part() -> None:
+    of = {"share": 0.04, "ci95": [0.01, 0.08]}
+    told = lines(
+        {
+            "date": "d", "commit": "c", "device": "m", "threads": 2,
+            "pairs": {
+                "documents": 9, "groups": 8, "train_documents": {"all": 6, "half": 3},
+                "bits_per_byte": {name: {"mean": 1.5, "seed_noise": {"deviation": 0.01, "num_runs": 24}}
+                                  for name in ("all", "half")},
+                "aa": {"all": {"trials": 10, "with_noise": of, "one_seed": of}},
+                "ab": {"trials": 10, "with_noise": of, "one_seed": of, "wrong": 0},
+            },
+            "speed": {"questions": 200, "tokens": 25600, "parameters": 10, "seconds": 129.4},
+        }
+    )  # fmt: skip
+    assert "called different with seed noise 4.0% [1.0%, 8.0%]" in told[4]
+    assert told[-1].endswith("129 s (aim 240 s)")
+
+
+def test_too_few_runs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import eval_trust
+
+    monkeypatch.setattr("sys.argv", ["eval_trust.py", "--runs", "5"])
+    with pytest.raises(UserError, match="--runs 5: must be 7 or more"):
+        eval_trust.main()
+    monkeypatch.setattr("sys.argv", ["eval_trust.py", "--parts", "pairs,other"])
+    with pytest.raises(UserError, match="--parts other"):
+        eval_trust.main()
