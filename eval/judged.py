@@ -55,8 +55,7 @@ def ask(config: EvalConfig, documents: HeldOut, readers: Sequence[tuple[Encoder,
 
 
 def said_by(opened: Opened, asked: Asked, config: EvalConfig) -> list[dict[str, Any]]:
-    """For each question {"text", "stopped", "tokens", "scores", "ranking", "samples"}; a sample has the first four. Of
-    another's checkpoint nothing is sampled."""
+    """For each question {"text", "stopped", "tokens", "scores", "ranking", "samples"}; a sample has the first four."""
     questions = asked.questions
     greedy = opened.answer(questions, config.max_new_tokens)
     sampled = [
@@ -67,7 +66,7 @@ def said_by(opened: Opened, asked: Asked, config: EvalConfig) -> list[dict[str, 
             top_p=config.top_p,
             seeds=[_seed(config.seed, number, question) for question in questions],
         )
-        for number in range(config.samples if opened.own else 0)
+        for number in range(config.samples)
     ]
     ranked = rank(opened.losses, opened.lengths, questions, asked.candidates, opened.seq_len)
     said = []

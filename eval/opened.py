@@ -44,11 +44,9 @@ class Opened:
     num_parameters: int
     lengths: Callable[[pa.Table], np.ndarray]  # tokens of each document, with what stands around its fields
     losses: Callable[..., DocumentLosses]  # (table, progress=None, by_position=None)
-    answer: Callable[
-        ..., list[dict[str, Any]]
-    ]  # (questions, max_new_tokens); loam's own: temperature, top_p, seeds too
+    answer: Callable[..., list[dict[str, Any]]]  # (questions, max_new_tokens, temperature=0.0, top_p=1.0, seeds=None)
     positions: PositionLosses | None  # to be handed to `losses`; None: not known of others' tokens
-    own: tuple[Decoder, Tokenizer] | None  # loam's; None: another's, of which nothing is sampled
+    own: tuple[Decoder, Tokenizer] | None  # loam's; None: another's
 
 
 def open_own(path: Path, device: torch.device, verify: bool, batch_rows: int | None) -> Opened:
@@ -179,8 +177,11 @@ def _foreign_answers(
     speaker: Speaker,
     questions: Sequence[Question],
     max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seeds: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Greedy answers; to a prompt that fills the context by itself none."""
+    """Greedy answers, or sampled ones with a seed a question; to a prompt that fills the context by itself none."""
     prompts = [_prompt(reader, question) for question in questions]
     rooms = [min(max_new_tokens, speaker.seq_len - len(prompt)) for prompt in prompts]
     said: list[dict[str, Any]] = [{"text": "", "stopped": False, "tokens": 0} for _ in prompts]
@@ -189,7 +190,9 @@ def _foreign_answers(
         alike = [i for i in order if rooms[i] == room]
         for first in range(0, len(alike), TOGETHER):
             some = alike[first : first + TOGETHER]
-            for i, of in zip(some, speaker.answer([prompts[i] for i in some], room), strict=True):
+            own = None if seeds is None else [seeds[i] for i in some]
+            made = speaker.answer([prompts[i] for i in some], room, temperature, top_p, own)
+            for i, of in zip(some, made, strict=True):
                 said[i] = {"text": reader.decode(of.ids), "stopped": of.stopped, "tokens": len(of.ids)}
     return said
 

@@ -1,7 +1,7 @@
 """A checkpoint's tokenizer and model behind one face, loam's own or others': what the checks and prompts need of them.
 
   Reader    text -> ids -> text, special tokens, conversations -> ids by the chat template of the folder
-  Speaker   ids -> logits, ids -> nats of their targets, prompts -> greedy answers
+  Speaker   ids -> logits, ids -> nats of their targets, prompts -> answers
 
 loam's own are opened by loam's code alone. Others are opened by `transformers` (the extra [eval]) from disk only: it
 calls nobody, runs no code of the folder, reads no pickle.
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import read_json
-from model.generate import Generation, generate
+from model.generate import Generation, choose, generate
 from model.huggingface import load_model
 from model.loss import token_nll
 from tokenizer.bpe import load_tokenizer
@@ -57,7 +57,8 @@ class Speaker:
     vocab_size: int  # rows of its embedding
     logits: Callable[[Tensor], Tensor]  # (B,T) -> (B,T,V) float32
     nats: Callable[[Tensor, Tensor], Tensor]  # ids (B,T), targets (B,T), -100 for none -> (B,T) float32
-    answer: Callable[[list[list[int]], int], list[Generation]]  # prompts, most new tokens; greedy
+    # prompts, most new tokens -> greedy answers; others' take temperature, top_p and a seed a prompt too
+    answer: Callable[..., list[Generation]]
     eos: list[int]  # ids that end an answer
     device: torch.device
 
@@ -161,14 +162,21 @@ def foreign_speaker(model: Any, reader: Reader, generation: dict[str, Any], devi
         rows = [F.cross_entropy(logits(ids[i : i + 1])[0], targets[i], reduction="none") for i in range(len(ids))]
         return torch.stack(rows)  # one row's logits at a time: at 150,000 tokens each takes 0.6 MB a position
 
-    def answer(prompts: list[list[int]], most: int) -> list[Generation]:
+    def answer(
+        prompts: list[list[int]],
+        most: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seeds: Sequence[int] | None = None,
+    ) -> list[Generation]:
         width = max(map(len, prompts))
         ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
         greedy = transformers.GenerationConfig(do_sample=False, max_new_tokens=most, eos_token_id=eos or None,
                                                pad_token_id=pad)  # fmt: skip
+        chosen = [] if seeds is None else [_sampled(temperature, top_p, seeds)]
         with quiet():
-            made = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+            made = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy, logits_processor=chosen)
         return [_until_eos(row, eos) for row in made[:, width:].tolist()]
 
     seq_len = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
@@ -224,6 +232,18 @@ def render_jinja(template: str, **values: Any) -> str:
     room = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     room.globals["raise_exception"] = raise_exception
     return room.from_string(template).render(**values)
+
+
+def _sampled(temperature: float, top_p: float, seeds: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A logits processor that leaves each row the one token that loam's own sampling takes, with a seed a row: what
+    `transformers` samples by itself depends on the batch."""
+    random = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def process(_: Tensor, scores_BV: Tensor) -> Tensor:
+        taken_B = choose(scores_BV.float(), temperature, 0, top_p, random)
+        return torch.full_like(scores_BV, -torch.inf).scatter(1, taken_B[:, None], 0.0)
+
+    return process
 
 
 def _until_eos(ids: Sequence[int], eos: Sequence[int]) -> Generation:

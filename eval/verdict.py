@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from common.text import one_line
@@ -128,6 +129,11 @@ def seeds_told(result: dict[str, Any]) -> list[str]:
     noise, runs = result["settings"]["seed_noise"], result["settings"]["seed_runs"]
     if noise is None:
         told = ["The intervals speak of other documents of this kind, not of runs with another seed."]
+        if len({str(Path(each["path"]).parent) for each in result["checkpoints"]}) > 1:
+            told.append(
+                f"One run of each cannot tell whether settings or seeds made two runs differ: train {FEWEST_SEED_RUNS} "
+                "or more of one with other seeds, compare these, and give their noise as --seed_noise."
+            )
     else:
         told = [
             "The intervals speak of other documents of this kind and of other seeds, but for epochs of one run "

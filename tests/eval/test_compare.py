@@ -317,6 +317,7 @@ def test_runs_that_differ_by_their_seed_say_what_seeds_do_and_others_are_judged_
     told = " ".join(" ".join(printed(result)).split())
     assert f"--seed_noise {found['deviation']:.2g} --seed_runs 3" in told
     assert "not of runs with another seed" in told
+    assert "One run of each cannot tell" in told
     assert any(pair["better"] for pair in result["pairs"])
     given = compare([run / "ckpt1" for run in runs], replace(quick, seed_noise=found["deviation"], seed_runs=3))
     assert not any(pair["better"] for pair in given["pairs"])
@@ -326,5 +327,6 @@ def test_runs_that_differ_by_their_seed_say_what_seeds_do_and_others_are_judged_
 
 def test_epochs_of_one_run_tell_nothing_of_seeds(result: dict[str, Any], run: Path, quick: EvalConfig) -> None:
     assert result["seed_noise"] is None
+    assert "One run of each" not in " ".join(printed(result))
     given = compare([run / "ckpt1", run / "ckpt2"], replace(quick, seed_noise=5.0, seed_runs=5))
     assert given["pairs"] == result["pairs"]

@@ -92,6 +92,19 @@ def test_answers_by_the_chat_template_are_loams_own(opened: tuple[Opened, Opened
     assert opened[1].answer([long], 10) == [{"text": "", "stopped": False, "tokens": 0}]
 
 
+def test_samples_are_loams_own_for_the_same_seeds_whatever_the_batch(opened: tuple[Opened, Opened]) -> None:
+    rows = [row for row in make_rows(40, seed=12) if row["kind"] == "qa" and row["context"] is None]
+    questions = [question for row in rows if (question := question_of(row)) is not None]
+    sampling = {"temperature": 0.9, "top_p": 0.9}
+    seeds = [*range(len(questions))]
+    own, others = (one.answer(questions, 10, **sampling, seeds=seeds) for one in opened)
+    assert others == own
+    assert others != opened[1].answer(questions, 10)
+    assert others != opened[1].answer(questions, 10, **sampling, seeds=[seed + 1 for seed in seeds])
+    alone = [opened[1].answer([question], 10, **sampling, seeds=[i]) for i, question in enumerate(questions)]
+    assert [said for [said] in alone] == others
+
+
 def test_a_comparison_of_loams_with_anothers(run: Path, foreign: Path, quick: EvalConfig) -> None:
     before = {path: file_sha256(path) for path in sorted(foreign.rglob("*")) if path.is_file()}
     result = compare([run / "ckpt1", foreign], replace(quick, samples=1))
@@ -101,7 +114,7 @@ def test_a_comparison_of_loams_with_anothers(run: Path, foreign: Path, quick: Ev
     assert others["num_bytes"] == own["num_bytes"]
     assert others["bpb_text"] < own["bpb_text"]
     assert any("is not on this machine" in note for note in result["notes"])
-    assert [len(said["samples"]) for said in result["answers"][0]["answers"]] == [1, 0]
+    assert [len(said["samples"]) for said in result["answers"][0]["answers"]] == [1, 1]
     assert all(of["bpb"][1] is None for of in result["breakdown"]["position"])
     assert result["perplexity_comparable"]  # one tokenizer.json
     print_result(result, lambda line: None)
