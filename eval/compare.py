@@ -36,13 +36,14 @@ from common.files import atomic_file, write_json
 from common.runs import find_checkpoints
 from eval.bootstrap import effective_groups, group_sums, interval, resample
 from eval.breakdown import breakdowns, by_position
+from eval.charts import curves_of
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
 from eval.judged import Asked, ask, judged, said_by
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, summary
 from eval.memorised import exposed, memorised
 from eval.opened import open_foreign, open_own
-from eval.report import curves_of, write_page
+from eval.report import write_page
 from eval.significance import holm, pair_values
 from eval.subjects import Subject, find_subjects, names_of, shown_path
 from eval.verdict import comparability_notes, print_result, verdict

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from eval.charts import curves_of
 from eval.compare import compare
 from eval.config import EvalConfig
 from eval.held_out import read_manifest
-from eval.report import curves_of, settings_table, write_page
+from eval.report import settings_table, write_page
 
 NASTY = "<script>alert('x')</script> & <img src=http://evil.example/x> \"{{ 7 * 7 }}\""
 
