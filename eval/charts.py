@@ -2,7 +2,7 @@
 
 1. `curves_of` reads the loss curves of the compared runs from their metrics.jsonl
 2. matplotlib draws them as SVG; its colours are then replaced by CSS variables, so that the page's theme decides
-3. `bpb_bars`, `score_bars`: bars as shares of the widest one, which the template draws, as wide as there is room
+3. `bars` places a bar a checkpoint for each category as shares of its axis; the template draws them as wide as it can
 """
 
 import io
@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from eval.tables import by_level
 from training.metrics import read_metrics
 
 POINTS = 300  # of a curve: more cannot be seen
@@ -21,6 +22,9 @@ SERIES = 8  # colours in the template: --series-0 to --series-7, then again from
 INK, FAINT = "#010203", "#010204"  # stand for CSS variables until the SVG is finished
 LINES = ("-", "--", ":", "-.")  # of a run, so that colour is not all that tells runs apart
 SIZE = (4.9, 3.2)  # inches of 72 units: a phone has room for about as many pixels, a desk for 1.6 times as many
+NAMED = 6  # checkpoints of a curve that have room for their names
+MOST_VALUES = 8  # categories with bars; a table has the others
+PITCHES = ((3, 16), (8, 9), (20, 6))  # up to so many checkpoints a bar and its gap are so many pixels high
 
 
 @dataclass
@@ -80,8 +84,11 @@ def loss_chart(curves: Sequence[Curve]) -> str:
                   linestyle=LINES[i % len(LINES)], label=f"training{suffix}")  # fmt: skip
         axes.plot([x / scale for x in curve.val_x], curve.val_loss, color=colour, linewidth=1.8, marker="o",
                   markersize=3.5, linestyle=LINES[i % len(LINES)], label=f"validation{suffix}")  # fmt: skip
-        for number, name, x, y in curve.marked:
+        lowest = min((y for _, _, _, y in curve.marked), default=None)
+        for place, (number, name, x, y) in enumerate(curve.marked):
             axes.plot([x / scale], [y], marker="o", markersize=9, color=_series(number), linestyle="none")
+            if len(curve.marked) > NAMED and place not in (0, len(curve.marked) - 1) and y != lowest:
+                continue
             above = 9 if i % 2 == 0 else -16  # of two runs, so that their names do not cover each other
             axes.annotate(name, (x / scale, y), xytext=(0, above), textcoords="offset points", ha="center", color=INK)
     values = [loss for curve in curves for loss in [*curve.train_loss, *curve.val_loss]]
@@ -96,22 +103,72 @@ def loss_chart(curves: Sequence[Curve]) -> str:
 
 def interval_chart(checkpoints: Sequence[dict[str, Any]]) -> str:
     """Bits per byte of each checkpoint with its interval."""
-    figure, axes = _figure()
+    figure, axes = _figure(max(SIZE[1], 0.8 + 0.3 * len(checkpoints)))
     for i, each in enumerate(checkpoints):
         low, high = each["val_bpb_ci95"]
         y = len(checkpoints) - 1 - i
         axes.plot([low, high], [y, y], color=_series(i), linewidth=2.5, solid_capstyle="butt")
         axes.plot([each["val_bpb"]], [y], marker="o", markersize=6, color=_series(i))
-        axes.annotate(f"{each['val_bpb']:.4f}", (each["val_bpb"], y), xytext=(0, 8), textcoords="offset points",
-                      ha="center", color=INK)  # fmt: skip
+        axes.annotate(f"{each['val_bpb']:.4f}", (high, y), xytext=(6, 0), textcoords="offset points",
+                      va="center", color=INK)  # fmt: skip
+    axes.grid(visible=False)  # a line would run through each figure
     axes.set_yticks(range(len(checkpoints)), [str(each["name"]) for each in reversed(checkpoints)])
-    axes.set_ylim(-0.6, len(checkpoints) - 0.3)
-    axes.margins(x=0.15)
+    axes.set_ylim(-0.6, len(checkpoints) - 0.4)
+    first, last = (pick(each["val_bpb_ci95"][side] for each in checkpoints) for side, pick in ((0, min), (1, max)))
+    axes.set_xlim(first - 0.08 * (last - first), last + 0.25 * (last - first))  # the last figure stands behind its line
     axes.set_xlabel("bits per byte (lower is better), 95% interval")
     return _svg(figure, "Bits per byte of each checkpoint with its 95% interval")
 
 
-def _figure() -> tuple[Any, Any]:
+class Bar(NamedTuple):
+    """A checkpoint's figure for one category."""
+
+    value: float
+    ci95: Sequence[float] | None
+    baseline: float | None = None  # the best one of the same documents
+
+
+def bars(values: Sequence[tuple[str, int, Sequence[Bar | None]]], levels: bool = False) -> dict[str, Any]:
+    """The MOST_VALUES largest of `values`, with bars as shares of an axis from 0 to "end".
+
+    values: name, how many documents, a bar a checkpoint or None. levels: the names are difficulties, shown in their
+    order; else the largest stands first. Returns {"rows", "end", "pitch", "few", "of"}: pitch is CSS pixels from bar to
+    bar, few whether there is room for their figures, of how many values there are.
+    """
+    shown = sorted(values, key=lambda of: -of[1])[:MOST_VALUES]
+    if levels:
+        shown.sort(key=lambda of: by_level(of[0]))
+    there = [bar for _, _, row in shown for bar in row if bar is not None]
+    end = _round_up(max((max(bar.value, *(bar.ci95 or ()), bar.baseline or 0) for bar in there), default=0))
+    most = max(len(row) for _, _, row in shown)
+    return {
+        "rows": [
+            {"name": name, "number": number, "bars": [bar and _shares(bar, end) for bar in row]}
+            for name, number, row in shown
+        ],
+        "end": f"{end:g}",
+        "pitch": next(pixels for up_to, pixels in PITCHES if most <= up_to),
+        "few": most <= PITCHES[0][0],
+        "of": len(values),
+    }
+
+
+def _shares(bar: Bar, end: float) -> dict[str, Any]:
+    """The figure, and where its bar, the ends of its interval and its baseline stand: percent of the axis."""
+    low, high = (None, None) if bar.ci95 is None else (100 * each / end for each in bar.ci95)
+    base = None if bar.baseline is None else 100 * bar.baseline / end
+    return {**bar._asdict(), "percent": 100 * bar.value / end, "low": low, "high": high, "base": base}
+
+
+def _round_up(value: float) -> float:
+    """The next round number: one digit, 1.5 or 2.5 in the value's power of ten; 1 for 0."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(s * power for s in (1, 1.5, 2, 2.5, *range(3, 11), 20) if s * power >= value))
+
+
+def _figure(height: float = SIZE[1]) -> tuple[Any, Any]:
     """Empty axes without the frame's upper and right side. matplotlib is imported late: it takes half a second."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -119,7 +176,7 @@ def _figure() -> tuple[Any, Any]:
     # Text stays text (readable, searchable, in the page's font); a fixed salt makes the same page of the same figures.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "loam", "text.parse_math": False,
                                 "font.size": 9.5})  # fmt: skip
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=(SIZE[0], height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)

@@ -8,12 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.charts import Curve, interval_chart, loss_chart
+from common.text import one_line
+from data.report.view import count, part, percent, title
+from eval.charts import Bar, Curve, bars, interval_chart, loss_chart
 from eval.marks import pieces
 from eval.memorised import exposure_rows, memorised_rows
 from eval.scores import SCORES
-from eval.tables import LABELS, SHOWN_BY_PART
+from eval.tables import IN_A_ROW, LABELS, SHOWN_BY_PART
 from eval.verdict import PARTS, shown_pairs
+
+VERDICTS = 3  # that stand first; of more the closest
+SIDE_BY_SIDE = 3  # checkpoints whose answers have room beside each other; of more one steps from one to the next
+BARS = ("category", "difficulty")
+TEMPLATES = ("eval/templates", "data/report/templates")  # the page's own, and what it shares with the audit's
+# Reasons for which rows leave once there are splits, in their order; before these come the steps, in theirs.
+LATE = ("near_duplicate", "gap", "equal_to_train", "equal_to_val", "overlaps_train")
 
 
 def write_page(
@@ -23,19 +32,25 @@ def write_page(
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
-    templates = FileSystemLoader(Path(__file__).parent / "templates")
+    templates = FileSystemLoader([Path(__file__).parents[1] / folder for folder in TEMPLATES])
     environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "count": count}
     checkpoints = result["checkpoints"]
     names = [checkpoint["name"] for checkpoint in checkpoints]
     parts = [part for part in PARTS if checkpoints[0][f"bytes_{part}"]]
+    pairs = shown_pairs(result)
     page = environment.get_template("compare.html").render(
         result=result,
         checkpoints=checkpoints,
         names=names,
         parts=parts if len(parts) > 1 else [],
-        pairs=shown_pairs(result),
+        pairs=sorted(pairs, key=lambda pair: abs(pair["delta_bpb"])) if len(pairs) > VERDICTS else pairs,
+        num_verdicts=VERDICTS,
         trained=any(checkpoint["train_bpb"] is not None for checkpoint in checkpoints),
         breakdown=[(label, told) for label, told in result["breakdown"].items() if len(told) > 1],
+        bpb_bars=bpb_bars(result["breakdown"]),
+        best=min(range(len(checkpoints)), key=lambda k: checkpoints[k]["val_bpb"]),
+        stepped=len(checkpoints) > SIDE_BY_SIDE,
         **scores_shown(result["scores"]),
         memorised=memorised_rows(names, [told["figures"] for told in result["memorised"]]) if result["answers"] else [],
         exposures=exposure_rows(names, [told["exposure"] for told in result["memorised"]]),
@@ -43,7 +58,16 @@ def write_page(
         loss_chart=Markup(loss_chart(curves)) if curves else None,
         interval_chart=Markup(interval_chart(checkpoints)),
         settings=settings_table(checkpoints),
-        manifests=list(zip(result["held_out"]["corpora"], manifests, strict=True)),
+        corpora=[
+            {
+                "name": name,
+                "manifest": manifest,
+                "funnel": data_funnel(manifest),
+                "splits": splits_shown(manifest),
+                "first": first_of_each(manifest),
+            }
+            for name, manifest in zip(result["held_out"]["corpora"], manifests, strict=True)
+        ],
         stopped=[sum(item["answers"][k]["stopped"] for item in result["answers"]) for k in range(len(checkpoints))],
     )
     path.write_text(page, encoding="utf-8")
@@ -61,19 +85,76 @@ def scores_shown(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
         first = next(cell for cell in cells if cell)
         figures = [first["baselines"].get(name) for name in names]
         rows.append({"label": LABELS[score], "number": first["num_questions"], "cells": cells, "baselines": figures})
-    shown = [score for score in SHOWN_BY_PART if score in there]
     by = []
-    for title in ("category", "difficulty"):
-        of_each = [{part["name"]: part for part in table[f"by_{title}"]} for table in told]
-        if of_each and of_each[0]:
-            lines = [
-                {"name": name, "number": part["num_questions"],
-                 "cells": [each[name]["scores"].get(score) for score in shown for each in of_each]}
-                for name, part in of_each[0].items()
-            ]  # fmt: skip
-            by.append((title, {"scores": [{"label": LABELS[score]} for score in shown], "rows": lines}))
+    for score in [score for score in SHOWN_BY_PART if score in there]:
+        for label in BARS:
+            of_each = [{part["name"]: part["scores"].get(score) for part in table[f"by_{label}"]} for table in told]
+            numbers = {part["name"]: part["num_questions"] for table in told[:1] for part in table[f"by_{label}"]}
+            lines = [(name, number, [each[name] for each in of_each]) for name, number in numbers.items()]
+            if lines := [line for line in lines if any(line[2])]:
+                drawn = [
+                    (name, number, [None if cell is None else _bar(cell) for cell in cells])
+                    for name, number, cells in lines
+                ]
+                by.append({"by": label, "score": score, "label": LABELS[score], "rows": lines,
+                           "bars": bars(drawn, label == "difficulty")})  # fmt: skip
+    main = [score for score in SHOWN_BY_PART if score in there][:IN_A_ROW]
     not_counted = told[0]["keywords_in_prompt"] if told else 0
-    return {"score_rows": rows, "baseline_names": names, "score_parts": by, "not_counted": not_counted}
+    return {"score_rows": rows, "baseline_names": names, "score_parts": by, "main_scores": main,
+            "not_counted": not_counted}  # fmt: skip
+
+
+def _bar(cell: dict[str, Any]) -> Bar:
+    against = [mean for mean in cell["baselines"].values() if mean is not None]
+    return Bar(cell["mean"], cell["ci95"], max(against, default=None))
+
+
+def bpb_bars(breakdown: dict[str, list[dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """(label, bars) of what the breakdown has by category and by difficulty."""
+    drawn = []
+    for label in BARS:
+        if told := breakdown.get(label, []):
+            rows = [
+                (of["value"], of["documents"],
+                 [None if bpb is None else Bar(bpb, of["ci95"] and of["ci95"][k]) for k, bpb in enumerate(of["bpb"])])
+                for of in told
+            ]  # fmt: skip
+            drawn.append((label, bars(rows, label == "difficulty")))
+    return drawn
+
+
+def data_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows read, what cutting and planting added, what left for which reason: {"title", "rows", "lost", "left",
+    "taken"}; lost is negative where rows came, left and taken are shares of all rows that there ever were."""
+    if "rows_read" not in manifest:
+        return []
+    quarantine = manifest.get("quarantine", {}).get("reasons", {})
+    steps = manifest.get("config", {}).get("steps", [])
+    order = {reason: place for place, reason in enumerate([*steps, *(name for name in LATE if name not in steps)])}
+    changes = [("Blocks of cut texts", -manifest.get("pieces_added", 0)),
+               ("Planted canaries", -manifest.get("canaries", {}).get("rows", 0))]  # fmt: skip
+    changes = [change for change in changes if change[1]]
+    changes += [(title(reason), quarantine[reason]) for reason in sorted(quarantine, key=lambda r: order.get(r, -1))]
+    rows = manifest["rows_read"]
+    whole = rows - sum(lost for _, lost in changes if lost < 0)
+    view = [{"title": "Read", "rows": rows, "lost": 0, "left": part(rows, whole), "taken": 0.0}]
+    for name, lost in changes:
+        rows -= lost
+        view.append({"title": name, "rows": rows, "lost": lost, "left": part(rows, whole), "taken": part(lost, whole)})
+    return view
+
+
+def splits_shown(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Documents and bytes of each split, with its share of all documents."""
+    splits = manifest.get("splits", {})
+    total = sum(split["documents"] for split in splits.values())
+    return [{"name": name, **split, "share": part(split["documents"], total)} for name, split in splits.items()]
+
+
+def first_of_each(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """(reason, where the first row that left for it stands, and why)."""
+    found = manifest.get("quarantine", {}).get("first", {})
+    return [(title(reason), one_line(str(where), 200)) for reason, where in found.items()]
 
 
 def settings_table(checkpoints: Sequence[dict[str, Any]]) -> list[tuple[str, list[Any], bool]]:
