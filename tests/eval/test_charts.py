@@ -1,8 +1,8 @@
-"""Bars: as long as their figures, the largest categories, on an axis from 0 that holds all of them."""
+"""Bars: as long as their figures, the largest categories, on an axis from 0 that holds all. Names on a curve."""
 
 import pytest
 
-from eval.charts import MOST_VALUES, Bar, bars
+from eval.charts import MOST_VALUES, NAMED, Bar, Curve, bars, loss_chart
 
 
 def test_bars_are_as_long_as_their_figures() -> None:
@@ -39,3 +39,14 @@ def test_nothing_but_zeros_still_has_an_axis() -> None:
     told = bars([("a", 4, [Bar(0.0, None)])])
     assert told["end"] == "1"
     assert told["rows"][0]["bars"][0]["percent"] == 0
+
+
+@pytest.mark.parametrize("number", [NAMED, NAMED + 1])
+def test_of_many_checkpoints_the_first_the_best_and_the_last_are_named(number: int) -> None:
+    losses = [3.0 - 0.1 * k for k in range(number)]
+    losses[2] = 1.0  # the best
+    marked = [(k, f"ckpt{k}", float(k), losses[k]) for k in range(number)]
+    x = [float(k) for k in range(number)]
+    drawing = loss_chart([Curve("run", x, losses, x, losses, marked)])
+    named = [k for k in range(number) if f">ckpt{k}<" in drawing]
+    assert named == (list(range(number)) if number <= NAMED else [0, 2, number - 1])

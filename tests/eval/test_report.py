@@ -327,11 +327,22 @@ def test_the_page_shows_the_funnel_of_the_corpus(many: dict[str, Any], rendered:
 def test_a_manifest_that_says_nothing_has_no_funnel(many: dict[str, Any], rendered: Callable[..., str]) -> None:
     page = rendered(many, {})
     assert 'class="rows funnel"' not in page
+    assert 'class="key left"' not in page
     assert many["held_out"]["corpora"][0] in page
 
 
 def test_the_same_many_give_the_same_page(many: dict[str, Any], rendered: Callable[..., str]) -> None:
     assert rendered(many, MANIFEST) == rendered(copy.deepcopy(many), MANIFEST)
+
+
+def test_of_many_verdicts_the_closest_stand_first(many: dict[str, Any], rendered: Callable[..., str]) -> None:
+    best = min(many["checkpoints"], key=lambda checkpoint: checkpoint["val_bpb"])["name"]
+    deltas = (-0.5, 0.04, -0.3, 0.1, -0.002)
+    pairs = [{**many["pairs"][0], "a": best, "b": f"x{delta}", "delta_bpb": delta, "verdict": f"verdict {delta}: why"}
+             for delta in deltas]  # fmt: skip
+    page = rendered({**many, "pairs": pairs})
+    shown = re.findall(r"<strong>verdict ([-.\d]+)</strong>|<summary>against (\d+) more", page)
+    assert ["".join(each) for each in shown] == ["-0.002", "0.04", "0.1", "2", "-0.3", "-0.5"]
 
 
 def test_a_setting_that_is_the_same_for_all_stands_once(many: dict[str, Any], rendered: Callable[..., str]) -> None:
