@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eval.breakdown import OTHERS
 from eval.tables import by_level
 from training.metrics import read_metrics
 
@@ -132,10 +133,10 @@ def bars(values: Sequence[tuple[str, int, Sequence[Bar | None]]], levels: bool =
     """The MOST_VALUES largest of `values`, with bars as shares of an axis from 0 to "end".
 
     values: name, how many documents, a bar a checkpoint or None. levels: the names are difficulties, shown in their
-    order; else the largest stands first. Returns {"rows", "end", "pitch", "few", "of"}: pitch is CSS pixels from bar to
-    bar, few whether there is room for their figures, of how many values there are.
+    order; else the largest stands first. Returns {"rows", "end", "pitch", "few", "left_out", "of"}: pitch is CSS
+    pixels from bar to bar, few whether there is room for their figures, left_out how many of all documents have no bar.
     """
-    shown = sorted(values, key=lambda of: -of[1])[:MOST_VALUES]
+    shown = sorted(values, key=lambda of: (of[0] == OTHERS, -of[1]))[:MOST_VALUES]
     if levels:
         shown.sort(key=lambda of: by_level(of[0]))
     there = [bar for _, _, row in shown for bar in row if bar is not None]
@@ -149,7 +150,8 @@ def bars(values: Sequence[tuple[str, int, Sequence[Bar | None]]], levels: bool =
         "end": f"{end:g}",
         "pitch": next(pixels for up_to, pixels in PITCHES if most <= up_to),
         "few": most <= PITCHES[0][0],
-        "of": len(values),
+        "left_out": sum(number for _, number, _ in values) - sum(number for _, number, _ in shown),
+        "of": sum(number for _, number, _ in values),
     }
 
 

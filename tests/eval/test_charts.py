@@ -2,6 +2,7 @@
 
 import pytest
 
+from eval.breakdown import OTHERS
 from eval.charts import MOST_VALUES, NAMED, Bar, Curve, bars, loss_chart
 
 
@@ -26,7 +27,14 @@ def test_the_axis_holds_the_longest_bar_and_is_no_longer_than_half_as_much_again
 def test_the_largest_categories_are_shown_and_the_rest_is_counted() -> None:
     told = bars([(f"c{n}", n, [Bar(1.0, None)]) for n in range(1, 31)])
     assert [row["name"] for row in told["rows"]] == [f"c{n}" for n in range(30, 30 - MOST_VALUES, -1)]
-    assert told["of"] == 30
+    assert (told["left_out"], told["of"]) == (sum(range(1, 31 - MOST_VALUES)), sum(range(1, 31)))
+
+
+def test_what_stands_for_all_small_categories_is_none_of_the_largest() -> None:
+    values = [(OTHERS, 500, [Bar(1.0, None)]), *((f"c{n}", n, [Bar(1.0, None)]) for n in range(1, 31))]
+    told = bars(values)
+    assert OTHERS not in [row["name"] for row in told["rows"]]
+    assert told["left_out"] == 500 + sum(range(1, 31 - MOST_VALUES))
 
 
 def test_difficulties_stand_in_their_order() -> None:

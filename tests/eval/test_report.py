@@ -209,7 +209,9 @@ def test_bits_per_byte_have_bars_with_their_figures(
     titles = re.findall(r"<title>(.*?)</title>", figure)
     assert sorted(titles) == sorted(expected)
     assert figure.count('class="s0') == len(told)
-    assert ("the 8 largest of" in figure) == (len(many["breakdown"][label]) > 8)
+    left_out = sum(of["documents"] for of in many["breakdown"][label]) - sum(of["documents"] for of in told)
+    assert bool(left_out) == (label == "category")
+    assert (f"the 8 largest; {left_out} of 48 documents are of others" in figure) == bool(left_out)
 
 
 @pytest.mark.parametrize("label", ["category", "difficulty"])
