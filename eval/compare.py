@@ -35,6 +35,7 @@ from common.files import atomic_file, write_json
 from common.runs import find_checkpoints
 from eval.bootstrap import effective_groups, group_sums, interval, resample
 from eval.breakdown import breakdowns, by_position
+from eval.charts import curves_of
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
 from eval.judged import Asked, ask, judged, said_by
@@ -42,7 +43,7 @@ from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, summ
 from eval.memorised import exposed, memorised
 from eval.opened import open_foreign, open_own
 from eval.pairs import judge_pairs
-from eval.report import curves_of, write_page
+from eval.report import write_page
 from eval.seed_noise import measured_noise, noise_of, replicas
 from eval.subjects import Subject, find_subjects, names_of, shown_path
 from eval.verdict import comparability_notes, print_result

@@ -1,73 +1,28 @@
 """The comparison as one HTML file: nothing is fetched from anywhere, light and dark, from a phone's width to a desk's.
 
-1. `curves_of` reads the loss curves of the compared runs from their metrics.jsonl
-2. matplotlib draws them as SVG; its colours are then replaced by CSS variables, so that the page's theme decides
-3. jinja2 fills `templates/compare.html`; everything that comes from data is escaped
+In: the result of `eval.compare.compare`, the loss curves of its runs, the manifests of the corpora judged on. Out: what
+jinja2 makes of `templates/compare.html`; everything that comes from data is escaped. charts.py draws.
 """
 
-import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from common.text import one_line
+from data.report.view import count, part, percent, title
+from eval.charts import Bar, Curve, bars, interval_chart, loss_chart
 from eval.marks import pieces
 from eval.memorised import exposure_rows, memorised_rows
 from eval.scores import SCORES
-from eval.tables import LABELS, SHOWN_BY_PART
+from eval.tables import IN_A_ROW, LABELS, SHOWN_BY_PART
 from eval.verdict import PARTS, seeds_told, shown_pairs
-from training.metrics import read_metrics
 
-POINTS = 300  # of a curve: more cannot be seen
-SERIES = 8  # colours in the template: --series-0 to --series-7, then again from the start
-INK, FAINT = "#010203", "#010204"  # stand for CSS variables until the SVG is finished
-LINES = ("-", "--", ":", "-.")  # of a run, so that colour is not all that tells runs apart
-SIZE = (4.9, 3.2)  # inches of 72 units: a phone has room for about as many pixels, a desk for 1.6 times as many
-
-
-@dataclass
-class Curve:
-    """Losses of one run, x in tokens seen."""
-
-    run: str
-    train_x: list[float]
-    train_loss: list[float]  # mean over the steps that a point stands for
-    val_x: list[float]
-    val_loss: list[float]
-    marked: list[tuple[int, str, float, float]]  # compared checkpoints: number among all, name, x, validation loss
-
-
-def curves_of(paths: Sequence[Path]) -> list[Curve]:
-    """Curves of the runs that the checkpoints lie in; a run without metrics.jsonl has none."""
-    curves = []
-    for run in dict.fromkeys(path.parent for path in paths):
-        # A step that was left out may have no loss.
-        steps = [event for event in read_metrics(run / "metrics.jsonl", "step") if event["loss"] is not None]
-        epochs = read_metrics(run / "metrics.jsonl", "epoch")
-        if not steps:
-            continue
-        tokens_at = {event["step"]: event["tokens"] for event in steps}
-        known = [event for event in epochs if event.get("step") in tokens_at]
-        compared = {path.name: number for number, path in enumerate(paths) if path.parent == run}
-        blocks = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
-        curves.append(
-            Curve(
-                run=run.name,
-                train_x=[float(steps[block[-1]]["tokens"]) for block in blocks],
-                train_loss=[float(np.mean([steps[i]["loss"] for i in block])) for block in blocks],
-                val_x=[float(tokens_at[event["step"]]) for event in known],
-                val_loss=[event["val_loss"] for event in known],
-                marked=[
-                    (compared[event["checkpoint"]], event["checkpoint"], tokens_at[event["step"]], event["val_loss"])
-                    for event in known
-                    if event["checkpoint"] in compared
-                ],
-            )
-        )
-    return curves
+VERDICTS = 3  # that stand first; of more the closest
+SIDE_BY_SIDE = 3  # checkpoints whose answers have room beside each other; of more one steps from one to the next
+BARS = ("category", "difficulty")
+TEMPLATES = ("eval/templates", "data/report/templates")  # the page's own, and what it shares with the audit's
+# Reasons for which rows leave once there are splits, in their order; before these come the steps, in theirs.
+LATE = ("near_duplicate", "gap", "equal_to_train", "equal_to_val", "overlaps_train")
 
 
 def write_page(
@@ -77,20 +32,26 @@ def write_page(
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
-    templates = FileSystemLoader(Path(__file__).parent / "templates")
+    templates = FileSystemLoader([Path(__file__).parents[1] / folder for folder in TEMPLATES])
     environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "count": count}
     checkpoints = result["checkpoints"]
     names = [checkpoint["name"] for checkpoint in checkpoints]
     parts = [part for part in PARTS if checkpoints[0][f"bytes_{part}"]]
+    pairs = shown_pairs(result)
     page = environment.get_template("compare.html").render(
         result=result,
         checkpoints=checkpoints,
         names=names,
         parts=parts if len(parts) > 1 else [],
-        pairs=shown_pairs(result),
+        pairs=sorted(pairs, key=lambda pair: abs(pair["delta_bpb"])) if len(pairs) > VERDICTS else pairs,
+        num_verdicts=VERDICTS,
         seeds=seeds_told(result),
         trained=any(checkpoint["train_bpb"] is not None for checkpoint in checkpoints),
         breakdown=[(label, told) for label, told in result["breakdown"].items() if len(told) > 1],
+        bpb_bars=bpb_bars(result["breakdown"]),
+        best=min(range(len(checkpoints)), key=lambda k: checkpoints[k]["val_bpb"]),
+        stepped=len(checkpoints) > SIDE_BY_SIDE,
         **scores_shown(result["scores"]),
         memorised=memorised_rows(names, [told["figures"] for told in result["memorised"]]) if result["answers"] else [],
         exposures=exposure_rows(names, [told["exposure"] for told in result["memorised"]]),
@@ -98,7 +59,16 @@ def write_page(
         loss_chart=Markup(loss_chart(curves)) if curves else None,
         interval_chart=Markup(interval_chart(checkpoints)),
         settings=settings_table(checkpoints),
-        manifests=list(zip(result["held_out"]["corpora"], manifests, strict=True)),
+        corpora=[
+            {
+                "name": name,
+                "manifest": manifest,
+                "funnel": data_funnel(manifest),
+                "splits": splits_shown(manifest),
+                "first": first_of_each(manifest),
+            }
+            for name, manifest in zip(result["held_out"]["corpora"], manifests, strict=True)
+        ],
         stopped=[sum(item["answers"][k]["stopped"] for item in result["answers"]) for k in range(len(checkpoints))],
     )
     path.write_text(page, encoding="utf-8")
@@ -116,19 +86,76 @@ def scores_shown(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
         first = next(cell for cell in cells if cell)
         figures = [first["baselines"].get(name) for name in names]
         rows.append({"label": LABELS[score], "number": first["num_questions"], "cells": cells, "baselines": figures})
-    shown = [score for score in SHOWN_BY_PART if score in there]
     by = []
-    for title in ("category", "difficulty"):
-        of_each = [{part["name"]: part for part in table[f"by_{title}"]} for table in told]
-        if of_each and of_each[0]:
-            lines = [
-                {"name": name, "number": part["num_questions"],
-                 "cells": [each[name]["scores"].get(score) for score in shown for each in of_each]}
-                for name, part in of_each[0].items()
-            ]  # fmt: skip
-            by.append((title, {"scores": [{"label": LABELS[score]} for score in shown], "rows": lines}))
+    for score in [score for score in SHOWN_BY_PART if score in there]:
+        for label in BARS:
+            of_each = [{part["name"]: part["scores"].get(score) for part in table[f"by_{label}"]} for table in told]
+            numbers = {part["name"]: part["num_questions"] for table in told[:1] for part in table[f"by_{label}"]}
+            lines = [(name, number, [each[name] for each in of_each]) for name, number in numbers.items()]
+            if lines := [line for line in lines if any(line[2])]:
+                drawn = [
+                    (name, number, [None if cell is None else _bar(cell) for cell in cells])
+                    for name, number, cells in lines
+                ]
+                by.append({"by": label, "score": score, "label": LABELS[score], "rows": lines,
+                           "bars": bars(drawn, label == "difficulty")})  # fmt: skip
+    main = [score for score in SHOWN_BY_PART if score in there][:IN_A_ROW]
     not_counted = told[0]["keywords_in_prompt"] if told else 0
-    return {"score_rows": rows, "baseline_names": names, "score_parts": by, "not_counted": not_counted}
+    return {"score_rows": rows, "baseline_names": names, "score_parts": by, "main_scores": main,
+            "not_counted": not_counted}  # fmt: skip
+
+
+def _bar(cell: dict[str, Any]) -> Bar:
+    against = [mean for mean in cell["baselines"].values() if mean is not None]
+    return Bar(cell["mean"], cell["ci95"], max(against, default=None))
+
+
+def bpb_bars(breakdown: dict[str, list[dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """(label, bars) of what the breakdown has by category and by difficulty."""
+    drawn = []
+    for label in BARS:
+        if told := breakdown.get(label, []):
+            rows = [
+                (of["value"], of["documents"],
+                 [None if bpb is None else Bar(bpb, of["ci95"] and of["ci95"][k]) for k, bpb in enumerate(of["bpb"])])
+                for of in told
+            ]  # fmt: skip
+            drawn.append((label, bars(rows, label == "difficulty")))
+    return drawn
+
+
+def data_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows read, what cutting and planting added, what left for which reason: {"title", "rows", "lost", "left",
+    "taken"}; lost is negative where rows came, left and taken are shares of all rows that there ever were."""
+    if "rows_read" not in manifest:
+        return []
+    quarantine = manifest.get("quarantine", {}).get("reasons", {})
+    steps = manifest.get("config", {}).get("steps", [])
+    order = {reason: place for place, reason in enumerate([*steps, *(name for name in LATE if name not in steps)])}
+    changes = [("Blocks of cut texts", -manifest.get("pieces_added", 0)),
+               ("Planted canaries", -manifest.get("canaries", {}).get("rows", 0))]  # fmt: skip
+    changes = [change for change in changes if change[1]]
+    changes += [(title(reason), quarantine[reason]) for reason in sorted(quarantine, key=lambda r: order.get(r, -1))]
+    rows = manifest["rows_read"]
+    whole = rows - sum(lost for _, lost in changes if lost < 0)
+    view = [{"title": "Read", "rows": rows, "lost": 0, "left": part(rows, whole), "taken": 0.0}]
+    for name, lost in changes:
+        rows -= lost
+        view.append({"title": name, "rows": rows, "lost": lost, "left": part(rows, whole), "taken": part(lost, whole)})
+    return view
+
+
+def splits_shown(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Documents and bytes of each split, with its share of all documents."""
+    splits = manifest.get("splits", {})
+    total = sum(split["documents"] for split in splits.values())
+    return [{"name": name, **split, "share": part(split["documents"], total)} for name, split in splits.items()]
+
+
+def first_of_each(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """(reason, where the first row that left for it stands, and why)."""
+    found = manifest.get("quarantine", {}).get("first", {})
+    return [(title(reason), one_line(str(where), 200)) for reason, where in found.items()]
 
 
 def settings_table(checkpoints: Sequence[dict[str, Any]]) -> list[tuple[str, list[Any], bool]]:
@@ -143,99 +170,3 @@ def settings_table(checkpoints: Sequence[dict[str, Any]]) -> list[tuple[str, lis
         if any(value is not None for value in values):
             rows.append((key, ["default" if v is None else v for v in values], len({str(v) for v in values}) > 1))
     return rows
-
-
-def loss_chart(curves: Sequence[Curve]) -> str:
-    """Training loss (thin) and validation loss (dots) of each run, the compared checkpoints named."""
-    figure, axes = _figure()
-    biggest = max(curve.train_x[-1] for curve in curves)
-    unit, word = next((u, w) for u, w in ((1e9, "billion "), (1e6, "million "), (1e3, "thousand "), (0, ""))
-                      if biggest >= u)  # fmt: skip
-    scale = unit or 1.0
-    for i, curve in enumerate(curves):
-        # One run: neutral lines, and the colours are the checkpoints'; several: each in its first checkpoint's colour.
-        colour = _series(curve.marked[0][0]) if len(curves) > 1 and curve.marked else INK
-        suffix = f", {curve.run}" if len(curves) > 1 else ""
-        axes.plot([x / scale for x in curve.train_x], curve.train_loss, color=colour, linewidth=1, alpha=0.5,
-                  linestyle=LINES[i % len(LINES)], label=f"training{suffix}")  # fmt: skip
-        axes.plot([x / scale for x in curve.val_x], curve.val_loss, color=colour, linewidth=1.8, marker="o",
-                  markersize=3.5, linestyle=LINES[i % len(LINES)], label=f"validation{suffix}")  # fmt: skip
-        for number, name, x, y in curve.marked:
-            axes.plot([x / scale], [y], marker="o", markersize=9, color=_series(number), linestyle="none")
-            above = 9 if i % 2 == 0 else -16  # of two runs, so that their names do not cover each other
-            axes.annotate(name, (x / scale, y), xytext=(0, above), textcoords="offset points", ha="center", color=INK)
-    values = [loss for curve in curves for loss in [*curve.train_loss, *curve.val_loss]]
-    low, high = min(values), max(values)
-    axes.set_ylim(low - (0.05 if len(curves) == 1 else 0.15) * (high - low or 1), high + 0.1 * (high - low or 1))
-    axes.margins(x=0.08)
-    axes.set_xlabel(f"{word}tokens seen")
-    axes.set_ylabel("loss, nats per token")
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
-    return _svg(figure, "Training and validation loss over tokens seen")
-
-
-def interval_chart(checkpoints: Sequence[dict[str, Any]]) -> str:
-    """Bits per byte of each checkpoint with its interval."""
-    figure, axes = _figure()
-    for i, each in enumerate(checkpoints):
-        low, high = each["val_bpb_ci95"]
-        y = len(checkpoints) - 1 - i
-        axes.plot([low, high], [y, y], color=_series(i), linewidth=2.5, solid_capstyle="butt")
-        axes.plot([each["val_bpb"]], [y], marker="o", markersize=6, color=_series(i))
-        axes.annotate(f"{each['val_bpb']:.4f}", (each["val_bpb"], y), xytext=(0, 8), textcoords="offset points",
-                      ha="center", color=INK)  # fmt: skip
-    axes.set_yticks(range(len(checkpoints)), [str(each["name"]) for each in reversed(checkpoints)])
-    axes.set_ylim(-0.6, len(checkpoints) - 0.3)
-    axes.margins(x=0.15)
-    axes.set_xlabel("bits per byte (lower is better), 95% interval")
-    return _svg(figure, "Bits per byte of each checkpoint with its 95% interval")
-
-
-def _figure() -> tuple[Any, Any]:
-    """Empty axes without the frame's upper and right side. matplotlib is imported late: it takes half a second."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    # Text stays text (readable, searchable, in the page's font); a fixed salt makes the same page of the same figures.
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "loam", "text.parse_math": False,
-                                "font.size": 9.5})  # fmt: skip
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.grid(axis="y", color=FAINT, alpha=0.35, linewidth=0.6)
-    axes.locator_params(nbins=6)
-    return figure, axes
-
-
-def _series(i: int) -> str:
-    """Colour that stands for the CSS variable of series i."""
-    return f"#0102{0x10 + i % SERIES:02x}"
-
-
-def _svg(figure: Any, title: str) -> str:
-    """The figure as inline SVG in the page's colours and font, without width, so that it fits its place."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for colour, variable in {
-        INK: "--ink",
-        FAINT: "--faint",
-        **{_series(i): f"--series-{i}" for i in range(SERIES)},
-    }.items():
-        svg = svg.replace(colour, f"var({variable})")
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{title}"', svg, count=1)
-    # Links to names of formats inside an SVG are never fetched, but a page without any is easier to check.
-    svg = re.sub(r'\s(xmlns:xlink|xmlns)="[^"]*"', "", svg).replace("xlink:href", "href")
-    # Ids must not be shared by the page's two drawings.
-    prefix = re.sub(r"\W", "", title)[:8]
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
-    return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)

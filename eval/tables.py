@@ -74,7 +74,7 @@ def tables(
         if not any(labels):
             return []
         named = np.array([label or "(none)" for label in labels])
-        return [part(str(name), np.flatnonzero(named == name)) for name in sorted(set(named), key=_order)]
+        return [part(str(name), np.flatnonzero(named == name)) for name in sorted(set(named), key=by_level)]
 
     return {
         "all": part("all", np.arange(len(questions))),
@@ -98,7 +98,8 @@ def _number(value: float | bool | None) -> float:
     return np.nan if value is None else float(value)
 
 
-def _order(name: str) -> tuple[int, str]:
+def by_level(name: str) -> tuple[int, str]:
+    """Key that sorts difficulties in their order, and other names by name behind them."""
     level = name.casefold()
     return (LEVELS.index(level) if level in LEVELS else len(LEVELS), level + name)
 

@@ -214,7 +214,7 @@ def render_page(template: str, path: Path, **values: Any) -> None:
         "size": size,
         "evidence": visible_in_mark,
     }
-    css = (folder / "audit.css").read_text(encoding="utf-8")
+    css = "".join((folder / name).read_text(encoding="utf-8") for name in ("audit.css", "rows.css"))
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     page = environment.get_template(template).render(css=Markup(css), policy=Markup(policy), **values)
