@@ -2,7 +2,7 @@
 
 5 of 100 test documents, drawn anew each time, in three forms: as they are, in other case and spacing, inside a longer
 text. Out: how often the other corpus' run is named as contaminated, the share of the planted documents that are called
-known, and how many others are.
+known, and how many others are: of the group of a planted one. What is known without a leak is not drawn.
 """
 
 import shutil
@@ -29,13 +29,14 @@ def leak_part(base: Path, times: int, epochs: int) -> dict[str, Any]:
     """Plant test documents of the base in the training split of a corpus of half its documents, `times` in each form;
     once train a run so, and let `compare` judge it."""
     clean = half_of(training_documents(base / "corpus"))
-    test = held_out([base / "corpus"], []).table
+    other = derived_run(f"{base.name}-half-0", base, clean) / "corpus"
+    before = _known(base / "corpus", other)
+    whole = held_out([base / "corpus"], [base / "corpus"]).table
+    test = whole.filter(pa.array([one not in before for one in whole["id"].to_pylist()]))
     number = max(1, round(LEAKED * len(test)))
     result: dict[str, Any] = {"test_documents": len(test), "planted": number, "forms": {}}
+    result["called_known_without_a_leak"] = len(before)
     with TemporaryDirectory() as temporary:
-        other = derived_run(f"{base.name}-half-0", base, clean) / "corpus"
-        before = _known(base / "corpus", other)
-        result["called_known_without_a_leak"] = len(before)
         for form, rewritten in FORMS.items():
             named, found, others = 0, [], []
             for time_ in tqdm(range(times), desc=f"leak, {form}", disable=None):
