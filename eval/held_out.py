@@ -1,12 +1,12 @@
 """Which documents the compared checkpoints are judged on: held out from every one of them.
 
   1. the test splits of the runs' corpora (or of one corpus that the user names), each document once
-  2. minus every document that any compared run trained on: by content (case and white space made equal), or whose group
+  2. a long text that is alone in its group is judged in blocks of about 2,000 bytes, each a document and a group: else
+     a corpus of one book would be one piece of evidence, and nothing could ever be told from it
+  3. minus every document that any compared run trained on: by content (case and white space made equal), or whose group
      is in a training split, or of whose 13-grams another corpus' training split holds half (leaks.py: a row that was
-     cleaned in one corpus and not in the other); and with it the rest of its group
-  3. cut to a number of documents by whole groups, in an order that content and seed decide
-  4. a long text that is alone in its group is judged in blocks of about 2,000 bytes, each a group: else a corpus of one
-     book would be one piece of evidence, and nothing could ever be told from it
+     cleaned in one corpus and not in the other, a page of a book); and with it the rest of its group
+  4. cut to a number of documents by whole groups, in an order that content and seed decide
 
 Training splits are streamed and only the hits kept, so memory grows with the test splits alone.
 """
@@ -42,7 +42,7 @@ class HeldOut:
     table: pa.Table  # COLUMNS
     groups: list[str]  # one a document; a document without a group is its own
     corpora: list[str]  # where they come from
-    num_found: int  # documents of the test splits, each counted once
+    num_found: int  # documents of the test splits, each counted once; a block is one
     num_removed: int  # of them, trained on by a compared run
     num_left_out: int  # of them, left out by the limit
     num_cut: int  # long texts that stand here as blocks
@@ -58,13 +58,14 @@ def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int =
 
     UserError where nothing is left.
     """
-    table, corpus_of = _test_documents(evaluated)
-    groups = [group or document for group, document in zip(*_columns(table, "group", "id"), strict=True)]
+    whole, corpus_of = _test_documents(evaluated)
+    whole_groups = [group or document for group, document in zip(*_columns(whole, "group", "id"), strict=True)]
+    table, groups, of = _in_blocks(whole, whole_groups)
     known = {}
     numbers = {corpus.resolve(): number for number, corpus in enumerate(evaluated)}
     for corpus in trained_on:
-        own = corpus_of == numbers.get(corpus.resolve(), -1)
-        known[str(corpus)] = _seen(table, groups, corpus, own)
+        foreign = corpus_of != numbers.get(corpus.resolve(), -1)
+        known[str(corpus)] = _seen(whole, whole_groups, corpus)[of] | _overlapping(table, groups, corpus, foreign[of])
     seen = np.any([np.zeros(len(table), bool), *known.values()], axis=0)
     unseen = np.flatnonzero(~seen)
     names = [str(corpus) for corpus in evaluated]
@@ -74,16 +75,15 @@ def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int =
             "name other data with --data RUN_OR_FOLDER"
         )
     keep = unseen[_limited([groups[i] for i in unseen], limit, seed)]
-    documents, groups, num_cut = _in_blocks(table.take(pa.array(keep)), [groups[i] for i in keep])
     return HeldOut(
-        table=documents,
-        groups=groups,
+        table=table.take(pa.array(keep)),
+        groups=[groups[i] for i in keep],
         corpora=names,
         num_found=len(table),
         num_removed=int(seen.sum()),
         num_left_out=len(unseen) - len(keep),
-        num_cut=num_cut,
-        known_to={name: int(of.sum()) for name, of in known.items()},
+        num_cut=int((np.bincount(of)[np.unique(of[keep])] > 1).sum()),
+        known_to={name: int(own.sum()) for name, own in known.items()},
     )
 
 
@@ -136,12 +136,20 @@ def _test_documents(corpora: Sequence[Path]) -> tuple[pa.Table, np.ndarray]:
     return table.take(pa.array(kept)), np.repeat(np.arange(len(corpora)), [*map(len, parts)])[kept]
 
 
-def _seen(table: pa.Table, groups: list[str], corpus: Path, own: np.ndarray) -> np.ndarray:
-    """Mask of documents that the corpus' training split knows, or whose group it touches.
+def _overlapping(table: pa.Table, groups: list[str], corpus: Path, foreign: np.ndarray) -> np.ndarray:
+    """Mask of documents of which the corpus' training split holds half of the 13-grams, and of the rest of their group.
 
-    own: bool (N,), documents of the corpus' own test split. Its split by groups has kept near copies out of that, and
-    what is left in common (templates) is what a corpus of this kind looks like.
+    foreign: bool (N,), documents that are not of the corpus' own test split. Its split by groups has kept near copies
+    out of that, and what is left in common (templates) is what a corpus of this kind looks like.
     """
+    rows = np.flatnonzero(foreign)
+    shares = overlap_shares(table.take(pa.array(rows)), corpus)
+    tainted = {groups[i] for i in rows[shares >= KNOWN].tolist()}
+    return np.asarray([group in tainted for group in groups], dtype=bool)
+
+
+def _seen(table: pa.Table, groups: list[str], corpus: Path) -> np.ndarray:
+    """Mask of documents that the corpus' training split holds, or whose group it touches."""
     documents = table.select(["id", "text", "question", "answer"]).to_pylist()
     by_content = {content_key(row): i for i, row in enumerate(documents)}
     known_groups = set(groups)
@@ -158,9 +166,6 @@ def _seen(table: pa.Table, groups: list[str], corpus: Path, own: np.ndarray) -> 
             tainted |= {groups[i] for i in hits | ({same} if same is not None else set())}
             if group in known_groups:
                 tainted.add(group)
-    foreign = np.flatnonzero(~own)
-    shares = overlap_shares(table.take(pa.array(foreign)), corpus)
-    tainted |= {groups[i] for i in foreign[shares >= KNOWN].tolist()}
     return np.asarray([group in tainted for group in groups], dtype=bool)
 
 
@@ -186,23 +191,24 @@ def _limited(groups: list[str], limit: int, seed: int) -> np.ndarray:
     return np.asarray([i for i, group in enumerate(groups) if group in taken])
 
 
-def _in_blocks(table: pa.Table, groups: list[str]) -> tuple[pa.Table, list[str], int]:
-    """Cut texts of more than two blocks that are alone in their group; ids and groups get the block's number."""
+def _in_blocks(table: pa.Table, groups: list[str]) -> tuple[pa.Table, list[str], np.ndarray]:
+    """(documents, their groups, of each the row it comes from): texts of more than two blocks that are alone in their
+    group are cut, and ids and groups get the block's number."""
     sizes = Counter(groups)
     rows: list[dict[str, Any]] = []
     names: list[str] = []
-    num_cut = 0
-    for row, group in zip(table.to_pylist(), groups, strict=True):
+    of: list[int] = []
+    for number, (row, group) in enumerate(zip(table.to_pylist(), groups, strict=True)):
         blocks = _blocks(row["text"]) if row["text"] is not None and sizes[group] == 1 else [""]
+        of += [number] * len(blocks)
         if len(blocks) < 2:
             rows.append(row)
             names.append(group)
             continue
-        num_cut += 1
-        for number, block in enumerate(blocks, start=1):
-            rows.append({**row, "id": f"{row['id']}/{number}", "text": block})
-            names.append(f"{group}/{number}")
-    return pa.Table.from_pylist(rows, schema=table.schema), names, num_cut
+        for i, block in enumerate(blocks, start=1):
+            rows.append({**row, "id": f"{row['id']}/{i}", "text": block})
+            names.append(f"{group}/{i}")
+    return pa.Table.from_pylist(rows, schema=table.schema), names, np.array(of, np.int64)
 
 
 def _blocks(text: str) -> list[str]:

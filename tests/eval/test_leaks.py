@@ -78,3 +78,19 @@ def test_what_a_corpus_has_in_common_with_its_own_test_split_stays(tmp_path: Pat
     b = corpus(tmp_path / "b", train, make_rows(4, seed=5))
     assert len(held_out([a, b], [a, b]).table) == 4  # b's own test split
     assert held_out([a, b], [a, b]).known_to == {str(a): 0, str(b): 4}
+
+
+def test_a_page_of_a_long_text_is_removed_and_not_the_rest(tmp_path: Path) -> None:
+    """Of a whole book it would be a share below any limit."""
+    dice = random.Random(10)
+    lines = [prose(dice, 12) + "\n" for _ in range(400)]
+    book = row("book", "".join(lines))
+    a = corpus(tmp_path / "a", make_rows(6, seed=1), [book, *make_rows(4, seed=2)])
+    alone = held_out([a], [a]).table.to_pylist()
+    page = next(one for one in alone if one["id"] == "book/7")
+    around = "".join(lines[:3])  # too little of the first page
+    b = corpus(tmp_path / "b", [row("page", around + page["text"]), *make_rows(6, seed=4)], make_rows(4, seed=5))
+    found = held_out([a], [a, b])
+    assert found.table["id"].to_pylist() == [one["id"] for one in alone if one["id"] != "book/7"]
+    assert found.known_to[str(b)] == 1
+    assert found.num_found == len(alone)
