@@ -12,7 +12,7 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: loam needs Python 3.11 or newer; name one with 'make PYTHON=python3.12'" >&2; exit 2; }
-	@echo "installing into .venv (once; about a minute, and up to a gigabyte with a CUDA build of torch)"
+	@echo "installing into .venv (once; about two minutes and 2.5 GB, a few more with a CUDA build of torch)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@

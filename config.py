@@ -11,7 +11,7 @@ import sys
 import typing
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,9 +60,7 @@ class Config:
     def _recorded(self) -> dict[str, Any]:
         """The sections as config.toml holds them."""
         folder = run_folder(self.run)
-        sources = [{key: getattr(source, key) for key in source.__dataclass_fields__} for source in self.source]
-        for source in sources:
-            source["path"] = relative_source(source["path"], self.base, folder)
+        sources = [replace(source, path=relative_source(source.path, self.base, folder)) for source in self.source]
         return {"source": sources, **{name: getattr(self, name) for name in SECTIONS}}
 
 

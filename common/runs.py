@@ -98,7 +98,7 @@ def claim(
             continue
         for section in names:
             free = FREE_KEYS.get(section, set()) | (set(accepted) if section == "train" else set())
-            difference = _difference(recorded.get(section), _plain(sections[section]), free)
+            difference = _difference(recorded.get(section), sections[section], free)
             if difference:
                 raise UserError(
                     f"{folder} already holds the output of another configuration ([{section}] {difference}): "
@@ -269,13 +269,20 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _defaults(value: Any) -> dict[str, Any]:
+    """What a section's keys are where nobody sets them, as TOML can hold them; of a plain mapping nothing is known."""
+    return _plain(type(value)()) if hasattr(value, "__dataclass_fields__") else {}
+
+
 def _difference(old: Any, new: Any, free: set[str]) -> str:
-    """First differing key as `key: old -> new`, or an empty string."""
-    if isinstance(new, dict):
-        old = old or {}
-        for key in sorted((set(old) | set(new)) - free):
-            if old.get(key) != new.get(key):
-                return f"{key}: {old.get(key, 'unset')!r} -> {new.get(key, 'unset')!r}"
+    """First differing key as `key: old -> new`, or an empty string. A key that the record lacks, as it is older than
+    the key, was what it is by default."""
+    now = _plain(new)
+    if isinstance(now, dict):
+        old = _defaults(new) | (old or {})
+        for key in sorted((set(old) | set(now)) - free):
+            if old.get(key) != now.get(key):
+                return f"{key}: {old.get(key, 'unset')!r} -> {now.get(key, 'unset')!r}"
         return ""
     old, new = old or [], new or []
     for i in range(max(len(old), len(new))):

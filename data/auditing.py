@@ -25,12 +25,13 @@ import numpy as np
 
 from data.audit_rows import MARKS, Learned, marks_of
 from data.columns import Row
-from data.conclusions import conclude, phrases_of
+from data.conclusions import conclude
 from data.config import Engine
 from data.detect.boilerplate import SAMPLE, stock_phrases
 from data.detect.contamination import index_questions
 from data.detect.languages import SAMPLED, main_language
 from data.detect.near import Groups, near_duplicates
+from data.detect.phrases import counted, phrases_of
 from data.detect.signs import SourceHabits, habit, source_habits
 from data.detect.templates import Template, find_templates
 from data.duplicates import compared_texts
@@ -44,7 +45,6 @@ from data.store import Store
 
 CONFLICTS = 2  # answers of one question
 REPEATED, REPEATED_BYTES = 5, 50  # questions of one answer, and its least length
-SHOWN_ROWS = 2000  # whose phrases are counted for the report; of more rows, each n-th, which stands for n
 UNREADABLE = "unreadable"  # the kind of all reasons of data/readers.py but "encoding" and "empty"
 
 
@@ -288,9 +288,10 @@ def look(store: Store, learned: Learned, config: AuditConfig, outside: list[Row]
         finding.rows.sort()
     _name_questions(store, found.get("contamination"), outside)
     if stock := found.get("boilerplate"):
-        chosen = stock.rows[:: max(1, len(stock.rows) // SHOWN_ROWS)]
-        scale = len(stock.rows) / len(chosen)
-        stock.clusters = phrases_of(zip(chosen, store.take(chosen), strict=True), learned.stock, scale)
+        chosen = list(counted(stock.rows))
+        rows = zip(chosen, store.take(chosen), strict=True)
+        phrases = ((number, body(row), learned.stock[row["source"]]) for number, row in rows)
+        stock.clusters = phrases_of(phrases, len(stock.rows) / len(chosen))
     return [found[kind] for kind in KINDS if kind in found]
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from data.columns import Row
-from data.detect.boilerplate import Span, shown, stock_spans
 from data.detect.words import places, words
 from data.estimate import token_counts
-from data.facts import body, compared_fields
+from data.facts import compared_fields
 from data.figures import balance, length_tables, rows_of_sources, sizes_of, sources_told
 from data.findings import FUNNEL, KINDS, Finding, recommended
 from data.sources import InputFile, SourceConfig
@@ -181,7 +180,7 @@ def _fields(row: Row) -> dict[str, str]:
 
 def _cluster(store: Store, cluster: dict[str, Any], origins: dict[int, str]) -> dict[str, Any]:
     told = {"count": cluster["count"], "rows": [origins[row] for row in cluster["rows"]]}
-    told |= {key: cluster[key] for key in ("text", "where") if key in cluster}
+    told |= {key: cluster[key][:SHOWN] for key in ("text", "where") if key in cluster}
     if not cluster["rows"]:
         return told
     rows = store.take(cluster["rows"][:FILLERS])
@@ -238,35 +237,6 @@ def _matched(skeleton: list[str], text: str) -> list[tuple[int, int]] | None:
             found.append((start, end))
             word = next(wanted, None)
     return found if word is None else None
-
-
-def phrases_of(
-    rows: Iterable[tuple[int, Row]], stock: dict[str, np.ndarray], scale: float = 1.0
-) -> list[dict[str, Any]]:
-    """Stock phrases as clusters: the phrase, where it stands, how many rows have it, some of them.
-
-    scale: how many rows each of `rows` stands for.
-    """
-    found: dict[tuple[str, str], list[int]] = {}
-    texts: dict[tuple[str, str], str] = {}
-    for number, row in rows:
-        text = body(row)
-        for span in stock_spans(text, stock[row["source"]]):
-            key = (_where(text, span), shown(text[span.start : span.end]))
-            if key[1]:
-                found.setdefault(key, []).append(number)
-                texts.setdefault(key, text[span.start : span.end].strip())
-    largest = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))[:20]
-    return [
-        {"count": round(len(of) * scale), "rows": of[:20], "text": texts[key][:SHOWN], "where": key[0]}
-        for key, of in largest
-    ]
-
-
-def _where(text: str, span: Span) -> str:
-    if not text[: span.start].strip():
-        return "opening"
-    return "ending" if not text[span.end :].strip(" .!?\"'\n") else "sentence"
 
 
 # -- grade and sample

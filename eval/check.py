@@ -1,7 +1,7 @@
 """Is a checkpoint sound: `python eval/check.py ckpt6`, or any folder that `transformers` loads.
 
   1. its files are there, are what was written, and say where they come from        (soundness.py)
-  2. its tensors are those that config.json asks for, and hold numbers              (soundness.py)
+  2. its tensors are those that config.json asks for, and hold numbers              (soundness_tensors.py)
   3. its tokenizer fits the model, loses nothing, and its template is training's    (soundness_tokens.py)
   4. its logits are finite and look back only; its loss is what loam.json says      (soundness_answers.py)
   5. it answers, stops, and neither copies the prompt nor repeats itself            (soundness_answers.py)
@@ -34,8 +34,10 @@ from common.runs import checkpoints, find_checkpoint
 from common.text import one_line
 from eval import soundness as parts
 from eval import soundness_answers as spoken
+from eval import soundness_tensors as weights_of
 from eval import soundness_tokens as words
-from eval.soundness import FAIL, SKIP, Folder, Line, Stored
+from eval.soundness import FAIL, SKIP, Folder, Line
+from eval.soundness_tensors import Stored
 from eval.speaker import Reader, Speaker, foreign_model, foreign_reader, foreign_speaker, own_reader, own_speaker
 from eval.subjects import corpus_of
 from eval.validation_text import corpus_prompts, plain_prompts, validation_documents
@@ -82,7 +84,7 @@ def look(folder: Folder, quick: bool, device: torch.device) -> list[Line]:
     lines = [parts.check_files(folder), parts.check_hashes(folder), parts.check_provenance(folder),
              parts.check_loss_weights(folder)]  # fmt: skip
     reader, line = open_reader(folder)
-    stored, damaged = parts.read_headers(folder)
+    stored, damaged = weights_of.read_headers(folder)
     speaker, model_lines = open_speaker(folder, stored, damaged, reader, device)
     lines += model_lines
     if reader is None:
@@ -132,11 +134,11 @@ def open_speaker(
     if stored is None:
         assert damaged is not None
         return None, [damaged, *(Line(SKIP, name, "no tensors to look at") for name in ("weights", "size"))]
-    weights, seq_len = parts.check_weights(stored), None
+    weights, seq_len = weights_of.check_weights(stored), None
     speaker = None
     fits = 4 * stored.num_numbers <= 0.9 * free_memory(device)
     if folder.own:
-        tensors, shape = parts.check_own_tensors(folder, stored)
+        tensors, shape = weights_of.check_own_tensors(folder, stored)
         seq_len = shape.seq_len if shape else None
         if shape and fits:
             try:
@@ -147,7 +149,7 @@ def open_speaker(
         try:
             model, info = foreign_model(folder.path, device, 4 * stored.num_numbers <= WHOLE)
             sizes = [(name, found, expected) for name, found, expected in sorted(info["mismatched_keys"])]
-            tensors = parts.compare_tensors(sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sizes,
+            tensors = weights_of.compare_tensors(sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sizes,
                                             len(stored.shapes))  # fmt: skip
             if reader is not None and tensors.status != FAIL:
                 speaker = foreign_speaker(model, reader, folder.generation, device)
@@ -163,7 +165,7 @@ def open_speaker(
     if not fits and tensors.status != FAIL:
         found = f"{4 * stored.num_numbers:,} bytes are needed to open it, and so many are not free"
         tensors = Line(parts.WARN, "tensors", found, "check it on a larger machine, or name another --device")
-    return speaker, [tensors, weights, parts.check_size(folder, stored, seq_len)]
+    return speaker, [tensors, weights, weights_of.check_size(folder, stored, seq_len)]
 
 
 @torch.inference_mode()

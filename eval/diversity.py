@@ -1,8 +1,11 @@
 """Does a model say the same again and again: inside an answer, from answer to answer, or as its training answers do.
 
   answers -> words (data/detect/words.py) -> distinct n-grams, repeated n-grams, equal answers        (`diversity`)
-  training split -> stock phrases of each source (data/detect/boilerplate.py)                         (`learn_stock`)
+  training split -> stock phrases of each source, as the audit finds and names them                   (`learn_stock`)
   answers, stock phrases -> how many answers, and which share of their bytes, are boilerplate         (`boilerplate`)
+
+What is boilerplate is said in one place, data/detect/boilerplate.py: what audit.json names of rows is what is counted
+in the answers of a model that was trained on these rows.
 
 Shares are sums over sums. Distinct n-grams fall as more is said, so they compare only where answers are as many and
 about as long: the number of n-grams stands beside each.
@@ -12,18 +15,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from data.canaries import SOURCE
 from data.clean import normal
-from data.detect.boilerplate import SAMPLE, shown, stock_phrases, stock_spans
+from data.detect.boilerplate import SAMPLE, stock_phrases, stock_rows, stock_spans
+from data.detect.phrases import NAMED, counted, phrases_of, shown
 from data.detect.words import words
 from tokenizer.encode import read_corpus
 
 LONGEST = 4  # n of n-grams
-COMMONEST = 10  # stock phrases that are named
+COMMONEST = 10  # stock phrases of answers that are named
 BATCH = 1024  # texts whose phrases are found at a time
 _READ = ["id", "source", "text", "answer"]
 
@@ -46,24 +50,56 @@ def diversity(answers: Sequence[str]) -> dict[str, Any]:
     return facts
 
 
-def learn_stock(corpus: Path, split: str = "train") -> np.ndarray:
-    """Keys of the phrases that are stock in the answers (of texts: in the texts) of any source of a split, sorted.
+class Stock(NamedTuple):
+    """What is boilerplate in a training split."""
 
-    Learned as the audit learns them, on the SAMPLE rows of a source with the smallest ids. Raises UserError where there
-    is no corpus.
+    keys: np.ndarray  # uint64, sorted: of each stock phrase of any source
+    phrases: list[dict[str, Any]]  # the commonest: "text", "where", "rows" that have it
+    num_rows: int  # that were looked at
+    num_holders: int  # of them, that hold a stock phrase of their source
+
+
+def learn_stock(corpus: Path, split: str = "train") -> Stock:
+    """The phrases that are stock in the answers (of texts: in the texts) of the sources of a split.
+
+    Learned and named as by the audit, on the SAMPLE distinct rows of a source with the smallest ids. Raises UserError
+    where there is no corpus.
     """
-    found = [
-        stock_phrases(_batches(_bodies(corpus, split, source, last)), num)
-        for source, (num, last) in _sampled(corpus, split).items()
-    ]
-    return np.unique(np.concatenate([np.zeros(0, np.uint64), *found]))
+    keys, phrases, num_rows, num_holders = [np.zeros(0, np.uint64)], list[dict[str, Any]](), 0, 0
+    for source, (num, last) in _sampled(corpus, split).items():
+        own = stock_phrases(_batches(_bodies(corpus, split, source, last)), num)
+        holders, first = list[int](), 0
+        for texts in _batches(_bodies(corpus, split, source, last)) if len(own) else ():
+            holders += (first + np.flatnonzero(stock_rows(texts, own))).tolist()
+            first += len(texts)
+        chosen = set(counted(holders))
+        rows = enumerate(_bodies(corpus, split, source, last) if chosen else ())
+        phrases += phrases_of(((i, text, own) for i, text in rows if i in chosen), len(holders) / max(1, len(chosen)))
+        keys.append(own)
+        num_rows, num_holders = num_rows + num, num_holders + len(holders)
+    named = [{"text": one["text"], "where": one["where"], "rows": one["count"]} for one in phrases]
+    return Stock(np.unique(np.concatenate(keys)), _commonest(named), num_rows, num_holders)
 
 
-def boilerplate(answers: Sequence[str], stock: np.ndarray) -> dict[str, Any]:
+def of_any(learned: Sequence[Stock]) -> Stock:
+    """What is stock in any of several corpora. A phrase's rows are those of the corpus where it has most: corpora that
+    are compared hold many of the same rows."""
+    most: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in (phrase for stock in learned for phrase in stock.phrases):
+        key = (one["where"], shown(one["text"]))
+        if key not in most or one["rows"] > most[key]["rows"]:
+            most[key] = one
+    keys = np.unique(np.concatenate([np.zeros(0, np.uint64), *(stock.keys for stock in learned)]))
+    num_rows, num_holders = (sum(getattr(stock, name) for stock in learned) for name in ("num_rows", "num_holders"))
+    return Stock(keys, _commonest([*most.values()]), num_rows, num_holders)
+
+
+def boilerplate(answers: Sequence[str], stock: Stock) -> dict[str, Any]:
     """share: answers that hold a stock phrase; byte_share: their bytes inside of one, of all bytes; phrases: the
-    commonest, [words, answers that hold it]; spans: of each answer, [start, end) in characters; num_stock: keys that
-    were learned, 0 where no phrase is stock."""
-    spans = [stock_spans(answer, stock) if len(stock) else [] for answer in answers]
+    commonest in the answers, [words, answers that hold it]; training: the commonest in the training split, and how many
+    "answers" hold each; spans: of each answer, [start, end) in characters; num_stock: keys that were learned, 0 where
+    no phrase is stock."""
+    spans = [stock_spans(answer, stock.keys) if len(stock.keys) else [] for answer in answers]
     inside = sum(
         len(answer[span.start : span.end].encode("utf-8", "surrogatepass"))
         for answer, of in zip(answers, spans, strict=True)
@@ -76,12 +112,17 @@ def boilerplate(answers: Sequence[str], stock: np.ndarray) -> dict[str, Any]:
     commonest = sorted(phrases.items(), key=lambda pair: (-pair[1], pair[0]))[:COMMONEST]
     return {
         "num_answers": len(answers),
-        "num_stock": len(stock),
+        "num_stock": len(stock.keys),
         "share": sum(map(bool, spans)) / len(answers) if answers else None,
         "byte_share": inside / num_bytes if num_bytes else None,
         "phrases": [list(pair) for pair in commonest],
+        "training": [{**one, "answers": phrases[shown(one["text"])]} for one in stock.phrases],
         "spans": [[(span.start, span.end) for span in of] for of in spans],
     }
+
+
+def _commonest(phrases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(phrases, key=lambda one: (-one["rows"], one["where"], one["text"]))[:NAMED]
 
 
 def _ngrams(said: list[str], n: int) -> Iterator[tuple[str, ...]]:
@@ -89,22 +130,27 @@ def _ngrams(said: list[str], n: int) -> Iterator[tuple[str, ...]]:
 
 
 def _sampled(corpus: Path, split: str) -> dict[str, tuple[int, bytes]]:
-    """Source -> (rows of its sample, the last of their ids). Planted rows (data/canaries.py) teach nothing."""
+    """Source -> (rows of its sample, the last of their ids). Equal rows have one id, and count once; planted ones
+    (data/canaries.py) teach nothing."""
     ids: dict[str, np.ndarray] = {}
     for table in read_corpus(corpus, split, columns=["id", "source"]):
         names = np.array(table["source"].to_pylist(), object)
         own = np.array(table["id"].to_pylist(), "S")
         for source in set(names.tolist()) - {SOURCE}:
-            found = np.concatenate([ids.get(source, own[:0]), own[names == source]])
-            ids[source] = np.partition(found, SAMPLE)[:SAMPLE] if len(found) > SAMPLE else found
+            have, new = ids.get(source, own[:0]), own[names == source]
+            if len(have) == SAMPLE:
+                new = new[new < have[-1]]  # few: a sort of all for each table would take seconds of a million rows
+            ids[source] = np.unique(np.concatenate([have, new]))[:SAMPLE] if len(new) else have
     return {source: (len(ids[source]), max(ids[source].tolist())) for source in sorted(ids, key=str)}
 
 
 def _bodies(corpus: Path, split: str, source: str, last: bytes) -> Iterator[str]:
-    """The answer, or the text, of each row of a source up to an id."""
+    """The answer, or the text, of each distinct row of a source up to an id."""
+    known = set[str]()
     for table in read_corpus(corpus, split, columns=_READ):
         for identity, of, text, answer in zip(*(table[name].to_pylist() for name in _READ), strict=True):
-            if of == source and identity.encode() <= last:
+            if of == source and identity.encode() <= last and identity not in known:
+                known.add(identity)
                 yield (answer if text is None else text) or ""
 
 

@@ -82,7 +82,8 @@ def _scored(question: Question, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _seed(seed: int, number: int, question: Question) -> int:
-    content = f"{seed}:{number}:{question.document}:{prompt_text(question)}".encode("utf-8", "surrogatepass")
+    """Of the question's words alone: in another line of a file it is the same question, and gets the same samples."""
+    content = f"{seed}:{number}:{prompt_text(question)}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(content).digest()[:7], "little")
 
 

@@ -12,7 +12,7 @@ import torch
 
 from data.canaries import planted
 from eval import exposure, verbatim
-from eval.diversity import boilerplate, diversity, learn_stock
+from eval.diversity import boilerplate, diversity, learn_stock, of_any
 from eval.held_out import read_manifest
 from model.decoder import Decoder
 from tokenizer.bpe import Tokenizer
@@ -28,8 +28,12 @@ def memorised(
 
     said: the answers of each checkpoint. "references": the first three of the references, for the same corpus.
     "answers": of each answer its longest run, and where long runs and stock phrases stand in it. A corpus is read once
-    for all checkpoints that were trained on it.
+    for all checkpoints that were trained on it. Stock is what is so in any of the corpora: of a corpus that was cleaned
+    of its boilerplate and one that was not, the answers are searched for the same. "training_share" of "boilerplate":
+    rows of the checkpoint's own training split that hold what is stock there.
     """
+    learned = {corpus: learn_stock(corpus) for corpus in dict.fromkeys(corpora) if corpus is not None}
+    stock = of_any([*learned.values()])
     found: list[dict[str, Any] | None] = [None] * len(said)
     for corpus in dict.fromkeys(corpora):
         own = [k for k, of in enumerate(corpora) if of == corpus]
@@ -37,7 +41,7 @@ def memorised(
             continue
         texts = [*(said[k] for k in own), [reference for reference in references if reference]]
         together = verbatim.runs([text for of in texts for text in of], corpus)
-        stock = learn_stock(corpus)
+        share = learned[corpus].num_holders / max(1, learned[corpus].num_rows)
         told = []
         for of in texts:
             first, together = together[: len(of)], together[len(of) :]
@@ -46,7 +50,7 @@ def memorised(
             told.append(
                 {
                     "verbatim": figures,
-                    "boilerplate": phrases,
+                    "boilerplate": phrases | {"training_share": share},
                     "diversity": diversity(of),
                     "answers": [{**run, "stock_spans": spans} for run, spans in each],
                 }

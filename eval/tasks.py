@@ -6,8 +6,8 @@
 
 A folder of YAML and JSON lines that lm-eval runs offline on a checkpoint of loam's or of anybody's; the last line says
 how. On texts that fit the context lm-eval's bits_per_byte is loam's: both give a text behind bos (lm-eval takes eos
-where there is none) and count neither bos nor eos. A longer text is cut by loam into windows whose first token is
-given; lm-eval's last window reaches back as far as the context allows, so its figure is a little lower there.
+where there is none) and count neither bos nor eos. A longer text is cut alike, into windows whose first token is given;
+only the last differs: lm-eval's reaches back until it fills the context, which mostly makes its figure a little lower.
 """
 
 import os

@@ -1,12 +1,15 @@
 """One configuration: file and flags agree on names and types, and every mistake is one line that names its place."""
 
+import typing
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from common.errors import UserError
 from common.runs import read_config
-from config import Config, load_command
+from config import SECTIONS, Config, load_command
+from data.sources import SourceConfig
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +168,62 @@ def test_a_flag_of_a_finished_stage_need_not_be_repeated_but_may_not_change() ->
     assert load(toml="[train]\nepochs = 3").tokenizer.vocab_size == 300
     with pytest.raises(UserError, match="vocab_size: 300 -> 400"):
         claim(load("--tokenizer.vocab_size", "400", toml="[train]\nepochs = 3"))
+
+
+OLDER = """[[source]]
+path = 'd/a.csv'
+question = 'q'
+"""
+
+
+def without(file: Path, *keys: str) -> None:
+    """The file as a version wrote it that did not know these keys."""
+    record = read_config(file)
+    sections = [*record["source"], *(section for name, section in record.items() if name != "source")]
+    removed = [section.pop(key) for section in sections for key in keys if key in section]
+    assert len(removed) == len(keys)
+    file.write_text(tomli_w.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("key", "flag", "said"),
+    [
+        ("canaries", ("--prepare.canaries", "6"), "[prepare] canaries: 0 -> 6"),
+        ("canary_copies", ("--prepare.canary_copies", "[1]"), "[prepare] canary_copies: [0, 1, 2, 4, 8, 16] -> [1]"),
+        ("warmup_ratio", ("--warmup_ratio", "0.2"), "[train] warmup_ratio: 0.05 -> 0.2"),
+    ],
+)
+def test_a_key_that_the_record_is_older_than_was_what_it_is_by_default(
+    key: str, flag: tuple[str, str], said: str
+) -> None:
+    claim(load(toml=OLDER))
+    record = Path("runs/my/config.toml")
+    for output in ("corpus/manifest.json", "tokenizer/tokenizer.json", "metrics.jsonl"):
+        (record.parent / output).parent.mkdir(exist_ok=True)
+        (record.parent / output).touch()
+    without(record, key)
+    claim(load(toml=OLDER))  # the same settings go on, and are recorded whole
+    assert f"\n{key} = " in record.read_text()
+    without(record, key)
+    with pytest.raises(UserError) as caught:
+        claim(load(*flag, toml=OLDER))
+    assert said in str(caught.value)
+
+
+def test_a_key_of_a_source_that_the_record_is_older_than_was_what_it_is_by_default() -> None:
+    claim(load(toml=OLDER))
+    record = Path("runs/my/config.toml")
+    (record.parent / "corpus").mkdir()
+    (record.parent / "corpus" / "manifest.json").touch()
+    without(record, "weight", "encoding")
+    claim(load(toml=OLDER))
+    without(record, "weight", "encoding")
+    with pytest.raises(UserError, match=r"number 1: weight: 1\.0 -> 2\.0"):
+        claim(load(toml=OLDER + "weight = 2.0\n"))
+
+
+def test_what_can_be_left_unset_is_unset_by_default() -> None:
+    """Else a record could not say that it was unset on purpose: TOML has no null."""
+    for cls in (*SECTIONS.values(), SourceConfig):
+        for name, hint in typing.get_type_hints(cls).items():
+            assert type(None) not in typing.get_args(hint) or getattr(cls(), name) is None, (cls, name)

@@ -2,7 +2,7 @@
 
 words.py, sketch.py      words of a text, their hashes, n-grams, MinHash signatures
 near.py, templates.py    rows that are like others
-boilerplate.py           phrases that many rows repeat
+boilerplate.py           phrases that many rows repeat; phrases.py names them
 contamination.py         questions of one source in texts of another
 languages.py             rows in another language than their source
 furniture.py             what stands in a book's file and is not the book

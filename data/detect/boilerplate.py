@@ -289,8 +289,3 @@ def without(text: str, spans: list[Span]) -> str:
         if span.where == "opening" and text[span.start : span.end].strip()[:1].isupper():
             parts[i + 1] = parts[i + 1][:1].upper() + parts[i + 1][1:]
     return " ".join(part for part in parts if part) if spans else text
-
-
-def shown(text: str) -> str:
-    """A phrase as reports count it: its words."""
-    return " ".join(words(text))

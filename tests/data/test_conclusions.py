@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from data.auditing import AuditConfig, audit
-from data.conclusions import SHOWN, phrases_of
-from data.detect.boilerplate import stock_phrases
+from data.conclusions import SHOWN
 from data.figures import length_table
 from data.sources import SourceConfig
-from tests.data.made_rows import english, english_qa, passage, qa, text, write_jsonl
+from tests.data.made_rows import english, english_qa, qa, text, write_jsonl
 
 
 @pytest.fixture(autouse=True)
@@ -211,25 +210,8 @@ def test_templates_show_their_skeletons() -> None:
     assert len(question[1]["slot"]) == 5
 
 
-def test_phrases_are_counted_by_place() -> None:
-    dice = random.Random(9)
-    rows = [qa("?", passage(dice, 3)) for _ in range(60)]
-    for i, row in enumerate(rows):
-        if i % 2 == 0:
-            row["answer"] = "Based on your words, " + row["answer"]
-        if i % 3 == 0:
-            row["answer"] += " I hope that this helps you."
-    stock = {"s": stock_phrases([[row["answer"] for row in rows]], len(rows))}
-    found = phrases_of(list(enumerate(rows)), stock)
-    assert [(c["where"], c["count"], c["text"]) for c in found] == [
-        ("opening", 30, "Based on your words,"),
-        ("ending", 20, "I hope that this helps you."),
-    ]
-    assert found[0]["rows"] == list(range(0, 60, 2))[:20]
-
-
 def test_phrases_of_very_many_rows_are_estimated_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    import data.auditing as module
+    import data.detect.phrases as module
 
     rows = english_qa(random.Random(10), 400)
     for row in rows[:300]:

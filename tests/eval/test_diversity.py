@@ -15,12 +15,13 @@ from common.errors import UserError
 from data.canaries import SOURCE, made, rows_of
 from data.detect.boilerplate import stock_phrases, stock_spans
 from data.detect.words import words
-from eval.diversity import boilerplate, diversity, learn_stock
+from eval.diversity import Stock, boilerplate, diversity, learn_stock
 from tests.data.made_rows import natural_qa, passage
 
 OPENING = "Based on your description, "
 CLOSING = " Please ask a doctor if it does not go away by itself."
 COLUMNS = ("id", "source", "text", "answer")
+NOTHING = Stock(np.zeros(0, np.uint64), [], 0, 0)
 
 
 def corpus_of(folder: Path, rows: list[dict[str, Any]], row_group: int = 4096) -> Path:
@@ -86,8 +87,8 @@ def test_no_answers_and_empty_answers() -> None:
     assert (none["num_answers"], none["equal_share"], none["distinct_1"], none["repetition"]) == (0, None, None, None)
     empty = diversity(["", " ", "word"])
     assert (empty["num_empty"], empty["distinct_1"]) == (2, 1.0)
-    assert boilerplate([], np.zeros(0, np.uint64))["share"] is None
-    assert boilerplate(["", ""], np.zeros(0, np.uint64))["byte_share"] is None
+    assert boilerplate([], NOTHING)["share"] is None
+    assert boilerplate(["", ""], NOTHING)["byte_share"] is None
 
 
 def test_stock_phrases_of_the_training_answers_are_found_in_answers_and_named(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_stock_phrases_of_the_training_answers_are_found_in_answers_and_named(tm
         len(answer[start:end]) for answer, of in zip(answers, facts["spans"], strict=True) for start, end in of
     )
     assert facts["byte_share"] == inside / sum(map(len, answers))
-    assert facts["num_stock"] == len(stock) > 0
+    assert facts["num_stock"] == len(stock.keys) > 0
 
 
 def shown(phrase: str) -> str:
@@ -128,9 +129,9 @@ def test_what_is_stock_is_what_the_audit_learns_of_each_source(tmp_path: Path) -
         stock_phrases([[row.get("text") or row["answer"] for row in rows if row["source"] == source]], number)
         for source, number in (("doctor", 240), ("plain", 700), ("prose", 40))
     ]
-    assert np.array_equal(learn_stock(corpus_of(tmp_path / "one", rows)), np.unique(np.concatenate(expected)))
+    assert np.array_equal(learn_stock(corpus_of(tmp_path / "one", rows)).keys, np.unique(np.concatenate(expected)))
     assert np.array_equal(
-        learn_stock(corpus_of(tmp_path / "many", rows, row_group=7)), np.unique(np.concatenate(expected))
+        learn_stock(corpus_of(tmp_path / "many", rows, row_group=7)).keys, np.unique(np.concatenate(expected))
     )
     assert len(expected[0])
     assert len(expected[2])
@@ -143,7 +144,7 @@ def test_a_large_source_is_learned_on_the_rows_with_the_smallest_ids(
     corpus = corpus_of(tmp_path, [{**row, "source": "s"} for row in assistants(300)], row_group=64)
     rows = sorted(pq.read_table(corpus / "train-00000.parquet").to_pylist(), key=lambda row: row["id"])[:90]
     expected = stock_phrases([[row["answer"] for row in rows]], 90)
-    assert np.array_equal(learn_stock(corpus), expected)
+    assert np.array_equal(learn_stock(corpus).keys, expected)
     [(num, last)] = eval.diversity._sampled(corpus, "train").values()
     assert (num, last) == (90, rows[-1]["id"].encode())
     assert sorted(eval.diversity._bodies(corpus, "train", "s", last)) == sorted(row["answer"] for row in rows)

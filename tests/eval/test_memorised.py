@@ -1,17 +1,21 @@
 """What compare says of memorisation: of a model that says training text, of one that does not, of planted canaries."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.auditing import AuditConfig, audit
 from data.canaries import Canary
+from data.sources import SourceConfig
 from eval.compare import compare
 from eval.config import EvalConfig
 from eval.memorised import exposure_rows, memorised, memorised_rows
 from eval.verdict import print_result
+from tests.data.made_rows import natural_qa, passage, write_jsonl
 
 from .conftest import make_rows, make_run
 
@@ -81,3 +85,58 @@ def test_without_canaries_there_is_no_exposure(corpus: Path, quick: EvalConfig) 
     result: dict[str, Any] = compare([corpus.parent / "ckpt1", corpus.parent / "ckpt2"], quick)
     assert [told["exposure"] for told in result["memorised"]] == [None, None]
     assert exposure_rows(["a"], [None]) == []
+
+
+CLOSING = "Please ask a doctor if it does not go away by itself."
+
+
+def assistants(number: int, every: int) -> list[dict[str, Any]]:
+    """Rows of a corpus; each so-manieth answer ends with the same sentence."""
+    rows = natural_qa(random.Random(3), number)
+    for i, row in enumerate(rows):
+        row |= {"id": f"{i:04}", "group": f"g{i}", "source": "s", "origin": f"made:{i}"}
+        row["answer"] += f" {CLOSING}" if every and i % every == 0 else ""
+    return rows
+
+
+def test_what_the_audit_names_as_boilerplate_of_the_same_rows_is_what_compare_counts(
+    tmp_path: Path, quick: EvalConfig
+) -> None:
+    rows = assistants(300, every=10)
+    file = write_jsonl(tmp_path / "x.jsonl", [{name: row[name] for name in ("question", "answer")} for row in rows])
+    source = SourceConfig(path=str(file), kind="qa", question="question", answer="answer")
+    [finding] = [f for f in audit([source], AuditConfig())["findings"] if f["kind"] == "boilerplate"]
+    assert finding["count"] == 30
+    named = [{"text": c["text"], "where": c["where"], "rows": c["count"]} for c in finding["clusters"]]
+    assert named == [{"text": CLOSING, "where": "ending", "rows": 30}]
+    run = make_run(tmp_path / "runs" / "s", [*rows, *rows[:5]], make_rows(24, seed=12), steps=(1, 1))
+    for told in compare([run / "ckpt1", run / "ckpt2"], quick)["memorised"]:
+        for figures in (told["figures"]["boilerplate"], told["figures"]["references"]["boilerplate"]):
+            assert figures["training_share"] == 0.1  # rows that stand twice count once, as in the audit
+            assert [{**one, "answers": 0} for one in named] == figures["training"]
+            assert figures["share"] == 0.0
+    said = [[f"Take rest. {CLOSING}", "Take rest.", f"{CLOSING} Take rest."]]
+    [told] = memorised(said, [passage(random.Random(5), 2)], [run / "corpus"])
+    assert told is not None
+    assert told["boilerplate"]["share"] == 2 / 3
+    assert told["boilerplate"]["training"] == [{**named[0], "answers": 2}]
+    assert told["references"]["boilerplate"]["share"] == 0.0
+
+
+def test_answers_are_searched_for_what_is_stock_in_any_compared_corpus(tmp_path: Path) -> None:
+    """One corpus was cleaned of its boilerplate: its list is empty, and the model may say it nevertheless."""
+    raw, clean = (
+        make_run(tmp_path / "runs" / name, assistants(100, every), make_rows(8, seed=12), steps=(1,)) / "corpus"
+        for name, every in (("raw", 10), ("clean", 0))
+    )
+    answers = [f"Take rest. {CLOSING}", "Take rest."]
+    of_raw, of_clean = memorised([answers, answers], ["New."], [raw, clean])
+    assert of_raw is not None
+    assert of_clean is not None
+    assert (of_raw["boilerplate"].pop("training_share"), of_clean["boilerplate"].pop("training_share")) == (0.1, 0.0)
+    assert of_raw["boilerplate"] == of_clean["boilerplate"]
+    assert of_raw["boilerplate"]["share"] == 0.5
+    assert of_raw["boilerplate"]["training"] == [{"text": CLOSING, "where": "ending", "rows": 10, "answers": 1}]
+    [alone] = memorised([answers], ["New."], [clean])
+    assert alone is not None
+    assert (alone["boilerplate"]["share"], alone["boilerplate"]["training"]) == (0.0, [])

@@ -1,6 +1,5 @@
 """Tasks for lm-eval: what is written, and that lm-eval's figures on them are loam's own."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -74,7 +73,6 @@ def test_only_what_there_is_to_ask_is_written(tmp_path: Path, monkeypatch: pytes
         main(monkeypatch, "q.jsonl", "--name", "a b")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs lm-eval: pip install lm-eval")
 def test_lm_eval_says_what_loam_says(
     run_of_texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: EvalConfig
 ) -> None:

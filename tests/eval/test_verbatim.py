@@ -214,7 +214,7 @@ def test_runs_in_real_text_are_those_of_a_plain_search(tmp_path: Path, name: str
     assert sum(run.covered for run in expected) > 0
 
 
-@pytest.mark.parametrize("module", ["verbatim", "diversity", "exposure"])
+@pytest.mark.parametrize("module", ["verbatim", "diversity", "exposure", "memorised"])
 def test_memorisation_is_measured_without_the_data_engine(module: str) -> None:
     absent = ["daft", "orjson", "zstandard", "ftfy", "charset_normalizer"]
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import eval.{module}"
