@@ -1,7 +1,7 @@
 """How far `compare` can be trusted, on runs whose truth is known.
 
     python bench/eval_trust.py --json bench/results/eval-trust.json
-    python bench/eval_trust.py --parts speed --preset seed-126m
+    python bench/eval_trust.py --parts speed --layers 15
 
 A/A    pairs of runs of one configuration under other seeds are judged many times, as `compare` judges them: given the
        noise of seeds, measured on other runs of that configuration, and without it. None is better, so each
@@ -10,8 +10,8 @@ A/B    a run on all documents against one on half of them: the first is better. 
 leak   5 of 100 test documents are put into the training split of another corpus, as they are, in other case and
        spacing, or inside a longer text: is the run named as contaminated, how many of the documents are found, and is
        any called known that is not. Once with a run that was trained so, by `compare` whole. Aim: named each time
-speed  200 questions are answered by a checkpoint of `--preset`, freshly drawn, so that no answer ends early: 128 tokens
-       each. Aim for 140M parameters on 2 cores: 4 minutes
+speed  200 questions are answered by weights of seed-126m's widths and `--layers`, freshly drawn, so that no answer ends
+       early: 128 tokens each. Aim for 140M parameters on 2 cores: 4 minutes
 
 Intervals of the shares resample runs, not trials: of 24 runs there are many pairs, and few that have no run in common.
 """
@@ -64,7 +64,7 @@ class Options:
         noise_runs: other runs that the seed noise of a trial is measured on
         trials: pairs judged, and as often a leak is planted in each of its forms / 50
         epochs: of each run
-        preset: model shape of the checkpoint that answers
+        layers: of the model that answers; 15 of seed-126m's widths are 145M parameters with a vocabulary of 4,096
         folder: runs are named so, with a number behind
         json: file to write the results to
     """
@@ -74,7 +74,7 @@ class Options:
     noise_runs: int = 5
     trials: int = 1000
     epochs: int = 1
-    preset: str = "seed-126m"
+    layers: int = 15
     folder: str = "trust"
     json: str | None = None
 
@@ -95,7 +95,7 @@ def main() -> None:
     if "leak" in parts:
         result["leak"] = leak_part(base, max(1, options.trials // 50), options.epochs)
     if "speed" in parts:
-        result["speed"] = speed_part(base, options.preset)
+        result["speed"] = speed_part(base, options.layers)
     tell(result, lines(result), options.json)
 
 
@@ -197,10 +197,10 @@ def share(pairs: Sequence[tuple[int, int]], found: Sequence[bool], draws: int = 
 # -- speed
 
 
-def speed_part(base: Path, preset: str) -> dict[str, Any]:
+def speed_part(base: Path, layers: int) -> dict[str, Any]:
     """Seconds to answer QUESTIONS questions with NEW_TOKENS tokens each, on as many threads as there are."""
     tok = load_tokenizer(base / "tokenizer")
-    shape = resolve_shape(ModelConfig(preset=preset), tok.vocab_size)  # type: ignore[arg-type]
+    shape = resolve_shape(ModelConfig(preset="seed-126m", num_layers=layers), tok.vocab_size)
     torch.manual_seed(0)
     model = Decoder(shape).eval()
     documents = held_out([base / "corpus"], [])
@@ -209,7 +209,7 @@ def speed_part(base: Path, preset: str) -> dict[str, Any]:
     said = answer(model, tok, questions, NEW_TOKENS)
     seconds = time.perf_counter() - started
     return {
-        "preset": preset,
+        "layers": layers,
         "parameters": count_parameters(shape),
         "questions": len(questions),
         "tokens": sum(one["tokens"] for one in said),
