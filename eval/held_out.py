@@ -62,9 +62,9 @@ def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int =
     whole_groups = [group or document for group, document in zip(*_columns(whole, "group", "id"), strict=True)]
     table, groups, of = _in_blocks(whole, whole_groups)
     known = {}
-    numbers = {corpus.resolve(): number for number, corpus in enumerate(evaluated)}
+    numbers = {_identity(corpus): number for number, corpus in enumerate(evaluated)}
     for corpus in trained_on:
-        foreign = corpus_of != numbers.get(corpus.resolve(), -1)
+        foreign = corpus_of != numbers.get(_identity(corpus), -1)
         known[str(corpus)] = _seen(whole, whole_groups, corpus)[of] | _overlapping(table, groups, corpus, foreign[of])
     seen = np.any([np.zeros(len(table), bool), *known.values()], axis=0)
     unseen = np.flatnonzero(~seen)
@@ -123,6 +123,11 @@ def content_key(row: dict[str, str | None]) -> str:
     parts = [row["text"]] if row["text"] is not None else [row["question"], row["answer"]]
     joined = "\x00".join(normal(part or "").casefold() for part in parts)
     return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _identity(corpus: Path) -> str:
+    """Copies of one corpus are one corpus."""
+    return str(read_manifest(corpus).get("fingerprint") or corpus.resolve())
 
 
 def _test_documents(corpora: Sequence[Path]) -> tuple[pa.Table, np.ndarray]:

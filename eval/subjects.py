@@ -63,10 +63,15 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
     for i, path in enumerate(resolved):
         if path in resolved[:i]:
             raise UserError(f"{paths[i]} is given twice: a checkpoint cannot be compared with itself")
-    return [
+    subjects = [
         (_own if (path / "loam.json").exists() or not (path / "config.json").exists() else _foreign)(name, path)
         for name, path in zip(names_of(paths), resolved, strict=True)
     ]
+    first: dict[str, Path] = {}  # runs of one corpus hold a copy each, of which one is read
+    for subject in subjects:
+        if subject.corpus is not None:
+            subject.corpus = first.setdefault(subject.meta["corpus"], subject.corpus)
+    return subjects
 
 
 def _own(name: str, path: Path) -> Subject:

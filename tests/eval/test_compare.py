@@ -310,6 +310,7 @@ def test_runs_that_differ_by_their_seed_say_what_seeds_do_and_others_are_judged_
     train, test = make_rows(40, seed=1), make_rows(48, seed=2)
     runs = [make_run(tmp_path / str(seed) / "a", train, test, steps=(4,), seed=seed) for seed in range(3)]
     result = compare([run / "ckpt1" for run in runs], quick)
+    assert result["held_out"]["corpora"] == [str(runs[0] / "corpus")]  # copies of one
     found = result["seed_noise"]
     figures = [each["val_bpb"] for each in result["checkpoints"]]
     assert found["deviation"] == pytest.approx(float(np.std(figures, ddof=1)))

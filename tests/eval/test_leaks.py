@@ -1,6 +1,7 @@
 """Shares of 13-grams that a training split holds: as counted plainly, and what comparisons make of them."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def test_what_a_corpus_has_in_common_with_its_own_test_split_stays(tmp_path: Pat
     b = corpus(tmp_path / "b", train, make_rows(4, seed=5))
     assert len(held_out([a, b], [a, b]).table) == 4  # b's own test split
     assert held_out([a, b], [a, b]).known_to == {str(a): 0, str(b): 4}
+    copy = shutil.copytree(a, tmp_path / "copy")
+    assert held_out([a], [copy]).known_to == {str(copy): 0}  # the same corpus, elsewhere
 
 
 def test_a_page_of_a_long_text_is_removed_and_not_the_rest(tmp_path: Path) -> None:
