@@ -19,6 +19,8 @@ from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, interval
 from eval.seed_noise import SeedNoise, noise_draws
 from eval.significance import ALPHA, documents_needed, holm, pair_values
 
+DRAWS_A_PAIR = 100  # of the permutation test: p is 1 / draws at least, so that corrected it can be 0.01
+
 
 def judge_pairs(
     names: Sequence[str],
@@ -39,7 +41,9 @@ def judge_pairs(
     pairs = [*combinations(range(len(names)), 2)]
     others_R = noise_draws(noise, len(figures_RK), seed)
     apart = np.array([runs[a] != runs[b] for a, b in pairs], float)
-    p = pair_values(bits_GK, len(figures_RK), seed, others_R[:, None] * apart * bytes_G.sum() if noise else None)
+    draws = max(len(figures_RK), DRAWS_A_PAIR * len(pairs))
+    others_DP = noise_draws(noise, draws, seed)[:, None] * apart * bytes_G.sum() if noise else None
+    p = pair_values(bits_GK, draws, seed, others_DP)
     basis = {"num_documents": num_documents, "num_groups": len(bytes_G), "num_bytes": int(bytes_G.sum())}
     return [
         {
@@ -90,7 +94,9 @@ def verdict(
     if not different:
         seeds = _deviation(others_R) if others_R is not None else 0.0
         needed = documents_needed(delta, float(np.std(differences_R)), num_documents, comparisons, seeds)
-        if needed:
+        if needed is not None and needed <= num_documents:
+            needed = None  # by a normal distribution: few groups need more
+        elif needed:
             figures += f"; about {needed:,} such documents would settle a difference like this"
         elif seeds and documents_needed(delta, float(np.std(differences_R)), num_documents, comparisons):
             figures += "; no number of documents would settle it, as seeds alone differ so much: compare more runs"
