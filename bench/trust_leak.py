@@ -57,11 +57,11 @@ def leak_part(base: Path, times: int, epochs: int) -> dict[str, Any]:
     return result
 
 
-def _known(evaluated: Path, trained_on: Path) -> set[str]:
-    """Ids of the test documents that `compare` would take for known to a training split."""
-    whole = held_out([evaluated], [evaluated])
-    left = held_out([evaluated], [evaluated, trained_on])
-    return {*whole.table["id"].to_pylist()} - {*left.table["id"].to_pylist()}
+def _known(sound: Path, leaked: Path) -> set[str]:
+    """Ids of the test documents that `compare` takes for known to the second, whichever of the two is named first."""
+    whole = {*held_out([sound], [sound]).table["id"].to_pylist()}
+    left = [held_out(order, order).table["id"].to_pylist() for order in ([sound, leaked], [leaked, sound])]
+    return whole - {one for of in left for one in of}
 
 
 def _as_it_is(rows: list[dict[str, Any]], _: pa.Table) -> list[dict[str, Any]]:

@@ -4,8 +4,8 @@
   2. a long text that is alone in its group is judged in blocks of about 2,000 bytes, each a document and a group: else
      a corpus of one book would be one piece of evidence, and nothing could ever be told from it
   3. minus every document that any compared run trained on: by content (case and white space made equal), or whose group
-     is in a training split, or of whose 13-grams another corpus' training split holds half (leaks.py: a row that was
-     cleaned in one corpus and not in the other, a page of a book); and with it the rest of its group
+     is in a training split, or of whose 13-grams a training split holds half (leaks.py: a row that was cleaned in one
+     corpus and not in the other, a page of a book, an answer inside a longer text); and with it the rest of its group
   4. cut to a number of documents by whole groups, in an order that content and seed decide
 
 Training splits are streamed and only the hits kept, so memory grows with the test splits alone.
@@ -48,24 +48,19 @@ class HeldOut:
     num_cut: int  # long texts that stand here as blocks
     known_to: dict[str, int]  # corpus -> test documents that its training split knows, all of them removed
 
-    @property
-    def num_groups(self) -> int:
-        return len(set(self.groups))
-
 
 def held_out(evaluated: Sequence[Path], trained_on: Iterable[Path], limit: int = 0, seed: int = 0) -> HeldOut:
     """Test documents of the corpora `evaluated` that are in no training split of `trained_on`; limit 0: all of them.
 
     UserError where nothing is left.
     """
-    whole, corpus_of = _test_documents(evaluated)
+    whole = _test_documents(evaluated)
     whole_groups = [group or document for group, document in zip(*_columns(whole, "group", "id"), strict=True)]
     table, groups, of = _in_blocks(whole, whole_groups)
-    known = {}
-    numbers = {_identity(corpus): number for number, corpus in enumerate(evaluated)}
-    for corpus in trained_on:
-        foreign = corpus_of != numbers.get(_identity(corpus), -1)
-        known[str(corpus)] = _seen(whole, whole_groups, corpus)[of] | _overlapping(table, groups, corpus, foreign[of])
+    known = {
+        str(corpus): _seen(whole, whole_groups, corpus)[of] | _overlapping(table, groups, corpus)
+        for corpus in trained_on
+    }
     seen = np.any([np.zeros(len(table), bool), *known.values()], axis=0)
     unseen = np.flatnonzero(~seen)
     names = [str(corpus) for corpus in evaluated]
@@ -125,31 +120,20 @@ def content_key(row: dict[str, str | None]) -> str:
     return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _identity(corpus: Path) -> str:
-    """Copies of one corpus are one corpus."""
-    return str(read_manifest(corpus).get("fingerprint") or corpus.resolve())
-
-
-def _test_documents(corpora: Sequence[Path]) -> tuple[pa.Table, np.ndarray]:
-    """All test documents, one each of those that several corpora hold; of each the number of its corpus."""
+def _test_documents(corpora: Sequence[Path]) -> pa.Table:
+    """All test documents, one each of those that several corpora hold."""
     parts = [pa.concat_tables(read_corpus(corpus, "test", columns=COLUMNS)).select(COLUMNS) for corpus in corpora]
     table = pa.concat_tables(parts)
     first: dict[str, int] = {}
     for i, row in enumerate(table.to_pylist()):
         first.setdefault(content_key(row), i)
-    kept = np.array(sorted(first.values()), np.int64)
-    return table.take(pa.array(kept)), np.repeat(np.arange(len(corpora)), [*map(len, parts)])[kept]
+    return table.take(pa.array(sorted(first.values()), pa.int64()))
 
 
-def _overlapping(table: pa.Table, groups: list[str], corpus: Path, foreign: np.ndarray) -> np.ndarray:
-    """Mask of documents of which the corpus' training split holds half of the 13-grams, and of the rest of their group.
-
-    foreign: bool (N,), documents that are not of the corpus' own test split. Its split by groups has kept near copies
-    out of that, and what is left in common (templates) is what a corpus of this kind looks like.
-    """
-    rows = np.flatnonzero(foreign)
-    shares = overlap_shares(table.take(pa.array(rows)), corpus)
-    tainted = {groups[i] for i in rows[shares >= KNOWN].tolist()}
+def _overlapping(table: pa.Table, groups: list[str], corpus: Path) -> np.ndarray:
+    """Mask of documents of which the corpus' training split holds half of the 13-grams, and of the rest of their
+    group."""
+    tainted = {groups[i] for i in np.flatnonzero(overlap_shares(table, corpus) >= KNOWN).tolist()}
     return np.asarray([group in tainted for group in groups], dtype=bool)
 
 

@@ -37,13 +37,17 @@ def comparability_notes(
             f"{documents.num_removed:,} of {documents.num_found:,} test documents were removed: "
             "a compared run trained on them, on others of their group, or on text that holds half of their 13-grams"
         )
-    contaminated = [
-        f"{each['name']} ({each['contaminated_documents']:,})" for each in checkpoints if each["contaminated_documents"]
-    ]
-    if contaminated:
+    known = {each["name"]: each["contaminated_documents"] for each in checkpoints if each["contaminated_documents"]}
+    if known:
+        alike = len(known) == len(checkpoints) and len(set(known.values())) == 1
+        told = (
+            f"all ({max(known.values()):,})"
+            if alike
+            else ", ".join(f"{name} ({number:,})" for name, number in known.items())
+        )
         notes.append(
-            f"contaminated, with how many of these test documents: {', '.join(contaminated)}; figures on the whole "
-            "test split would be too good for them"
+            f"contaminated, with how many of these test documents: {told}; figures on the whole test split would be "
+            "too good for them"
         )
     if documents.num_left_out:
         notes.append(

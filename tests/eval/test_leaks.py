@@ -1,7 +1,6 @@
 """Shares of 13-grams that a training split holds: as counted plainly, and what comparisons make of them."""
 
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +67,47 @@ def test_a_row_that_another_corpus_holds_uncleaned_is_removed_and_counted(tmp_pa
     assert found.known_to == {str(a): 0, str(b): 1}
 
 
-def test_what_a_corpus_has_in_common_with_its_own_test_split_stays(tmp_path: Path) -> None:
-    """Templates: of another corpus the same rows are known."""
+@pytest.mark.parametrize(("copies", "stay"), [(3, 0), (4, 4)])
+def test_a_phrase_of_many_training_documents_is_common_and_one_of_few_a_copy(
+    copies: int, stay: int, tmp_path: Path
+) -> None:
+    """In a small corpus more than 3 documents; whichever corpus the test documents are of."""
     dice = random.Random(9)
     shared = prose(dice, 40)
     test = [row(f"t{i}", f"{shared} {i}") for i in range(4)]
-    train = [row(f"r{i}", f"{shared} {100 + i}") for i in range(4)]
-    a = corpus(tmp_path / "a", train, test)
-    assert len(held_out([a], [a]).table) == 4
-    b = corpus(tmp_path / "b", train, make_rows(4, seed=5))
-    assert len(held_out([a, b], [a, b]).table) == 4  # b's own test split
-    assert held_out([a, b], [a, b]).known_to == {str(a): 0, str(b): 4}
-    copy = shutil.copytree(a, tmp_path / "copy")
-    assert held_out([a], [copy]).known_to == {str(copy): 0}  # the same corpus, elsewhere
+    train = [*(row(f"r{i}", f"{shared} {100 + i}") for i in range(copies)), row("r", prose(dice, 30))]
+    other = make_rows(4, seed=5)
+    a = corpus(tmp_path / "a", train, [*test, *other])
+    b = corpus(tmp_path / "b", train, other)
+    for evaluated, trained_on in (([a], [a]), ([a, b], [a, b]), ([b, a], [b, a])):
+        found = held_out(evaluated, trained_on)
+        assert len(found.table) == 4 + stay
+        assert set(found.known_to.values()) == {4 - stay}
+
+
+def test_phrases_are_common_from_a_share_of_the_training_documents_on(tmp_path: Path) -> None:
+    """Of 2,000 documents 10 are 0.5%."""
+    dice = random.Random(12)
+    ten, eleven = prose(dice, 30), prose(dice, 30)
+    train = [row(f"x{i}", f"{i} {ten}") for i in range(10)] + [row(f"y{i}", f"{i} {eleven}") for i in range(11)]
+    train += [row(f"z{i}", f"other {i}") for i in range(2000 - len(train))]
+    a = corpus(tmp_path / "a", train, make_rows(4, seed=1))
+    table = make_table([row("ten", ten), row("eleven", eleven)])
+    assert overlap_shares(table, a).tolist() == [1.0, 0.0]
+
+
+def test_what_is_known_does_not_depend_on_the_order_of_the_corpora(tmp_path: Path) -> None:
+    """Both hold the same test documents, one trained on some of them inside longer texts."""
+    dice = random.Random(11)
+    test = [row(f"t{i}", prose(dice, 50)) for i in range(8)]
+    clean = [row(f"r{i}", prose(dice, 50)) for i in range(8)]
+    leaked = [row(f"l{i}", f"{prose(dice, 30)} {test[i]['text']} {prose(dice, 30)}") for i in range(3)]
+    sound = corpus(tmp_path / "sound", clean, test)
+    other = corpus(tmp_path / "other", [*clean, *leaked], test)
+    for order in ([sound, other], [other, sound]):
+        found = held_out(order, order)
+        assert found.known_to == {str(sound): 0, str(other): 3}
+        assert found.table["id"].to_pylist() == [f"t{i}" for i in range(3, 8)]
 
 
 def test_a_page_of_a_long_text_is_removed_and_not_the_rest(tmp_path: Path) -> None:
