@@ -89,14 +89,14 @@ def _figures(bits_NK: np.ndarray, bytes_N: np.ndarray, groups: np.ndarray, seed:
     return told
 
 
-def by_position(positions: Sequence[PositionLosses | None]) -> list[dict[str, Any]]:
-    """Bits per byte by how many tokens stood in front: {"value", "bpb", "bytes"}, both one a checkpoint, as a token is
-    another amount of text in each vocabulary; null where that is not known."""
+def by_position(positions: Sequence[PositionLosses | None], parts: Sequence[int]) -> list[dict[str, Any]]:
+    """Bits per byte of `parts` by how many tokens stood in front: {"value", "bpb", "bytes"}, both one a checkpoint, as
+    a token is another amount of text in each vocabulary; null where that is not known."""
     told = []
     names = next((one.names() for one in positions if one is not None), [])
     for place, value in enumerate(names):
-        sizes = [None if one is None else int(one.num_bytes[place]) for one in positions]
+        sizes = [None if one is None else one.bytes(place, parts) for one in positions]
         if any(sizes):
-            bpb = [None if one is None else one.bits_per_byte(place) for one in positions]
+            bpb = [None if one is None else one.bits_per_byte(place, parts) for one in positions]
             told.append({"value": value, "bpb": bpb, "bytes": sizes})
     return told

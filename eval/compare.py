@@ -113,7 +113,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         },
         "breakdown": {
             **breakdowns(losses, documents.table, documents.groups, parts, config.seed),
-            "position": by_position([one.positions for one in evaluated]),
+            "position": by_position([one.positions for one in evaluated], parts),
         },
         "answers": [
             {

@@ -69,22 +69,26 @@ class DocumentLosses:
 
 @dataclass
 class PositionLosses:
-    """Sums of content tokens by how many tokens of their document stood in front of them, in the same row."""
+    """Sums of tokens by how many tokens of their document stood in front of them in the same row, and by role."""
 
     token_bytes: np.ndarray  # int64 (V,): UTF-8 bytes of each token
-    nats: np.ndarray = field(default_factory=lambda: np.zeros(len(POSITIONS) + 1))
-    num_bytes: np.ndarray = field(default_factory=lambda: np.zeros(len(POSITIONS) + 1, dtype=np.int64))
+    nats: np.ndarray = field(default_factory=lambda: np.zeros((len(POSITIONS) + 1, len(ROLE_NAMES))))
+    num_bytes: np.ndarray = field(default_factory=lambda: np.zeros((len(POSITIONS) + 1, len(ROLE_NAMES)), np.int64))
 
-    def add(self, in_front: np.ndarray, targets: np.ndarray, nats: np.ndarray) -> None:
-        """Add targets: how many tokens stood in front of each, its id, its nats; all (N,)."""
+    def add(self, in_front: np.ndarray, targets: np.ndarray, roles: np.ndarray, nats: np.ndarray) -> None:
+        """Add targets: how many tokens stood in front of each, its id, its role, its nats; all (N,)."""
         place = np.searchsorted(POSITIONS, in_front, side="right")
-        np.add.at(self.nats, place, nats.astype(np.float64))
-        np.add.at(self.num_bytes, place, self.token_bytes[targets])
+        np.add.at(self.nats, (place, roles), nats.astype(np.float64))
+        np.add.at(self.num_bytes, (place, roles), self.token_bytes[targets])
 
-    def bits_per_byte(self, place: int) -> float | None:
+    def bytes(self, place: int, parts: Sequence[int] = CONTENT) -> int:
+        """Bytes of one bucket's content."""
+        return int(self.num_bytes[place, list(parts)].sum())
+
+    def bits_per_byte(self, place: int, parts: Sequence[int] = CONTENT) -> float | None:
         """Of one bucket; None where there are no bytes."""
-        size = int(self.num_bytes[place])
-        return float(self.nats[place]) / math.log(2) / size if size else None
+        size = self.bytes(place, parts)
+        return float(self.nats[place, list(parts)].sum()) / math.log(2) / size if size else None
 
     def names(self) -> list[str]:
         """Of the buckets: "1 to 15"."""
@@ -140,8 +144,7 @@ def document_losses(
             np.add.at(nats, (owner, role), nll[used].astype(np.float64))
             np.add.at(counts, (owner, role), 1)
             if by_position is not None:
-                content = role != MARKER
-                by_position.add(batch.positions[used][content] + 1, batch.targets[used][content], nll[used][content])
+                by_position.add(batch.positions[used] + 1, batch.targets[used], role, nll[used])
     finally:
         model.train(was_training)
     return DocumentLosses(nats, counts, content_bytes(tokens))

@@ -9,6 +9,7 @@ far other seeds lie apart, where that was measured (seed_noise.py).
 Out: "better" where interval and p agree, else "cannot tell", and how many documents would settle it.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -94,6 +95,8 @@ def verdict(
     if not different:
         seeds = _deviation(others_R) if others_R is not None else 0.0
         needed = documents_needed(delta, float(np.std(differences_R)), num_documents, comparisons, seeds)
+        if needed is not None and not enough(bytes_G):
+            needed = max(needed, math.ceil(num_documents * FEWEST_GROUPS / len(bytes_G)))
         if needed is not None and needed <= num_documents:
             needed = None  # by a normal distribution: few groups need more
         elif needed:

@@ -13,6 +13,7 @@ from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, docu
 from eval.verdict import training_line
 from tokenizer.bpe import Tokenizer
 from tokenizer.encode import encode_table
+from tokenizer.template import IN_ANSWER, IN_QUESTION, IN_TEXT
 
 from .conftest import SEQ_LEN, make_model, make_rows, make_table
 
@@ -60,11 +61,16 @@ def test_a_value_is_what_its_documents_alone_would_give(measured: Any) -> None:
 
 def test_places_add_up_to_the_whole_and_do_not_depend_on_the_batch(measured: Any, tok: Tokenizer) -> None:
     losses, positions, table, _ = measured
-    told = by_position(positions)
+    told = by_position(positions, CONTENT)
     assert [of["value"] for of in told] == ["1 to 15 tokens", "16 to 63 tokens"]
     for k, loss in enumerate(losses):
         assert sum(of["bytes"][k] for of in told) == loss.bytes().sum()
         assert sum(of["bpb"][k] * of["bytes"][k] for of in told) == pytest.approx(loss.bits().sum(), rel=1e-6)
+    answers = by_position(positions, RESPONSES)
+    for k, loss in enumerate(losses):
+        assert sum(of["bytes"][k] for of in answers) == loss.bytes(RESPONSES).sum() < loss.bytes().sum()
+        bits = sum(of["bpb"][k] * of["bytes"][k] for of in answers if of["bytes"][k])
+        assert bits == pytest.approx(loss.bits(RESPONSES).sum(), rel=1e-6)
     again = PositionLosses(np.array(tok.token_bytes))
     document_losses(make_model(tok.vocab_size, 0), encode_table(table, tok), SEQ_LEN, batch_rows=1, by_position=again)
     np.testing.assert_array_equal(again.num_bytes, positions[0].num_bytes)
@@ -73,8 +79,11 @@ def test_places_add_up_to_the_whole_and_do_not_depend_on_the_batch(measured: Any
 
 def test_a_place_is_the_number_of_tokens_in_front() -> None:
     sums = PositionLosses(np.array([0, 1, 5]))
-    sums.add(np.array([1, 15, 16, 5000]), np.array([1, 2, 1, 2]), np.log([2.0, 2.0, 4.0, 8.0]))
-    assert sums.num_bytes.tolist() == [6, 1, 0, 0, 0, 5]
+    roles = np.array([IN_QUESTION, IN_ANSWER, IN_TEXT, IN_ANSWER])
+    sums.add(np.array([1, 15, 16, 5000]), np.array([1, 2, 1, 2]), roles, np.log([2.0, 2.0, 4.0, 8.0]))
+    assert [sums.bytes(place) for place in range(6)] == [6, 1, 0, 0, 0, 5]
+    assert [sums.bytes(place, RESPONSES) for place in range(6)] == [5, 1, 0, 0, 0, 5]
+    assert sums.bits_per_byte(0, RESPONSES) == pytest.approx(1 / 5)
     assert sums.bits_per_byte(0) == pytest.approx(2 / 6)
     assert sums.bits_per_byte(1) == pytest.approx(2)
     assert sums.bits_per_byte(2) is None

@@ -90,11 +90,27 @@ def test_twenty_checkpoints_can_be_told_apart_by_as_few_draws_as_are_allowed() -
     assert [pair["better"] for pair in pairs] == [pair["a"] for pair in pairs]
 
 
-def test_documents_that_are_there_already_are_not_asked_for() -> None:
-    """Of 8 groups nothing is told, however clear it looks."""
+def test_few_groups_ask_for_as_many_documents_as_make_enough() -> None:
+    """However clear it looks: of 5 documents a group, 8 groups of the 10."""
     bits_GK = bits(np.random.default_rng(7), 8, [0.0, 40.0])
     bytes_G = np.full(8, 100.0)
-    [pair] = judge_pairs("ab", "xx", bits_GK, bytes_G, resample(bits_GK, bytes_G, 1000, 0), 8, 0)
+    [pair] = judge_pairs("ab", "xx", bits_GK, bytes_G, resample(bits_GK, bytes_G, 1000, 0), 40, 0)
     assert pair["verdict"].startswith("cannot tell a from b: 8 groups are too few")
+    assert pair["documents_needed"] == 50
+    assert "about 50 such documents" in pair["verdict"]
+
+
+def test_documents_that_are_there_already_are_not_asked_for() -> None:
+    """12 groups of which one has most bytes: the interval is wide, a normal distribution would do with 6 of them."""
+    generator = np.random.default_rng(1)
+    bytes_G = np.array([5000.0, *[50.0] * 11])
+    bits_GK = bytes_G[:, None] * (1 + generator.normal(0, 0.001, (12, 2)) + np.array([0, 0.0005]))
+    figures = resample(bits_GK, bytes_G, 1000, 0)
+    [pair] = judge_pairs("ab", "xx", bits_GK, bytes_G, figures, 12, 0)
+    error = float(np.std(figures[:, 1] - figures[:, 0]))
+    needed = documents_needed(pair["delta_bpb"], error, 12)
+    assert needed is not None
+    assert needed <= 12
+    assert pair["better"] is None
     assert pair["documents_needed"] is None
     assert "such documents" not in pair["verdict"]
