@@ -33,11 +33,11 @@ import torch
 from common.errors import UserError, run_command
 from common.files import atomic_file, write_json
 from common.runs import find_checkpoints
-from eval.bootstrap import effective_groups, group_sums, interval, resample
+from eval.bootstrap import effective_groups, enough, group_sums, interval, resample
 from eval.breakdown import breakdowns, by_position
 from eval.charts import curves_of
 from eval.config import EvalConfig
-from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, training_sample
+from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, sample_groups, training_sample
 from eval.judged import Asked, ask, judged, said_by
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, summary
 from eval.memorised import exposed, memorised
@@ -75,7 +75,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         corpus = str(subjects[k].corpus) if subjects[k].corpus is not None else None
         facts |= {"contaminated_documents": documents.known_to[corpus] if corpus else None}
         own = documents.corpora == [corpus]  # else the two would be of different data
-        facts |= _train_figures(evaluated[k].trained_on, parts, float(totals[k]) if own else None)
+        facts |= _train_figures(evaluated[k], parts, float(totals[k]) if own else None, figures[:, k], config.seed)
         facts |= {"val_bpb": float(totals[k]), "val_bpb_ci95": list(interval(figures[:, k], effective_groups(bytes_G)))}
     num_documents = int((losses[0].bytes(parts) > 0).sum())
     basis = {"num_documents": num_documents, "num_groups": len(bytes_G), "num_bytes": int(bytes_G.sum())}
@@ -150,6 +150,7 @@ class Evaluated(NamedTuple):
 
     losses: DocumentLosses
     trained_on: DocumentLosses | None  # where its corpus is here
+    trained_groups: list[str]  # of these documents
     positions: PositionLosses | None  # None: not known of another's tokens
     said: list[dict[str, Any]]
     exposure: dict[str, Any] | None  # of canaries that were planted in its corpus
@@ -163,11 +164,13 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
     else:
         opened = open_foreign(subject.path, device)
     trained_on, exposure, meta = None, None, subject.meta
+    trained_groups: list[str] = []
     with _autocast(device, config.precision):
         losses = opened.losses(documents.table, f"{subject.name}: losses", opened.positions)
         if subject.corpus is not None and config.train_documents:
             table = training_sample(subject.corpus, config.train_documents)
             trained_on = opened.losses(table, f"{subject.name}: training documents")
+            trained_groups = sample_groups(table)
         if not np.isfinite(losses.nats).all():
             raise UserError(f"{subject.path}: its losses are not finite numbers, training has diverged: take another")
         said = said_by(opened, asked, config)
@@ -190,17 +193,28 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
         "config": meta.get("config", {}),
         "metrics": meta.get("metrics", {}),
     }
-    return Evaluated(losses, trained_on, opened.positions, said, exposure, facts)
+    return Evaluated(losses, trained_on, trained_groups, opened.positions, said, exposure, facts)
 
 
 def _train_figures(
-    trained_on: DocumentLosses | None, parts: Sequence[int], held_out_bpb: float | None
+    one: Evaluated, parts: Sequence[int], held_out_bpb: float | None, held_out_R: np.ndarray, seed: int
 ) -> dict[str, Any]:
-    """Bits per byte of training documents, and how much better they are than the held-out ones of the same corpus."""
-    bpb = trained_on.bits_per_byte(parts) if trained_on is not None else None
-    number = int((trained_on.bytes(parts) > 0).sum()) if trained_on is not None else 0
-    gap = None if bpb is None or held_out_bpb is None else held_out_bpb - bpb
-    return {"train_bpb": bpb, "train_documents": number, "gap_bpb": gap}
+    """Bits per byte of training documents, and how much better they are than the held-out ones of the same corpus, with
+    a 95% interval: both sides are resampled, each by itself."""
+    told: dict[str, Any] = {"train_bpb": None, "train_documents": 0, "gap_bpb": None, "gap_ci95": None}
+    if one.trained_on is None or (bpb := one.trained_on.bits_per_byte(parts)) is None:
+        return told
+    told |= {"train_bpb": bpb, "train_documents": int((one.trained_on.bytes(parts) > 0).sum())}
+    if held_out_bpb is None:
+        return told
+    bits_G = group_sums(one.trained_on.bits(parts), one.trained_groups)
+    bytes_G = group_sums(one.trained_on.bytes(parts), one.trained_groups)
+    bits_G, bytes_G = bits_G[bytes_G > 0], bytes_G[bytes_G > 0]
+    train_R = resample(bits_G[:, None], bytes_G, len(held_out_R), seed + 1)[:, 0]
+    told["gap_bpb"] = held_out_bpb - bpb
+    if enough(bytes_G):
+        told["gap_ci95"] = list(interval(held_out_R - train_R, effective_groups(bytes_G)))
+    return told
 
 
 def same_but_for_seeds(subjects: Sequence[Subject], totals: np.ndarray) -> dict[str, Any] | None:

@@ -95,6 +95,12 @@ def training_sample(corpus: Path, number: int) -> pa.Table:
     return pa.Table.from_pylist(rows[::step][:number], schema=pa.schema([(name, pa.string()) for name in COLUMNS]))
 
 
+def sample_groups(sample: pa.Table) -> list[str]:
+    """The group of each document of a `training_sample`; a block of a long text is one by itself."""
+    each = zip(*_columns(sample, "id", "group"), strict=True)
+    return [document if "/" in document or group is None else group for document, group in each]
+
+
 def find_corpus(name: str) -> Path:
     """The corpus folder that `--data` names: a corpus, a run's folder, or a run's name."""
     for folder in (Path(name), Path(name) / "corpus", RUNS / name / "corpus"):

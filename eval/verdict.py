@@ -193,11 +193,17 @@ def table_rows(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def gap_told(each: dict[str, Any]) -> str:
+    """How much worse a checkpoint is on held-out documents than on training documents, with its interval."""
+    interval = " [{:+.4f}, {:+.4f}]".format(*each["gap_ci95"]) if each["gap_ci95"] else ""
+    return f"{each['gap_bpb']:+.4f}{interval}"
+
+
 def training_line(result: dict[str, Any]) -> str:
     """What the checkpoints make of documents that they trained on: "" where none is known."""
     told = [
         f"{each['name']} {each['train_bpb']:.4f}"
-        + (f" (held out: {each['gap_bpb']:+.4f})" if each["gap_bpb"] is not None else "")
+        + (f" (held out: {gap_told(each)})" if each["gap_bpb"] is not None else "")
         for each in result["checkpoints"]
         if each["train_bpb"] is not None
     ]

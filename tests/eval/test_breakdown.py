@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval.bootstrap import resample
 from eval.breakdown import NONE, OTHERS, VALUES, breakdowns, by_position, labels_of, length_name
-from eval.compare import compare
+from eval.compare import Evaluated, _train_figures, compare
 from eval.config import EvalConfig
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses
 from eval.verdict import training_line
@@ -112,9 +113,30 @@ def test_compare_tells_the_gap_to_the_training_split(run: Path, rows: list[dict[
     assert facts["train_documents"] == len(rows)
     assert facts["gap_bpb"] == pytest.approx(facts["val_bpb"] - facts["train_bpb"])
     assert facts["gap_bpb"] > 0
-    assert f"ckpt2 {facts['train_bpb']:.4f} (held out: +{facts['gap_bpb']:.4f})" in training_line(result)
+    low, high = facts["gap_ci95"]
+    assert low < facts["gap_bpb"] < high
+    told = f"ckpt2 {facts['train_bpb']:.4f} (held out: +{facts['gap_bpb']:.4f} [{low:+.4f}, {high:+.4f}])"
+    assert told in training_line(result)
     assert {"source", "category", "length", "position"} <= set(result["breakdown"])
     without = EvalConfig(**{**quick.__dict__, "train_documents": 0})
     [_, facts] = (bare := compare([run / "ckpt1", run / "ckpt2"], without))["checkpoints"]
     assert (facts["train_bpb"], facts["gap_bpb"], facts["train_documents"]) == (None, None, 0)
     assert training_line(bare) == ""
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_gap_is_as_sure_as_its_two_sides_and_counts_groups(size: int) -> None:
+    """200 held-out groups of deviation 0.1 and 100 of training documents of 0.3, each of `size` equal documents."""
+    generator = np.random.default_rng(0)
+    bits = 80 * (1 + generator.normal(0, 0.3, 100)).repeat(size)
+    nats, sizes = np.zeros((100 * size, 5)), np.zeros((100 * size, 5), np.int64)
+    nats[:, IN_TEXT], sizes[:, IN_TEXT] = bits * np.log(2), 80
+    held_out = resample(80 * (1.5 + generator.normal(0, 0.1, (200, 1))), np.full(200, 80.0), 4000, 0)[:, 0]
+    groups = [str(i) for i in range(100) for _ in range(size)]
+    losses = DocumentLosses(nats, sizes, sizes)
+    one = Evaluated(losses, losses, groups, None, [], None, {})
+    told = _train_figures(one, CONTENT, 1.5, held_out, 0)
+    assert told["train_documents"] == 100 * size
+    assert told["gap_bpb"] == pytest.approx(1.5 - bits.mean() / 80)
+    low, high = told["gap_ci95"]
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.1**2 / 200 + 0.3**2 / 100), rel=0.15)
