@@ -39,6 +39,7 @@ from eval.charts import curves_of
 from eval.config import EvalConfig
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, sample_groups, training_sample
 from eval.judged import Asked, ask, judged, said_by
+from eval.leaks import known_questions
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, summary
 from eval.memorised import exposed, memorised
 from eval.opened import open_foreign, open_own
@@ -46,7 +47,7 @@ from eval.pairs import judge_pairs
 from eval.report import write_page
 from eval.seed_noise import measured_noise, noise_of, replicas
 from eval.subjects import Subject, find_subjects, names_of, shown_path
-from eval.verdict import comparability_notes, print_result
+from eval.verdict import comparability_notes, print_result, question_notes
 from training import distributed
 
 
@@ -96,6 +97,8 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     for one, of in zip(evaluated, memory, strict=True):
         for row, own in zip(one.said, of.pop("answers") if of else [None] * len(one.said), strict=True):
             row["verbatim"] = own
+    known_of = {corpus: _known_questions(asked, corpus) for corpus in dict.fromkeys(corpora)}
+    known = {subject.name: known_of[subject.corpus] for subject in subjects}
     one_tokenizer = len({subject.tokenizer for subject in subjects}) == 1
     return {
         "checkpoints": checkpoints,
@@ -103,7 +106,10 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         "measured_on": "answers and texts" if parts == RESPONSES else "all content",
         "perplexity_comparable": one_tokenizer,
         "seed_noise": same_but_for_seeds(subjects, totals),
-        "notes": comparability_notes(checkpoints, documents, unknown, one_tokenizer, parts == RESPONSES, basis),
+        "notes": [
+            *comparability_notes(checkpoints, documents, unknown, one_tokenizer, parts == RESPONSES, basis),
+            *question_notes(known, asked.file, len(asked.questions)),
+        ],
         "held_out": {
             **basis,
             "corpora": documents.corpora,
@@ -126,7 +132,10 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
             {"checkpoint": subject.name, "figures": of, "exposure": one.exposure}
             for subject, one, of in zip(subjects, evaluated, memory, strict=True)
         ],
-        "scores": [{"checkpoint": subject.name, **table} for subject, table in zip(subjects, tables, strict=True)],
+        "scores": [
+            {"checkpoint": subject.name, "known_questions": known[subject.name], **table}
+            for subject, table in zip(subjects, tables, strict=True)
+        ],
         "settings": {**asdict(config), "device": str(device)},
     }
 
@@ -143,6 +152,13 @@ def common_documents(subjects: Sequence[Subject], config: EvalConfig, data: Path
         held_out(evaluated, trained_on, config.documents, config.seed),
         [subject.name for subject in subjects if subject.corpus is None],
     )
+
+
+def _known_questions(asked: Asked, corpus: Path | None) -> int | None:
+    """How many questions of a file stand in the training text; None where that is not known, or they are held out."""
+    if asked.file is None or corpus is None:
+        return None
+    return int(known_questions([(one.question or "", one.reference) for one in asked.questions], corpus).sum())
 
 
 class Evaluated(NamedTuple):

@@ -13,13 +13,14 @@ where common phrases count), 4.5% of code instructions, 2.8% of Python's documen
 another question.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from data.clean import normal
 from data.detect.sketch import ngrams, word_hashes
 from tokenizer.encode import read_corpus
 
@@ -55,6 +56,22 @@ def overlap_shares(table: pa.Table, corpus: Path) -> np.ndarray:
         own = np.unique(grams[offsets[i] : offsets[i + 1]])
         shares[i] = seen[np.searchsorted(wanted, own)].mean()
     return shares
+
+
+def known_questions(asked: Sequence[tuple[str, str]], corpus: Path) -> np.ndarray:
+    """Which of (question, reference) the corpus' training split asks word for word (case and white space aside), or
+    holds half of the 13-grams of: bool (N,)."""
+    rows = [{"text": None, "question": question, "answer": reference} for question, reference in asked]
+    schema = pa.schema([(name, pa.string()) for name in COLUMNS])
+    known = overlap_shares(pa.Table.from_pylist(rows, schema=schema), corpus) >= KNOWN
+    at: dict[str, list[int]] = {}
+    for i, (question, _) in enumerate(asked):
+        at.setdefault(normal(question).casefold(), []).append(i)
+    for batch in read_corpus(corpus, "train", columns=["question"]):
+        for question in batch["question"].to_pylist():
+            if question is not None:
+                known[at.get(normal(question).casefold(), [])] = True
+    return known
 
 
 def _grams(rows: Iterable[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:

@@ -77,6 +77,17 @@ def comparability_notes(
     return notes
 
 
+def question_notes(known: dict[str, int | None], file: str | None, number: int) -> list[str]:
+    """What a reader must know of a question file. known: of each checkpoint, how many stand in its training text."""
+    told = [f"{name} {of:,}" for name, of in known.items() if of]
+    if not told:
+        return []
+    return [
+        f"of the {number:,} questions of {file} some stand in the training text, word for word or with half of their "
+        f"13-grams: {', '.join(told)}; there an answer may be memory"
+    ]
+
+
 def print_result(result: dict[str, Any], line: Callable[[str], None] = print) -> None:
     """Table, verdicts and answers, at most WIDTH columns wide where names allow."""
     checkpoints = result["checkpoints"]

@@ -331,3 +331,20 @@ def test_epochs_of_one_run_tell_nothing_of_seeds(result: dict[str, Any], run: Pa
     assert "One run of each" not in " ".join(printed(result))
     given = compare([run / "ckpt1", run / "ckpt2"], replace(quick, seed_noise=5.0, seed_runs=5))
     assert given["pairs"] == result["pairs"]
+
+
+def test_questions_that_a_run_trained_on_are_said(
+    run: Path, other_run: Path, tmp_path: Path, quick: EvalConfig
+) -> None:
+    row = next(row for row in make_rows(60, seed=3) if row["kind"] == "qa" and row["context"] is None)
+    file = tmp_path / "q.jsonl"
+    asked = [{"question": row["question"].upper()}, {"question": "Who goes there?"}]
+    file.write_text("".join(json.dumps(one) + "\n" for one in asked), encoding="utf-8")
+    result = compare([run / "ckpt1", other_run / "ckpt1"], replace(quick, questions=str(file)))
+    assert [table["known_questions"] for table in result["scores"]] == [0, 1]
+    [note] = [note for note in result["notes"] if "stand in the training text" in note]
+    assert "of the 2 questions" in note
+    assert ": b/ckpt1 1;" in note
+    assert not any(
+        "stand in the training text" in note for note in compare([run / "ckpt1", run / "ckpt2"], quick)["notes"]
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from data.detect.words import words
 from eval.held_out import held_out
-from eval.leaks import NGRAM, overlap_shares
+from eval.leaks import NGRAM, known_questions, overlap_shares
 
 from .conftest import make_rows, make_table
 from .test_held_out import corpus
@@ -124,3 +124,18 @@ def test_a_page_of_a_long_text_is_removed_and_not_the_rest(tmp_path: Path) -> No
     assert found.table["id"].to_pylist() == [one["id"] for one in alone if one["id"] != "book/7"]
     assert found.known_to[str(b)] == 1
     assert found.num_found == len(alone)
+
+
+def test_questions_of_a_file_that_stand_in_the_training_text_are_known(tmp_path: Path) -> None:
+    dice = random.Random(13)
+    answers = [prose(dice, 30) for _ in range(4)]
+    train = [{**row(f"r{i}", ""), "kind": "qa", "text": None, "question": f"What is thing {i}?", "answer": answer}
+             for i, answer in enumerate(answers)]  # fmt: skip
+    a = corpus(tmp_path / "a", train, make_rows(4, seed=1))
+    asked = [
+        ("  what IS thing 2?", "Something else."),  # asked in training
+        ("Another question?", answers[1]),  # answered in training
+        ("Another question?", " ".join(answers[0].split()[:10])),
+        ("What is thing 9?", ""),
+    ]
+    assert known_questions(asked, a).tolist() == [True, True, False, False]
