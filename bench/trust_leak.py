@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from bench.trust_runs import derived_run, half_of, put_training, train_all, training_documents
+from bench.trust_runs import derived_run, part_of, put_training, train_all, training_documents
 from eval.compare import compare
 from eval.config import EvalConfig
 from eval.held_out import held_out
@@ -28,7 +28,7 @@ Rewrite = Callable[[list[dict[str, Any]], pa.Table], list[dict[str, Any]]]
 def leak_part(base: Path, times: int, epochs: int) -> dict[str, Any]:
     """Plant test documents of the base in the training split of a corpus of half its documents, `times` in each form;
     once train a run so, and let `compare` judge it."""
-    clean = half_of(training_documents(base / "corpus"))
+    clean = part_of(training_documents(base / "corpus"), 1, 2)
     other = derived_run(f"{base.name}-half-0", base, clean) / "corpus"
     before = _known(base / "corpus", other)
     whole = held_out([base / "corpus"], [base / "corpus"]).table

@@ -49,11 +49,11 @@ def training_documents(corpus: Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(path) for path in sorted(corpus.glob("train-*.parquet"))])
 
 
-def half_of(documents: pa.Table) -> pa.Table:
-    """Every other group, in the order of the split, which is that of a hash: a sample of the whole."""
+def part_of(documents: pa.Table, groups: int, out_of: int) -> pa.Table:
+    """So many of `out_of` groups, in the order of the split, which is that of a hash: a sample of the whole."""
     names = [group or one for group, one in zip(*(documents[c].to_pylist() for c in ("group", "id")), strict=True)]
     number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return documents.filter(pa.array([number[name] % 2 == 0 for name in names]))
+    return documents.filter(pa.array([number[name] % out_of < groups for name in names]))
 
 
 def derived_run(name: str, base: Path, train: pa.Table | None) -> Path:

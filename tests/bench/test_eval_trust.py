@@ -8,7 +8,7 @@ import pytest
 
 from bench.eval_trust import lines, share
 from bench.trust_leak import FORMS, with_leak
-from bench.trust_runs import half_of, put_training, training_documents
+from bench.trust_runs import part_of, put_training, training_documents
 from common.errors import UserError
 from data.config import PrepareConfig
 from data.pipeline import prepare
@@ -30,10 +30,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_half_is_every_other_group_whole(corpus: Path) -> None:
     train = training_documents(corpus)
-    half = half_of(train)
+    half = part_of(train, 1, 2)
     groups = {*half["group"].to_pylist()}
     assert len(groups) == pytest.approx(len({*train["group"].to_pylist()}) / 2, abs=1)
     assert len(half) == sum(group in groups for group in train["group"].to_pylist())
+    most = {*part_of(train, 9, 10)["group"].to_pylist()}
+    assert len(most) == pytest.approx(0.9 * len({*train["group"].to_pylist()}), abs=1)
 
 
 def test_other_training_documents_make_another_corpus(corpus: Path, tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_other_training_documents_make_another_corpus(corpus: Path, tmp_path: Pa
 
     other = tmp_path / "other"
     shutil.copytree(corpus, other)
-    half = half_of(training_documents(corpus))
+    half = part_of(training_documents(corpus), 1, 2)
     put_training(other, half)
     before, after = read_manifest(corpus), read_manifest(other)
     assert after["fingerprint"] != before["fingerprint"]
@@ -56,7 +58,7 @@ def test_a_planted_document_is_known_and_no_other(corpus: Path, tmp_path: Path, 
 
     other = tmp_path / "other"
     shutil.copytree(corpus, other)
-    clean = half_of(training_documents(corpus))
+    clean = part_of(training_documents(corpus), 1, 2)
     test = held_out([corpus], []).table
     leaked = test.take(pa.array([0, 5, 9]))
     put_training(other, with_leak(clean, leaked, FORMS[form]))
@@ -89,11 +91,12 @@ def test_lines_name_each_part() -> None:
                 "bits_per_byte": {name: {"mean": 1.5, "seed_noise": {"deviation": 0.01, "num_runs": 24}}
                                   for name in ("all", "half")},
                 "aa": {"all": {"trials": 10, "with_noise": of, "one_seed": of}},
-                "ab": {"trials": 10, "with_noise": of, "one_seed": of, "wrong": 0},
+                "ab": {"half": {"trials": 10, "with_noise": of, "one_seed": of, "wrong": 0, "wrong_one_seed": 3}},
             },
             "speed": {"questions": 200, "tokens": 25600, "parameters": 10, "seconds": 129.4},
         }
     )  # fmt: skip
+    assert "called better 0 and 3 times of 10" in told[5]
     assert "called different with seed noise 4.0% [1.0%, 8.0%]" in told[4]
     assert told[-1].endswith("129 s (aim 240 s)")
 
