@@ -236,8 +236,8 @@ def lines(result: dict[str, Any]) -> list[str]:
             aim = f" (aim {BEST_AIM:.0%} or more)" if name == "half" else ""
             told.append(
                 f"A/B, all against {name}: the better is found with seed noise {_share(of['with_noise'])}{aim}, "
-                f"without {_share(of['one_seed'])}; the worse is called better {of['wrong']:,} and {of['wrong_one_seed']:,} "
-                f"times of {of['trials']:,}"
+                f"without {_share(of['one_seed'])}; the worse is called better {of['wrong']:,} and "
+                f"{of['wrong_one_seed']:,} times of {of['trials']:,}"
             )
     if leak := result.get("leak"):
         told.append(

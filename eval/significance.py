@@ -38,9 +38,9 @@ def pair_values(bits_GK: np.ndarray, draws: int, seed: int, others_RP: np.ndarra
     at_a_time = max(1, DRAWN_AT_A_TIME // max(1, num_groups))
     for first in range(0, draws, at_a_time):
         rows = min(at_a_time, draws - first)
-        signs_RG = generator.integers(0, 2, (rows, num_groups), dtype=np.int8).astype(np.float32) * 2 - 1
+        signs_RG = generator.integers(0, 2, (rows, num_groups), dtype=np.int8).astype(np.float64) * 2 - 1
         # A sum with signs of each checkpoint's bits: the difference of two is the sum with signs of their differences.
-        flipped_RK = signs_RG.astype(np.float64) @ bits_GK
+        flipped_RK = signs_RG @ bits_GK
         differences = flipped_RK[:, pairs[:, 0]] - flipped_RK[:, pairs[:, 1]]
         if others_RP is not None:
             differences += others_RP[first : first + rows]

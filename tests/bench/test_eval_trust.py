@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.eval_trust import lines, share
+from bench import eval_trust
+from bench.eval_trust import Options, aa, ab, lines, share, speed_part
 from bench.trust_leak import FORMS, with_leak
 from bench.trust_runs import part_of, put_training, training_documents
 from common.errors import UserError
@@ -14,6 +15,8 @@ from data.config import PrepareConfig
 from data.pipeline import prepare
 from data.sources import SourceConfig
 from eval.held_out import held_out, read_manifest
+from eval.seed_noise import SeedNoise
+from tokenizer.bpe import TokenizerConfig, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +105,53 @@ def test_lines_name_each_part() -> None:
 
 
 def test_too_few_runs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import eval_trust
-
     monkeypatch.setattr("sys.argv", ["eval_trust.py", "--runs", "5"])
     with pytest.raises(UserError, match="--runs 5: must be 7 or more"):
         eval_trust.main()
     monkeypatch.setattr("sys.argv", ["eval_trust.py", "--parts", "pairs,other"])
     with pytest.raises(UserError, match="--parts other"):
         eval_trust.main()
+
+
+def test_trials_draw_pairs_and_other_runs_for_the_noise() -> None:
+    """A judge that calls a pair different where it lies further apart than twice the noise that it is given."""
+    totals = np.concatenate([np.random.default_rng(0).normal(1.5, 0.01, 12), np.full(12, 1.3)])
+    seen: list[tuple[tuple[int, int], SeedNoise | None]] = []
+
+    def judged(pair: tuple[int, int], noise: SeedNoise | None, seed: int) -> str | None:
+        seen.append((pair, noise))
+        apart = totals[pair[1]] - totals[pair[0]]
+        if noise is not None and abs(apart) < 2 * np.sqrt(2) * noise.deviation:
+            return None
+        return "second" if apart < 0 else "first"
+
+    options = Options(runs=12, noise_runs=5, trials=50)
+    equal = aa(range(12), totals, judged, options)
+    assert equal["trials"] == 50
+    assert equal["one_seed"]["share"] == 1.0
+    assert equal["with_noise"]["share"] < 0.3
+    assert all(a != b and {a, b} <= {*range(12)} for (a, b), _ in seen)
+    noises = [noise for _, noise in seen if noise is not None]
+    assert len({*noises}) > 40
+    assert {noise.num_runs for noise in noises} == {5}
+    seen.clear()
+    better = ab(range(12), range(12, 24), totals, judged, options)
+    assert better["with_noise"]["share"] == better["one_seed"]["share"] == 1.0
+    assert (better["wrong"], better["wrong_one_seed"]) == (0, 0)
+    assert all(a < 12 <= b for (a, b), _ in seen)
+    worse = ab(range(12, 24), range(12), totals, judged, options)
+    assert (worse["wrong"], worse["wrong_one_seed"], worse["with_noise"]["share"]) == (50, 50, 0.0)
+
+
+def test_answers_are_timed_on_as_many_questions_as_there_are(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eval_trust, "QUESTIONS", 3)
+    monkeypatch.setattr(eval_trust, "NEW_TOKENS", 2)
+    train_tokenizer(iter(["some words of text"] * 9), 200, TokenizerConfig(vocab_size=270), corpus.parent / "tokenizer")
+    base = corpus.parent / "base"
+    base.mkdir()
+    (base / "corpus").symlink_to(corpus)
+    (base / "tokenizer").symlink_to(corpus.parent / "tokenizer")
+    found = speed_part(base, 1)
+    assert (found["questions"], found["layers"]) == (3, 1)
+    assert 0 < found["tokens"] <= 6
+    assert found["seconds"] > 0
