@@ -31,7 +31,7 @@ import torch
 from common.errors import UserError, run_command
 from common.files import write_json
 from common.runs import checkpoints, find_checkpoint
-from common.text import one_line
+from common.text import error_line
 from eval import soundness as parts
 from eval import soundness_answers as spoken
 from eval import soundness_tensors as weights_of
@@ -65,7 +65,7 @@ def check(path: Path, quick: bool = False, device: str = "cpu") -> dict[str, Any
             raise _gone(path) from None
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: {one_line(str(error), 300)}") from error
+        raise UserError(f"{path}: {error_line(error)}") from error
     if not path.is_dir():  # what was found missing is missing because all is
         raise _gone(path)
     counts = Counter(line.status for line in lines)
@@ -144,7 +144,7 @@ def open_speaker(
             try:
                 speaker = own_speaker(folder.path, device)
             except UserError as error:
-                tensors = Line(FAIL, "tensors", one_line(str(error), 300), parts.ANOTHER)
+                tensors = Line(FAIL, "tensors", error_line(error), parts.ANOTHER)
     elif fits:
         try:
             model, info = foreign_model(folder.path, device, 4 * stored.num_numbers <= WHOLE)
@@ -158,7 +158,7 @@ def open_speaker(
             own_code = (
                 "; it asks for code of its own (auto_map), which is not run" if "auto_map" in folder.config else ""
             )
-            tensors = Line(FAIL, "tensors", f"transformers does not load it: {one_line(str(error), 250)}{own_code}",
+            tensors = Line(FAIL, "tensors", f"transformers does not load it: {error_line(error, 250)}{own_code}",
                            "see that its config.json and its weights belong together")  # fmt: skip
     else:
         tensors = Line(SKIP, "tensors", "not compared with config.json")

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import read_json
+from common.text import error_line
 from eval.answers import answer
 from eval.losses import CONTENT, PASS_TOKENS, DocumentLosses, PositionLosses, document_losses
 from eval.questions import Question, prompt_text
@@ -89,9 +90,7 @@ def open_foreign(path: Path, device: torch.device) -> Opened:
     except UserError:
         raise
     except Exception as error:  # transformers raises what it likes
-        raise UserError(
-            f"{path} has no loam.json, and transformers cannot open it: {str(error).splitlines()[0]}"
-        ) from None
+        raise UserError(f"{path} has no loam.json, and transformers cannot open it: {error_line(error)}") from None
     if lacking := sorted(info.get("missing_keys") or []):
         raise UserError(f"{path}: {len(lacking)} tensors are missing, the first {lacking[0]}")
     stated = path / "generation_config.json"

@@ -12,6 +12,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import file_sha256
 from common.runs import RUNS
+from common.text import error_line
 from eval.held_out import read_manifest
 from eval.opened import context_of
 from eval.speaker import foreign_reader, need_transformers
@@ -86,7 +87,7 @@ def _foreign(name: str, path: Path) -> Subject:
         reader = foreign_reader(path)
     except Exception as error:  # transformers raises what it likes
         raise UserError(
-            f"{path} has no loam.json, and transformers cannot open its tokenizer: {str(error).splitlines()[0]}"
+            f"{path} has no loam.json, and transformers cannot open its tokenizer: {error_line(error)}"
         ) from None
     return Subject(name, path, {}, reader, context_of(path), None, own=False)
 

@@ -42,6 +42,18 @@ def opened(run: Path, foreign: Path) -> tuple[Opened, Opened]:
     return open_own(run / "ckpt2", CPU, True, None), open_foreign(foreign, CPU)
 
 
+@pytest.mark.parametrize("where", ["eval.subjects.foreign_reader", "eval.opened.foreign_model"])
+def test_an_error_without_a_message_is_one_line(
+    run: Path, foreign: Path, quick: EvalConfig, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(UserError, match=r"transformers cannot open it.*: AssertionError$"):
+        compare([run / "ckpt1", foreign], quick)
+
+
 def texts(lengths: list[int]) -> list[dict[str, Any]]:
     row = {**make_rows(1, seed=7)[0]}
     return [{**row, "id": f"t{i}", "text": "Ä " + "stone cat " * length} for i, length in enumerate(lengths)]
