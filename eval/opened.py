@@ -196,6 +196,20 @@ def _foreign_answers(
     return said
 
 
+def try_template(path: Path, reader: Reader) -> None:
+    """UserError where the folder's chat template cannot ask a question: its answers come after all losses."""
+    if reader.converse is None:
+        return
+    try:
+        rendered = reader.converse([{"role": "user", "content": "What is water?"}], True)
+    except Exception as error:  # whatever a template of anybody's makes jinja or transformers raise
+        said = error_line(error)
+    else:
+        said = "" if rendered else "it gives no tokens"
+    if said:
+        raise UserError(f"{path}: its chat template does not render a question: {said}; mend it, or take it out")
+
+
 def _prompt(reader: Reader, question: Question) -> list[int]:
     text = prompt_text(question)
     if question.question is not None and reader.converse is not None:

@@ -14,7 +14,7 @@ from common.files import file_sha256
 from common.runs import RUNS
 from common.text import error_line
 from eval.held_out import read_manifest
-from eval.opened import context_of
+from eval.opened import context_of, try_template
 from eval.speaker import foreign_reader, need_transformers
 from model.huggingface import load_shape
 from tokenizer.bpe import load_tokenizer
@@ -81,7 +81,7 @@ def _own(name: str, path: Path) -> Subject:
 
 
 def _foreign(name: str, path: Path) -> Subject:
-    """Another's folder; only the tokenizer is opened as yet. Raises UserError."""
+    """Another's folder; only the tokenizer is opened as yet, its chat template tried. Raises UserError."""
     need_transformers(path)
     try:
         reader = foreign_reader(path)
@@ -89,6 +89,7 @@ def _foreign(name: str, path: Path) -> Subject:
         raise UserError(
             f"{path} has no loam.json, and transformers cannot open its tokenizer: {error_line(error)}"
         ) from None
+    try_template(path, reader)
     return Subject(name, path, {}, reader, context_of(path), None, own=False)
 
 
