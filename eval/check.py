@@ -31,7 +31,7 @@ import torch
 from common.errors import UserError, run_command
 from common.files import write_json
 from common.runs import checkpoints, find_checkpoint
-from common.text import one_line
+from common.text import error_line
 from eval import soundness as parts
 from eval import soundness_answers as spoken
 from eval import soundness_tensors as weights_of
@@ -65,7 +65,7 @@ def check(path: Path, quick: bool = False, device: str = "cpu") -> dict[str, Any
             raise _gone(path) from None
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: {one_line(str(error), 300)}") from error
+        raise UserError(f"{path}: {error_line(error)}") from error
     if not path.is_dir():  # what was found missing is missing because all is
         raise _gone(path)
     counts = Counter(line.status for line in lines)
@@ -107,9 +107,13 @@ def look(folder: Folder, quick: bool, device: torch.device) -> list[Line]:
     try:
         return lines + speak(folder, stored, speaker, reader, quick, parts.tell(lines, "template") != FAIL)
     except Exception as error:
-        if not out_of_memory(error):
+        if out_of_memory(error):
+            return [*lines, Line(SKIP, "logits", "no memory is left to compute with: name another --device")]
+        if folder.own:
             raise
-        return [*lines, Line(SKIP, "logits", "no memory is left to compute with: name another --device")]
+        found = f"transformers loads it, but does not compute it: {error_line(error, 250)} ({type(error).__name__})"
+        return [*lines, Line(FAIL, "logits", found, "see what its config.json asks for"),
+                *(Line(SKIP, name, "the line logits has not passed") for name in SPOKEN[1:])]  # fmt: skip
 
 
 def open_reader(folder: Folder) -> tuple[Reader | None, Line | None]:
@@ -144,7 +148,7 @@ def open_speaker(
             try:
                 speaker = own_speaker(folder.path, device)
             except UserError as error:
-                tensors = Line(FAIL, "tensors", one_line(str(error), 300), parts.ANOTHER)
+                tensors = Line(FAIL, "tensors", error_line(error), parts.ANOTHER)
     elif fits:
         try:
             model, info = foreign_model(folder.path, device, 4 * stored.num_numbers <= WHOLE)
@@ -154,18 +158,25 @@ def open_speaker(
             if reader is not None and tensors.status != FAIL:
                 speaker = foreign_speaker(model, reader, folder.generation, device)
                 seq_len = speaker.seq_len
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, AttributeError) as error:
-            own_code = (
-                "; it asks for code of its own (auto_map), which is not run" if "auto_map" in folder.config else ""
-            )
-            tensors = Line(FAIL, "tensors", f"transformers does not load it: {one_line(str(error), 250)}{own_code}",
-                           "see that its config.json and its weights belong together")  # fmt: skip
+        except Exception as error:  # a config.json of anybody's makes transformers and torch raise what they like
+            tensors = unopened(error, folder)
     else:
         tensors = Line(SKIP, "tensors", "not compared with config.json")
     if not fits and tensors.status != FAIL:
         found = f"{4 * stored.num_numbers:,} bytes are needed to open it, and so many are not free"
         tensors = Line(parts.WARN, "tensors", found, "check it on a larger machine, or name another --device")
     return speaker, [tensors, weights, weights_of.check_size(folder, stored, seq_len)]
+
+
+def unopened(error: Exception, folder: Folder) -> Line:
+    """The line `tensors` of another's folder that `transformers` does not load."""
+    said = f"{error_line(error, 250)} ({type(error).__name__})"
+    if out_of_memory(error):  # of this machine, or of any: a config.json may ask for more than its weights hold
+        todo = "check it on a larger machine, or see that config.json asks for no more than its weights hold"
+        return Line(parts.WARN, "tensors", f"no memory is left to open it: {said}", todo)
+    own_code = "; it asks for code of its own (auto_map), which is not run" if "auto_map" in folder.config else ""
+    return Line(FAIL, "tensors", f"transformers does not load it: {said}{own_code}",
+                "see that its config.json and its weights belong together")  # fmt: skip
 
 
 @torch.inference_mode()

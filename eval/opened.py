@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import read_json
+from common.text import error_line
 from eval.answers import answer
 from eval.losses import CONTENT, PASS_TOKENS, DocumentLosses, PositionLosses, document_losses
 from eval.questions import Question, prompt_text
@@ -89,9 +90,7 @@ def open_foreign(path: Path, device: torch.device) -> Opened:
     except UserError:
         raise
     except Exception as error:  # transformers raises what it likes
-        raise UserError(
-            f"{path} has no loam.json, and transformers cannot open it: {str(error).splitlines()[0]}"
-        ) from None
+        raise UserError(f"{path} has no loam.json, and transformers cannot open it: {error_line(error)}") from None
     if lacking := sorted(info.get("missing_keys") or []):
         raise UserError(f"{path}: {len(lacking)} tensors are missing, the first {lacking[0]}")
     stated = path / "generation_config.json"
@@ -195,6 +194,20 @@ def _foreign_answers(
             for i, of in zip(some, made, strict=True):
                 said[i] = {"text": reader.decode(of.ids), "stopped": of.stopped, "tokens": len(of.ids)}
     return said
+
+
+def try_template(path: Path, reader: Reader) -> None:
+    """UserError where the folder's chat template cannot ask a question: its answers come after all losses."""
+    if reader.converse is None:
+        return
+    try:
+        rendered = reader.converse([{"role": "user", "content": "What is water?"}], True)
+    except Exception as error:  # whatever a template of anybody's makes jinja or transformers raise
+        said = error_line(error)
+    else:
+        said = "" if rendered else "it gives no tokens"
+    if said:
+        raise UserError(f"{path}: its chat template does not render a question: {said}; mend it, or take it out")
 
 
 def _prompt(reader: Reader, question: Question) -> list[int]:

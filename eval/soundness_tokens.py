@@ -13,7 +13,7 @@ loam writes it; others' habits, such as pad = eos, are warnings that say what fo
 from typing import Any
 
 from common.errors import UserError
-from common.text import one_line
+from common.text import error_line, one_line
 from eval.soundness import ANOTHER, FAIL, PASS, SKIP, WARN, Folder, Line
 from eval.speaker import ROLES, Messages, Reader
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, render_prompt
@@ -141,7 +141,7 @@ def check_template(folder: Folder, reader: Reader, eos: list[int]) -> Line:
     try:
         return _own_template(folder, reader) if folder.own else _foreign_template(reader, eos)
     except Exception as error:  # whatever a template of anybody's makes jinja or transformers raise
-        return Line(FAIL, "template", f"it does not render: {one_line(str(error), 200)}", ANOTHER)
+        return Line(FAIL, "template", f"it does not render: {error_line(error, 200)}", ANOTHER)
 
 
 def own_ids(reader: Reader, messages: Messages) -> list[int]:

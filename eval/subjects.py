@@ -12,8 +12,9 @@ from typing import Any
 from common.errors import UserError
 from common.files import file_sha256
 from common.runs import RUNS
+from common.text import error_line
 from eval.held_out import read_manifest
-from eval.opened import context_of
+from eval.opened import context_of, try_template
 from eval.speaker import foreign_reader, need_transformers
 from model.huggingface import load_shape
 from tokenizer.bpe import load_tokenizer
@@ -80,14 +81,15 @@ def _own(name: str, path: Path) -> Subject:
 
 
 def _foreign(name: str, path: Path) -> Subject:
-    """Another's folder; only the tokenizer is opened as yet. Raises UserError."""
+    """Another's folder; only the tokenizer is opened as yet, its chat template tried. Raises UserError."""
     need_transformers(path)
     try:
         reader = foreign_reader(path)
     except Exception as error:  # transformers raises what it likes
         raise UserError(
-            f"{path} has no loam.json, and transformers cannot open its tokenizer: {str(error).splitlines()[0]}"
+            f"{path} has no loam.json, and transformers cannot open its tokenizer: {error_line(error)}"
         ) from None
+    try_template(path, reader)
     return Subject(name, path, {}, reader, context_of(path), None, own=False)
 
 

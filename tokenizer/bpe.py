@@ -17,6 +17,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trai
 
 from common.errors import UserError
 from common.files import atomic_folder
+from common.text import error_line
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
 
 SPLIT_PATTERN = (  # Qwen2's; llama.cpp: tokenizer.ggml.pre = qwen2
@@ -157,7 +158,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     try:
         bpe = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the Rust side raises plain Exception for a damaged file
-        raise UserError(f"{file}: not a tokenizer: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{file}: not a tokenizer: {error_line(error)}") from None
     if [bpe.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(NUM_SPECIAL)):
         raise UserError(f"{file}: its first tokens are not {' '.join(SPECIAL_TOKENS)}, so it is not one of loam's")
     try:

@@ -162,6 +162,47 @@ def test_a_fault_of_the_weights_fails_its_line_alone(planted: Path, case: str) -
     assert said in line_of(result, name)["found"]
 
 
+CONFIGS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no heads": ({"num_attention_heads": 0}, "tensors", "ZeroDivisionError"),
+    "no key heads": ({"num_key_value_heads": 0}, "tensors", "ZeroDivisionError"),
+    "heads of no width": ({"head_dim": 0}, "tensors", "ZeroDivisionError"),
+    "a vocabulary that is no number": ({"vocab_size": "x"}, "tensors", "expected int, got str"),
+    "an eos that is no number": ({"eos_token_id": "x"}, "tensors", "Field 'eos_token_id' with value 'x'"),
+    "layers of no kind": ({"layer_types": ["a"]}, "tensors", "`layer_types` entries must be in"),
+    "a pad outside": ({"pad_token_id": 99999}, "tensors", "Padding_idx must be within num_embeddings"),
+    "layers that it cannot compute": ({"layer_types": ["linear_attention"] * 2}, "logits", "(KeyError)"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_config_that_nothing_can_be_made_of_fails_with_what_was_found(planted: Path, case: str) -> None:
+    change, name, said = CONFIGS[case]
+    edit_json(planted / "config.json", lambda config: config.update(change))
+    result = check(planted)
+    assert result["sound"] is False
+    assert line_of(result, name)["status"] == "fail"
+    assert said in line_of(result, name)["found"]
+    assert [line["status"] for line in result["lines"][-7:]] == ["skip"] * 7
+
+
+def test_memory_that_does_not_suffice_is_no_fault_and_ctrl_c_ends_it(
+    planted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(error: BaseException) -> Callable[..., Any]:
+        def raises(*_: Any, **__: Any) -> Any:
+            raise error
+
+        return raises
+
+    monkeypatch.setattr("eval.check.foreign_model", fail(torch.OutOfMemoryError("all is taken")))
+    result = check(planted)
+    assert statuses(result, "fail") == []
+    assert "all is taken" in line_of(result, "tensors")["found"]
+    monkeypatch.setattr("eval.check.foreign_model", fail(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        check(planted)
+
+
 def test_more_tokens_than_rows_fail(planted: Path) -> None:
     edit_weights(planted, lambda w: w.update({EMBEDDING: w[EMBEDDING][:300].clone(),
                                               "lm_head.weight": w["lm_head.weight"][:300].clone()}))  # fmt: skip

@@ -13,7 +13,8 @@ import torch
 pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[eval]'")
 
 from common.errors import UserError
-from common.files import file_sha256
+from common.files import file_sha256, read_json, write_json
+from eval import compare as compare_script
 from eval.compare import compare
 from eval.config import EvalConfig
 from eval.losses import PASS_TOKENS
@@ -40,6 +41,44 @@ def foreign(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def opened(run: Path, foreign: Path) -> tuple[Opened, Opened]:
     return open_own(run / "ckpt2", CPU, True, None), open_foreign(foreign, CPU)
+
+
+@pytest.mark.parametrize("where", ["eval.subjects.foreign_reader", "eval.opened.foreign_model"])
+def test_an_error_without_a_message_is_one_line(
+    run: Path, foreign: Path, quick: EvalConfig, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(UserError, match=r"transformers cannot open it.*: AssertionError$"):
+        compare([run / "ckpt1", foreign], quick)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('no such role') }}", "no such role"),
+        ("{% for m in messages %}{{ m.content }}", "Unexpected end of template"),
+        ("{% if false %}{% endif %}", "it gives no tokens"),
+    ],
+)
+def test_a_chat_template_that_cannot_ask_is_said_before_any_work(
+    run: Path,
+    foreign: Path,
+    quick: EvalConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    template: str,
+    said: str,
+) -> None:
+    shutil.copytree(foreign, tmp_path / "qwen")
+    config = tmp_path / "qwen" / "tokenizer_config.json"
+    write_json(config, {**read_json(config), "chat_template": template})
+    monkeypatch.setattr(compare_script, "evaluate", lambda *_: pytest.fail("losses were computed"))
+    with pytest.raises(UserError, match=f"its chat template does not render a question: .*{said}") as error:
+        compare([run / "ckpt1", tmp_path / "qwen"], quick)
+    assert "\n" not in str(error.value)
 
 
 def texts(lengths: list[int]) -> list[dict[str, Any]]:
