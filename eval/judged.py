@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from common.errors import UserError
 from eval.baselines import baseline_answers
 from eval.config import EvalConfig
@@ -49,8 +51,10 @@ def ask(config: EvalConfig, documents: HeldOut, readers: Sequence[tuple[Encoder,
                     f"{least:,} tokens: shorten it, or leave it out"
                 )
         return Asked(questions, choose_distractors(questions, config.seed, config.distractors), config.questions)
-    questions = choose_questions(documents.table, config.num_answers, config.seed, readers, config.max_new_tokens)
-    pool = [made for row in documents.table.to_pylist() if (made := question_of(row)) is not None] if questions else []
+    column = documents.table.column_names.index("group")
+    table = documents.table.set_column(column, "group", pa.array(documents.groups, pa.string()))  # of a block its own
+    questions = choose_questions(table, config.num_answers, config.seed, readers, config.max_new_tokens)
+    pool = [made for row in table.to_pylist() if (made := question_of(row)) is not None] if questions else []
     return Asked(questions, choose_distractors(questions, config.seed, config.distractors, pool), None)
 
 

@@ -5,7 +5,8 @@ name each the scores of baselines' answers to the same questions; ranking's leve
 Out: plain dicts, and `lines` of a table for a terminal.
 
 Each figure is a mean over the questions that have that score, with its number of questions. Intervals are bootstrapped
-over questions; all columns see the same draws, so that a model is compared with a baseline on the same questions.
+over groups of questions: those of one group are no independent evidence (a question without a group is its own). All
+columns see the same draws, so that a model is compared with a baseline on the same questions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from common.text import one_line
-from eval.bootstrap import FEWEST_GROUPS, interval, resample
-from eval.questions import Question
+from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, group_sums, interval, resample
+from eval.questions import Question, group_of
 from eval.scores import FORM, GRADES, SCORES
 
 LABELS = {
@@ -52,8 +53,9 @@ def tables(
 ) -> dict[str, Any]:
     """{"all": part, "by_category": [part], "by_difficulty": [part], "keywords", "keywords_in_prompt"}.
 
-    A part: {"name", "num_questions", "scores": {score: {"mean", "ci95", "num_questions", "baselines", "beats"}}}. ci95:
-    None below FEWEST_GROUPS questions. beats: above every baseline, by paired intervals; None where that is not known.
+    A part: {"name", "num_questions", "num_groups", "scores": {score: {"mean", "ci95", "num_questions", "num_groups",
+    "baselines", "beats"}}}. ci95: None below FEWEST_GROUPS groups of questions. beats: above every baseline, by paired
+    intervals; None where that is not known.
     """
     columns = {"": scored, **baselines}
     for name, rows in columns.items():
@@ -65,10 +67,17 @@ def tables(
         for score in SCORES
     }
     names = list(baselines)
+    groups = np.array([group_of(question) for question in questions])
 
     def part(name: str, chosen: np.ndarray) -> dict[str, Any]:
         there = {score: of_score[chosen] for score, of_score in values.items()}
-        return {"name": name, "num_questions": len(chosen), "scores": _cells(there, names, resamples, seed)}
+        cells = _cells(there, groups[chosen], names, resamples, seed)
+        return {
+            "name": name,
+            "num_questions": len(chosen),
+            "num_groups": len(set(groups[chosen].tolist())),
+            "scores": cells,
+        }
 
     def parts(labels: list[str | None]) -> list[dict[str, Any]]:
         if not any(labels):
@@ -104,7 +113,9 @@ def by_level(name: str) -> tuple[int, str]:
     return (LEVELS.index(level) if level in LEVELS else len(LEVELS), level + name)
 
 
-def _cells(values: dict[str, np.ndarray], names: list[str], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+def _cells(
+    values: dict[str, np.ndarray], groups: np.ndarray, names: list[str], resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
     """Scores (questions, 1 + baselines), nan where there is none -> figures of those that the model has."""
     cells: dict[str, dict[str, Any]] = {}
     together: dict[bytes, list[tuple[str, int]]] = {}  # columns that the same questions have are drawn together
@@ -118,42 +129,44 @@ def _cells(values: dict[str, np.ndarray], names: list[str], resamples: int, seed
             "mean": float(own.mean()),
             "ci95": None,
             "num_questions": len(own),
+            "num_groups": len(set(groups[has[:, 0]].tolist())),
             "baselines": {name: means.get(name) for name in names},
             "beats": None,
         }
-        if len(own) >= FEWEST_GROUPS:
-            same = [k for k in range(has.shape[1]) if np.array_equal(has[:, k], has[:, 0])]
-            together.setdefault(has[:, 0].tobytes(), []).extend((score, k) for k in same)
+        same = [k for k in range(has.shape[1]) if np.array_equal(has[:, k], has[:, 0])]
+        together.setdefault(has[:, 0].tobytes(), []).extend((score, k) for k in same)
     for mask, wanted in together.items():
         chosen = np.frombuffer(mask, dtype=bool)
+        sizes = group_sums(np.ones(chosen.sum()), groups[chosen])
+        if not enough(sizes):
+            continue
         drawn = np.stack([values[score][chosen, k] for score, k in wanted], axis=1)
-        figures = resample(drawn, np.ones(len(drawn)), resamples, seed)
+        figures = resample(group_sums(drawn, groups[chosen]), sizes, resamples, seed)
+        effective = effective_groups(sizes)
         column = {key: (drawn[:, i], figures[:, i]) for i, key in enumerate(wanted)}
         for score in {score for score, _ in wanted}:
             own, resampled = column[score, 0]
-            cells[score]["ci95"] = list(_interval(own, resampled))
+            cells[score]["ci95"] = list(_interval(own, resampled, effective))
             against = [column[score, k] for k in range(1, 1 + len(names)) if (score, k) in column]
             if (
                 score in GRADES
                 and against
                 and len(against) == sum(m is not None for m in cells[score]["baselines"].values())
             ):
-                cells[score]["beats"] = all(
-                    interval(resampled - others, float(len(own)))[0] > 0 for _, others in against
-                )
+                cells[score]["beats"] = all(interval(resampled - others, effective)[0] > 0 for _, others in against)
     return cells
 
 
-def _interval(values: np.ndarray, figures: np.ndarray) -> tuple[float, float]:
-    """95% interval of a mean of values between 0 and 1.
+def _interval(values: np.ndarray, figures: np.ndarray, effective: float) -> tuple[float, float]:
+    """95% interval of a mean of values between 0 and 1, in so many groups.
 
-    Where all are 0 or all are 1 the bootstrap sees no spread. Then the end is the share at which that many questions
-    would still all be alike once in 40 (Clopper and Pearson, 1934): of 50 right answers 0.93 to 1.
+    Where all are 0 or all are 1 the bootstrap sees no spread. Then the end is the share at which that many groups would
+    still all be alike once in 40 (Clopper and Pearson, 1934): of right answers in 50 groups 0.93 to 1.
     """
     if (values == values[0]).all() and values[0] in (0.0, 1.0):
-        away = 1 - 0.025 ** (1 / len(values))
+        away = 1 - 0.025 ** (1 / effective)
         return (0.0, away) if values[0] == 0 else (1 - away, 1.0)
-    low, high = interval(figures, float(len(values)))
+    low, high = interval(figures, effective)
     return max(0.0, low), min(1.0, high)
 
 
@@ -164,6 +177,8 @@ def lines(found: dict[str, Any], name: str = "") -> list[str]:
     """The tables as lines of at most WIDTH columns. `name`: the checkpoint's."""
     everything = found["all"]
     shown = [f"{name + ': ' if name else ''}answers to {everything['num_questions']:,} questions"]
+    if everything["num_groups"] < everything["num_questions"]:
+        shown[0] += f" in {everything['num_groups']:,} groups"
     if found["keywords_in_prompt"]:
         shown.append(
             f"{found['keywords_in_prompt']:,} of {found['keywords']:,} keywords are not counted: they stand in the "
@@ -177,7 +192,7 @@ def lines(found: dict[str, Any], name: str = "") -> list[str]:
             if len(parts) > PARTS_SHOWN:
                 shown.append(f"and {len(parts) - PARTS_SHOWN} smaller ones")
     if found["by_category"] or found["by_difficulty"]:
-        shown.append(f"base: the best baseline; no interval: fewer than {FEWEST_GROUPS} questions")
+        shown.append(f"base: the best baseline; no interval: fewer than {FEWEST_GROUPS} groups of questions")
     return [line[:WIDTH] for line in shown]
 
 

@@ -12,6 +12,7 @@ from common.errors import UserError
 from eval.baselines import BASELINES, baseline_answers
 from eval.compare import compare
 from eval.config import EvalConfig
+from eval.held_out import HeldOut
 from eval.judged import Asked, ask, judged
 from eval.questions import prompt_text, read_questions
 from eval.ranking import choose_distractors
@@ -19,7 +20,7 @@ from eval.scores import GRADES, score
 from eval.verdict import print_result, score_rows
 from tokenizer.bpe import Tokenizer
 
-from .conftest import SEQ_LEN
+from .conftest import SEQ_LEN, make_rows, make_table
 
 THINGS = ("sky", "stone", "river", "lamp", "door", "cat", "book", "ship", "tree", "wall", "road", "cup")
 COLORS = ("blue", "grey", "green", "amber", "black", "rot", "grün", "white", "brown", "red", "wide", "full")
@@ -122,9 +123,18 @@ def test_without_a_file_held_out_questions_are_asked(run: Path, quick: EvalConfi
     assert all(said["samples"] == [] for item in result["answers"] for said in item["answers"])
     assert [table["samples"] for table in result["scores"]] == [None, None]
     assert result["scores"][0]["all"]["scores"]["ranked_first"]["num_questions"] == quick.num_answers
+    group_of = {row["id"]: row["group"] for row in make_rows(48, seed=2)}
+    assert [item["group"] for item in result["answers"]] == [group_of[item["document"]] for item in result["answers"]]
     none = compare([run / "ckpt1", run / "ckpt2"], replace(quick, num_answers=0))
     assert none["answers"] == []
     assert score_rows(none) == []
+
+
+def test_blocks_of_a_long_text_are_groups_of_their_own(quick: EvalConfig, tok: Tokenizer) -> None:
+    texts = [{"kind": "text", "id": f"b/{i}", "group": "b", "text": f"The river {i} is wide and grey."} for i in (1, 2)]
+    documents = HeldOut(make_table(texts), ["b/1", "b/2"], [], 2, 0, 0, 1, {})
+    asked = ask(quick, documents, [(tok, SEQ_LEN)])
+    assert {question.document: question.group for question in asked.questions} == {"b/1": "b/1", "b/2": "b/2"}
 
 
 def test_a_question_that_no_context_holds_is_named(tmp_path: Path, quick: EvalConfig, tok: Tokenizer) -> None:

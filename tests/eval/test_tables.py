@@ -1,6 +1,7 @@
 """Means, intervals and baselines of scores, by category and difficulty, and the lines of a terminal."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ def asked(number: int, categories: str = "ab", difficulties: tuple[str | None, .
                  "", ("x", "y"), difficulties[i % len(difficulties)])
         for i in range(number)
     ]  # fmt: skip
+
+
+def in_groups(number: int, size: int) -> list[Question]:
+    """So many groups of so many questions each."""
+    return [replace(question, group=f"g{i // size}") for i, question in enumerate(asked(number * size))]
 
 
 def rows(values: Sequence[float | bool | None], score: str = "token_f1") -> list[dict[str, Any]]:
@@ -74,6 +80,30 @@ def test_the_interval_holds_the_truth_in_95_of_100_question_sets() -> None:
     # Binomial deviation of 300 trials at 95%: 1.3 points, three of them either way. Near an end shares are coarse.
     assert 0.91 <= hits[0.5] / 300 <= 0.99
     assert 0.90 <= hits[0.9] / 300 <= 0.99
+
+
+def test_the_interval_holds_the_truth_where_questions_of_a_group_are_alike() -> None:
+    """10 groups of 5: with questions drawn one by one the interval held the truth in 62 of 100."""
+    generator = np.random.default_rng(0)
+    questions, hits = in_groups(10, 5), 0
+    for trial in range(600):
+        values = np.clip(np.repeat(generator.random(10), 5) + generator.normal(0, 0.05, 50), 0, 1)
+        low, high = tables(questions, rows(values.tolist()), {}, 1000, trial)["all"]["scores"]["token_f1"]["ci95"]
+        hits += low <= 0.5 <= high
+    assert 0.93 <= hits / 600 <= 0.97  # binomial deviation 0.9 points
+
+
+def test_what_is_enough_counts_groups_and_the_same_words_are_one() -> None:
+    for number, known in ((9, False), (10, True)):
+        found = tables(in_groups(number, 5), rows(made(5 * number, 0)), {"low": rows([0.0] * 5 * number)}, 1000, 0)
+        cell = found["all"]["scores"]["token_f1"]
+        assert (cell["num_questions"], cell["num_groups"], found["all"]["num_groups"]) == (5 * number, number, number)
+        assert (cell["ci95"] is not None) is (cell["beats"] is not None) is known
+        assert lines(found)[0] == f"answers to {5 * number} questions in {number} groups"
+    twice = tables(asked(9) * 2, rows(made(18, 0)), {}, 1000, 0)["all"]["scores"]["token_f1"]
+    assert (twice["num_groups"], twice["ci95"]) == (9, None)
+    right = tables(in_groups(10, 5), rows([True] * 50, "stopped"), {}, 1000, 0)["all"]["scores"]["stopped"]
+    assert right["ci95"][0] ** 10 == pytest.approx(1 / 40)
 
 
 def test_questions_that_are_all_right_leave_doubt_still() -> None:
