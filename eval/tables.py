@@ -6,10 +6,12 @@ Out: plain dicts, and `lines` of a table for a terminal.
 
 Each figure is a mean over the questions that have that score, with its number of questions. Intervals are bootstrapped
 over groups of questions: those of one group are no independent evidence (a question without a group is its own). All
-columns see the same draws, so that a model is compared with a baseline on the same questions.
+columns see the same draws, so that a model is compared with a baseline on the same questions. Questions are sorted by
+what they hold, so that no figure depends on their order, not in its last digit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,14 +60,16 @@ def tables(
     intervals; None where that is not known.
     """
     columns = {"": scored, **baselines}
+    order = sorted(range(len(questions)), key=lambda i: _content(questions[i]))
     for name, rows in columns.items():
         assert len(rows) == len(questions), (
             f"{name or 'the model'} has {len(rows)} answers to {len(questions)} questions"
         )
     values = {
-        score: np.array([[_number(row.get(score)) for row in rows] for rows in columns.values()], dtype=float).T
+        score: np.array([[_number(rows[i].get(score)) for i in order] for rows in columns.values()], dtype=float).T
         for score in SCORES
     }
+    questions = [questions[i] for i in order]
     names = list(baselines)
     groups = np.array([group_of(question) for question in questions])
 
@@ -101,6 +105,11 @@ def mean_of_samples(samples: Sequence[Scored]) -> dict[str, float | None]:
         found = [float(row[score]) for row in samples if row.get(score) is not None]
         means[score] = sum(found) / len(found) if found else None
     return means
+
+
+def _content(question: Question) -> str:
+    """All of a question but where it stands."""
+    return repr(replace(question, document="", source=""))
 
 
 def _number(value: float | bool | None) -> float:

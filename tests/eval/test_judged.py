@@ -85,6 +85,7 @@ def test_answers_do_not_depend_on_the_order_of_questions_or_on_the_batch(
     monkeypatch.setattr("eval.answers.TOGETHER", 5)
     other = compare([run / "ckpt1", run / "ckpt2"], replace(config, questions=str(turned), batch_rows=1))
     assert by_question(other) == by_question(result)
+    assert json.dumps(other["scores"]) == json.dumps(result["scores"])
 
 
 def test_the_same_command_samples_the_same_and_another_seed_does_not(
