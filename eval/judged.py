@@ -16,17 +16,15 @@ from typing import Any
 import pyarrow as pa
 
 from common.errors import UserError
-from eval.baselines import baseline_answers
+from eval.baselines import BASELINES, baseline_answers
 from eval.config import EvalConfig
 from eval.held_out import HeldOut
 from eval.opened import Opened
 from eval.questions import Question, choose_questions, prompt_ids, prompt_text, question_of, read_questions
 from eval.ranking import Candidates, chance, choose_distractors, rank
-from eval.scores import score
+from eval.scores import RANKS, score
 from eval.tables import mean_of_samples, tables
 from tokenizer.template import Encoder
-
-RANK = ("ranked_first", "reciprocal_rank")
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def said_by(opened: Opened, asked: Asked, config: EvalConfig) -> list[dict[str, 
     said = []
     for i, question in enumerate(questions):
         one = _scored(question, greedy[i])
-        one["scores"] |= {name: ranked[i][name] for name in RANK}
+        one["scores"] |= {name: ranked[i][name] for name in RANKS}
         said.append({**one, "ranking": ranked[i], "samples": [_scored(question, of[i]) for of in sampled]})
     return said
 
@@ -96,8 +94,8 @@ def judged(
 ) -> list[dict[str, Any]]:
     """A table (eval/tables.py) for each checkpoint, with one of its samples' means as "samples" where there are any.
 
-    said: by each checkpoint. corpora: that each was trained on; None where it is not here: then it has no random and no
-    nearest training answer to be held against.
+    said: by each checkpoint. corpora: that each was trained on; None where it is not here: then its random and nearest
+    training answers are not known.
     """
     scored_baselines = {corpus: _baselines(asked, corpus, config.seed) for corpus in dict.fromkeys(corpora)}
     found = []
@@ -117,15 +115,12 @@ def judged(
     return found
 
 
-def _baselines(asked: Asked, corpus: Path | None, seed: int) -> dict[str, list[dict[str, Any]]]:
+def _baselines(asked: Asked, corpus: Path | None, seed: int) -> dict[str, list[dict[str, Any]] | None]:
     if corpus is None:
         texts = {"echo": [prompt_text(question) for question in asked.questions]}
     else:
         texts = baseline_answers(asked.questions, corpus, seed)
-    return {
-        name: [
-            score(question, text, None, prompt_text(question))
-            for question, text in zip(asked.questions, own, strict=True)
-        ]
-        for name, own in texts.items()
-    }
+    scored: dict[str, list[dict[str, Any]] | None] = dict.fromkeys(BASELINES)
+    for name, own in texts.items():
+        scored[name] = [score(q, text, None, prompt_text(q)) for q, text in zip(asked.questions, own, strict=True)]
+    return scored

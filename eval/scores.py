@@ -21,8 +21,9 @@ from eval.python_blocks import python_parses
 from eval.questions import Question
 from tokenizer.template import SPECIAL_TOKENS
 
-# Each between 0 and 1, or a truth value. The last two grades are no part of `score`: see ranking.py.
-GRADES = ("keyword_recall", "token_f1", "rouge_l", "exact_match", "code_parses", "ranked_first", "reciprocal_rank")
+# Each between 0 and 1, or a truth value. Ranks are no part of `score`: see ranking.py.
+RANKS = ("ranked_first", "reciprocal_rank")
+GRADES = ("keyword_recall", "token_f1", "rouge_l", "exact_match", "code_parses", *RANKS)
 FORM = ("stopped", "empty", "too_short", "repeats", "leaves_template", "copies_prompt")
 SCORES = (*GRADES, *FORM)
 

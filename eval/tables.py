@@ -19,7 +19,7 @@ import numpy as np
 from common.text import one_line
 from eval.bootstrap import FEWEST_GROUPS, effective_groups, enough, group_sums, interval, resample
 from eval.questions import Question, group_of
-from eval.scores import FORM, GRADES, SCORES
+from eval.scores import FORM, GRADES, RANKS, SCORES
 
 LABELS = {
     "keyword_recall": "keyword recall",
@@ -49,17 +49,23 @@ Scored = Mapping[str, Any]
 def tables(
     questions: Sequence[Question],
     scored: Sequence[Scored],
-    baselines: Mapping[str, Sequence[Scored]],
+    baselines: Mapping[str, Sequence[Scored] | None],
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """{"all": part, "by_category": [part], "by_difficulty": [part], "keywords", "keywords_in_prompt"}.
+    """{"all": part, "by_category": [part], "by_difficulty": [part], "keywords", "keywords_in_prompt", "unknown"}.
+
+    baselines: None for one whose answers are not known; their names are "unknown".
 
     A part: {"name", "num_questions", "num_groups", "scores": {score: {"mean", "ci95", "num_questions", "num_groups",
-    "baselines", "beats"}}}. ci95: None below FEWEST_GROUPS groups of questions. beats: above every baseline, by paired
-    intervals; None where that is not known.
+    "baselines", "best_baseline", "beats"}}}. ci95: None below FEWEST_GROUPS groups of questions. beats: above every
+    baseline, by paired intervals; it and best_baseline: None where that is not known. Ranks have chance alone to beat.
     """
-    columns = {"": scored, **baselines}
+    unknown = [name for name, rows in baselines.items() if rows is None]
+    columns = {
+        "": scored,
+        **{name: [{}] * len(questions) if rows is None else rows for name, rows in baselines.items()},
+    }
     order = sorted(range(len(questions)), key=lambda i: _content(questions[i]))
     for name, rows in columns.items():
         assert len(rows) == len(questions), (
@@ -76,6 +82,8 @@ def tables(
     def part(name: str, chosen: np.ndarray) -> dict[str, Any]:
         there = {score: of_score[chosen] for score, of_score in values.items()}
         cells = _cells(there, groups[chosen], names, resamples, seed)
+        for cell in [cell for score, cell in cells.items() if unknown and score not in RANKS]:
+            cell |= {"best_baseline": None, "beats": None}
         return {
             "name": name,
             "num_questions": len(chosen),
@@ -95,6 +103,7 @@ def tables(
         "by_difficulty": parts([question.difficulty for question in questions]),
         "keywords": sum(len(question.keywords) for question in questions),
         "keywords_in_prompt": sum(len(row.get("keywords_in_prompt", ())) for row in scored),
+        "unknown": unknown,
     }
 
 
@@ -140,6 +149,7 @@ def _cells(
             "num_questions": len(own),
             "num_groups": len(set(groups[has[:, 0]].tolist())),
             "baselines": {name: means.get(name) for name in names},
+            "best_baseline": max(means.values(), default=None),
             "beats": None,
         }
         same = [k for k in range(has.shape[1]) if np.array_equal(has[:, k], has[:, 0])]
@@ -194,6 +204,10 @@ def lines(found: dict[str, Any], name: str = "") -> list[str]:
             "question or its context"
         )
     shown += ["", *_aligned(_overall(everything))]
+    if found["unknown"]:
+        shown.append(
+            f"{', '.join(found['unknown'])}: not known, as its training corpus is not here, nor what is above all"
+        )
     for title, parts in (("category", found["by_category"]), ("difficulty", found["by_difficulty"])):
         scores = [score for score in SHOWN_BY_PART if score in everything["scores"]][:IN_A_ROW]
         if parts and scores:
@@ -225,8 +239,7 @@ def _by_part(title: str, parts: list[dict[str, Any]], scores: list[str]) -> Iter
         row = [one_line(part["name"], NAME), f"{part['num_questions']:,}"]
         for score in scores:
             cell = part["scores"].get(score)
-            best = max((m for m in cell["baselines"].values() if m is not None), default=None) if cell else None
-            row += [f"{_figure(cell['mean'])} {_span(cell):<12}", _figure(best)] if cell else ["", ""]
+            row += [f"{_figure(cell['mean'])} {_span(cell):<12}", _figure(cell["best_baseline"])] if cell else ["", ""]
         stopped = part["scores"].get("stopped")
         yield [*row, f"{stopped['mean']:.0%}" if stopped else ""]
 

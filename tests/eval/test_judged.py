@@ -16,6 +16,7 @@ from eval.held_out import HeldOut
 from eval.judged import Asked, ask, judged
 from eval.questions import prompt_text, read_questions
 from eval.ranking import choose_distractors
+from eval.report import scores_shown
 from eval.scores import GRADES, score
 from eval.verdict import print_result, score_rows
 from tokenizer.bpe import Tokenizer
@@ -116,6 +117,32 @@ def test_a_baseline_that_is_fed_in_as_a_model_gets_its_own_score_back(
         assert cell["mean"] == pytest.approx(cell["baselines"][name]), grade
         if grade in GRADES:
             assert cell["beats"] is not True
+
+
+def test_without_its_corpus_a_checkpoint_is_not_above_all_and_others_columns_stay(
+    run: Path, file: Path, config: EvalConfig
+) -> None:
+    """The same answers of a checkpoint whose corpus is here, and of one whose is not, in both orders."""
+    questions = read_questions(file)
+    asked = Asked(questions, choose_distractors(questions, config.seed), str(file))
+    said = [
+        {"scores": score(q, q.reference, None, prompt_text(q)), "samples": [], "ranking": {"ranked_first": None}}
+        for q in questions
+    ]
+    shown = []
+    for corpora in ([None, run / "corpus"], [run / "corpus", None]):
+        made = judged(asked, [said] * 2, corpora, config)
+        found = [{"checkpoint": str(corpus), **table} for corpus, table in zip(corpora, made, strict=True)]
+        beats = {table["checkpoint"]: table["all"]["scores"]["token_f1"]["beats"] for table in found}
+        assert beats == {"None": None, str(run / "corpus"): True}
+        shown.append(scores_shown(found))
+        assert (shown[-1]["unknown"], shown[-1]["known"]) == (["None"], str(run / "corpus"))
+    assert shown[0]["baseline_names"] == shown[1]["baseline_names"] == list(BASELINES)
+    for first, other in zip(*(of["score_rows"] for of in shown), strict=True):
+        assert first["baselines"] == other["baselines"]
+    for first, other in zip(*(of["score_parts"] for of in shown), strict=True):
+        assert [line[3] for line in first["rows"]] == [line[3] for line in other["rows"]]
+        assert all(None not in line[3] for line in first["rows"])
 
 
 def test_without_a_file_held_out_questions_are_asked(run: Path, quick: EvalConfig) -> None:

@@ -148,6 +148,21 @@ def test_a_baseline_without_a_score_has_none_and_one_on_other_questions_gives_no
     assert (found["baselines"], found["beats"]) == ({"some": 0.0}, None)
 
 
+def test_where_a_baseline_is_not_known_nothing_but_a_rank_is_above_all() -> None:
+    own = [{"token_f1": 0.9, "ranked_first": 1.0, "empty": False}] * 20
+    baselines = {"echo": rows([0.1] * 20), "random": None, "chance": rows([0.2] * 20, "ranked_first")}
+    found = tables(asked(20), own, baselines, 1000, 0)
+    f1, ranked = (found["all"]["scores"][name] for name in ("token_f1", "ranked_first"))
+    assert found["unknown"] == ["random"]
+    assert f1["baselines"] == {"echo": pytest.approx(0.1), "random": None, "chance": None}
+    assert (f1["best_baseline"], f1["beats"]) == (None, None)
+    assert (ranked["best_baseline"], ranked["beats"]) == (pytest.approx(0.2), True)
+    assert any(line.startswith("random: not known") for line in lines(found))
+    assert max(map(len, lines(found))) <= WIDTH
+    without = tables(asked(20), own, {**baselines, "random": rows([0.1] * 20)}, 1000, 0)["all"]["scores"]["token_f1"]
+    assert (without["best_baseline"], without["beats"]) == (pytest.approx(0.1), True)
+
+
 def test_faults_are_no_contest() -> None:
     found = tables(asked(20), rows([True, False] * 10, "empty"), {"a": rows([False] * 20, "empty")}, 1000, 0)
     assert found["all"]["scores"]["empty"]["beats"] is None
