@@ -23,7 +23,7 @@ from eval.opened import Opened
 from eval.questions import Question, choose_questions, prompt_ids, prompt_text, question_of, read_questions
 from eval.ranking import Candidates, chance, choose_distractors, rank
 from eval.scores import RANKS, score
-from eval.tables import mean_of_samples, tables
+from eval.tables import sample_means, tables
 from tokenizer.template import Encoder
 
 
@@ -92,7 +92,7 @@ def _seed(seed: int, number: int, question: Question) -> int:
 def judged(
     asked: Asked, said: Sequence[list[dict[str, Any]]], corpora: Sequence[Path | None], config: EvalConfig
 ) -> list[dict[str, Any]]:
-    """A table (eval/tables.py) for each checkpoint, with one of its samples' means as "samples" where there are any.
+    """A table (eval/tables.py) for each checkpoint, with the means of its samples as "samples", None without any.
 
     said: by each checkpoint. corpora: that each was trained on; None where it is not here: then its random and nearest
     training answers are not known.
@@ -103,15 +103,8 @@ def judged(
         by_chance = {"chance": chance(asked.candidates, [row["ranking"] for row in own])}
         baselines = scored_baselines[corpus] | by_chance
         table = tables(asked.questions, [row["scores"] for row in own], baselines, config.resamples, config.seed)
-        table["samples"] = None
-        if any(row["samples"] for row in own):
-            means = [
-                mean_of_samples([sample["scores"] for sample in row["samples"]])
-                | {"keywords_in_prompt": row["scores"]["keywords_in_prompt"]}
-                for row in own
-            ]
-            table["samples"] = tables(asked.questions, means, scored_baselines[corpus], config.resamples, config.seed)
-        found.append(table)
+        samples = [sample["scores"] for row in own for sample in row["samples"]]
+        found.append({**table, "samples": sample_means(samples) if samples else None})
     return found
 
 

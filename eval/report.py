@@ -14,7 +14,7 @@ from eval.charts import Bar, Curve, bars, interval_chart, loss_chart
 from eval.marks import pieces
 from eval.memorised import exposure_rows, memorised_rows
 from eval.scores import SCORES
-from eval.tables import IN_A_ROW, LABELS, SHOWN_BY_PART
+from eval.tables import IN_A_ROW, LABELS, SHOWN_BY_PART, sample_line
 from eval.verdict import PARTS, seeds_told, shown_pairs
 
 VERDICTS = 3  # that stand first; of more the closest
@@ -53,6 +53,11 @@ def write_page(
         best=min(range(len(checkpoints)), key=lambda k: checkpoints[k]["val_bpb"]),
         stepped=len(checkpoints) > SIDE_BY_SIDE,
         **scores_shown(result["scores"]),
+        sampled=[
+            (table["checkpoint"], sample_line(table["samples"], result["settings"]["samples"]))
+            for table in result["scores"]
+            if table["samples"]
+        ],
         memorised=memorised_rows(names, [told["figures"] for told in result["memorised"]]) if result["answers"] else [],
         exposures=exposure_rows(names, [told["exposure"] for told in result["memorised"]]),
         pieces=pieces,

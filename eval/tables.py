@@ -1,8 +1,8 @@
 """Means of answers' scores, how sure they are, and what the baselines reach: all, by category, by difficulty.
 
-In: questions, the scores of one answer each (scores.py, ranking.py; of several samples `mean_of_samples`), and under a
-name each the scores of baselines' answers to the same questions; ranking's level of chance is a baseline like others.
-Out: plain dicts, and `lines` of a table for a terminal.
+In: questions, the scores of one answer each (scores.py, ranking.py), and under a name each the scores of baselines'
+answers to the same questions; ranking's level of chance is a baseline like others. Out: plain dicts, and `lines` of a
+table for a terminal. Sampled answers have means alone (`sample_means`, `sample_line`).
 
 Each figure is a mean over the questions that have that score, with its number of questions. Intervals are bootstrapped
 over groups of questions: those of one group are no independent evidence (a question without a group is its own). All
@@ -10,6 +10,7 @@ columns see the same draws, so that a model is compared with a baseline on the s
 what they hold, so that no figure depends on their order, not in its last digit.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -107,13 +108,10 @@ def tables(
     }
 
 
-def mean_of_samples(samples: Sequence[Scored]) -> dict[str, float | None]:
-    """Scores of several answers to one question -> their mean; of each score, of the answers that have it."""
-    means: dict[str, float | None] = {}
-    for score in SCORES:
-        found = [float(row[score]) for row in samples if row.get(score) is not None]
-        means[score] = sum(found) / len(found) if found else None
-    return means
+def sample_means(samples: Sequence[Scored]) -> dict[str, float]:
+    """Scores of all sampled answers -> the mean of each that any has, over those that have it, in whatever order."""
+    found = {score: [float(row[score]) for row in samples if row.get(score) is not None] for score in SCORES}
+    return {score: math.fsum(values) / len(values) for score, values in found.items() if values}
 
 
 def _content(question: Question) -> str:
@@ -217,6 +215,12 @@ def lines(found: dict[str, Any], name: str = "") -> list[str]:
     if found["by_category"] or found["by_difficulty"]:
         shown.append(f"base: the best baseline; no interval: fewer than {FEWEST_GROUPS} groups of questions")
     return [line[:WIDTH] for line in shown]
+
+
+def sample_line(means: Mapping[str, float], samples: int) -> str:
+    """Means of so many sampled answers to each question, in words."""
+    told = ", ".join(f"{LABELS[score]} {_figure(mean)}" for score, mean in means.items())
+    return f"mean of {samples:,} sample{'s' if samples > 1 else ''} a question: {told}"
 
 
 def _overall(part: dict[str, Any]) -> Iterator[list[str]]:

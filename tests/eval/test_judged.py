@@ -12,12 +12,13 @@ from common.errors import UserError
 from eval.baselines import BASELINES, baseline_answers
 from eval.compare import compare
 from eval.config import EvalConfig
-from eval.held_out import HeldOut
+from eval.held_out import HeldOut, read_manifest
 from eval.judged import Asked, ask, judged
 from eval.questions import prompt_text, read_questions
 from eval.ranking import choose_distractors
-from eval.report import scores_shown
+from eval.report import scores_shown, write_page
 from eval.scores import GRADES, score
+from eval.tables import sample_line
 from eval.verdict import print_result, score_rows
 from tokenizer.bpe import Tokenizer
 
@@ -73,7 +74,7 @@ def test_every_question_of_the_file_is_asked_and_scored(result: dict[str, Any]) 
         assert table["all"]["scores"]["ranked_first"]["baselines"]["chance"] == pytest.approx(1 / 5)
         samples = [sample for said in own for sample in said["samples"]]
         assert len(samples) == 2 * len(RECORDS)
-        mean = table["samples"]["all"]["scores"]["token_f1"]["mean"]
+        mean = table["samples"]["token_f1"]
         assert mean == pytest.approx(sum(sample["scores"]["token_f1"] for sample in samples) / len(samples))
     assert any(said["samples"][0] != said["samples"][1] for item in result["answers"] for said in item["answers"])
 
@@ -182,6 +183,17 @@ def test_the_terminal_shows_scores_of_each_and_eight_answers(result: dict[str, A
     assert sum(bool(re.match(r"\d+\. ", line)) for line in lines) == 8
     assert f"and {len(RECORDS) - 8} more, on the page" in lines
     assert any("12 of 24 keywords are not counted" in line for line in lines)
+    for k, name in enumerate(("ckpt1", "ckpt2")):
+        f1 = [s["scores"]["token_f1"] for item in result["answers"] for s in item["answers"][k]["samples"]]
+        [told] = [line for line in lines if line.startswith(f"{name}: mean of 2 samples a question: keyword recall ")]
+        assert f", F1 {sum(f1) / len(f1):.2f}, " in told
+
+
+def test_the_page_shows_means_of_samples(result: dict[str, Any], run: Path, tmp_path: Path) -> None:
+    write_page(tmp_path / "p.html", result, [], [read_manifest(run / "corpus")])
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    for table in result["scores"]:
+        assert f"<p>{table['checkpoint']}: {sample_line(table['samples'], 2)}</p>" in page
 
 
 @pytest.mark.parametrize(("name", "value"), [("temperature", 0.0), ("top_p", 1.5), ("samples", -1), ("distractors", 0)])

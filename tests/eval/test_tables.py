@@ -10,7 +10,7 @@ import pytest
 
 from eval.questions import Question
 from eval.scores import SCORES
-from eval.tables import LABELS, WIDTH, lines, mean_of_samples, tables
+from eval.tables import LABELS, WIDTH, lines, sample_line, sample_means, tables
 
 
 def asked(number: int, categories: str = "ab", difficulties: tuple[str | None, ...] = (None,)) -> list[Question]:
@@ -195,10 +195,11 @@ def test_a_list_of_answers_that_does_not_match_the_questions_is_our_mistake() ->
 
 
 def test_samples_are_averaged_over_those_that_have_the_score() -> None:
-    found = mean_of_samples(
-        [{"token_f1": 1.0, "stopped": True}, {"token_f1": 0.0, "code_parses": 1.0, "stopped": False}]
-    )
-    assert (found["token_f1"], found["stopped"], found["code_parses"], found["rouge_l"]) == (0.5, 0.5, 1.0, None)
+    found = sample_means([{"token_f1": 1.0, "stopped": True}, {"token_f1": 0.0, "exact_match": 1.0, "stopped": False}])
+    assert found == {"token_f1": 0.5, "exact_match": 1.0, "stopped": 0.5}
+    assert sample_line(found, 3) == "mean of 3 samples a question: F1 0.50, exact match 1.00, stops by itself 0.50"
+    values = rows(made(1000, 0))
+    assert sample_means(values) == sample_means(values[::-1])
 
 
 # -- for a terminal
