@@ -2,8 +2,9 @@
 
   against the keywords    keyword_recall: share of those that stand in the answer (keywords.py). Keywords that the
                           prompt holds are not counted, and named: an echo of the prompt would score on them
-  against the reference   token_f1: words in common, as a bag; rouge_l: as a sequence; exact_match, where it is short
-  by itself               stopped, empty, too_short, repeats, leaves_template, copies_prompt, code_parses
+  against the reference   token_f1: words in common, as a bag; rouge_l: as a sequence; exact_match, where it is short;
+                          code_parses, where it holds Python
+  by itself               stopped, empty, too_short, repeats, leaves_template, copies_prompt
 
 Words are those of keywords.py: case folded, without signs, characters where a script has no spaces between words. No
 articles are removed, as SQuAD's own script does in English. A score that cannot be had is None, never 0.
