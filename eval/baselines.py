@@ -112,12 +112,12 @@ def _asked(question: Question) -> str:
 
 
 def _draw(question: Question, categories: np.ndarray, codes: dict[str, int], seed: int) -> int:
-    """Number of a document, -1 where there are none: seed and question decide, no other question does."""
+    """Number of a document, -1 where there are none: seed and the question's words decide, whatever its line."""
     same = np.flatnonzero(categories == codes.get(question.category or "", -2))
     among = same if len(same) else np.arange(len(categories))
     if not len(among):
         return -1
-    name = f"{seed}:{question.document}:{_asked(question)}".encode("utf-8", "surrogatepass")
+    name = f"{seed}:{prompt_text(question)}".encode("utf-8", "surrogatepass")
     return int(among[int.from_bytes(hashlib.sha256(name).digest()[:8]) % len(among)])
 
 

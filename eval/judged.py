@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from common.errors import UserError
-from eval.baselines import baseline_answers
+from eval.baselines import BASELINES, baseline_answers
 from eval.config import EvalConfig
 from eval.held_out import HeldOut
 from eval.opened import Opened
 from eval.questions import Question, choose_questions, prompt_ids, prompt_text, question_of, read_questions
 from eval.ranking import Candidates, chance, choose_distractors, rank
-from eval.scores import score
-from eval.tables import mean_of_samples, tables
+from eval.scores import RANKS, score
+from eval.tables import sample_means, tables
 from tokenizer.template import Encoder
-
-RANK = ("ranked_first", "reciprocal_rank")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,10 @@ def ask(config: EvalConfig, documents: HeldOut, readers: Sequence[tuple[Encoder,
                     f"{least:,} tokens: shorten it, or leave it out"
                 )
         return Asked(questions, choose_distractors(questions, config.seed, config.distractors), config.questions)
-    questions = choose_questions(documents.table, config.num_answers, config.seed, readers, config.max_new_tokens)
-    pool = [made for row in documents.table.to_pylist() if (made := question_of(row)) is not None] if questions else []
+    column = documents.table.column_names.index("group")
+    table = documents.table.set_column(column, "group", pa.array(documents.groups, pa.string()))  # of a block its own
+    questions = choose_questions(table, config.num_answers, config.seed, readers, config.max_new_tokens)
+    pool = [made for row in table.to_pylist() if (made := question_of(row)) is not None] if questions else []
     return Asked(questions, choose_distractors(questions, config.seed, config.distractors, pool), None)
 
 
@@ -72,7 +74,7 @@ def said_by(opened: Opened, asked: Asked, config: EvalConfig) -> list[dict[str, 
     said = []
     for i, question in enumerate(questions):
         one = _scored(question, greedy[i])
-        one["scores"] |= {name: ranked[i][name] for name in RANK}
+        one["scores"] |= {name: ranked[i][name] for name in RANKS}
         said.append({**one, "ranking": ranked[i], "samples": [_scored(question, of[i]) for of in sampled]})
     return said
 
@@ -90,10 +92,10 @@ def _seed(seed: int, number: int, question: Question) -> int:
 def judged(
     asked: Asked, said: Sequence[list[dict[str, Any]]], corpora: Sequence[Path | None], config: EvalConfig
 ) -> list[dict[str, Any]]:
-    """A table (eval/tables.py) for each checkpoint, with one of its samples' means as "samples" where there are any.
+    """A table (eval/tables.py) for each checkpoint, with the means of its samples as "samples", None without any.
 
-    said: by each checkpoint. corpora: that each was trained on; None where it is not here: then it has no random and no
-    nearest training answer to be held against.
+    said: by each checkpoint. corpora: that each was trained on; None where it is not here: then its random and nearest
+    training answers are not known.
     """
     scored_baselines = {corpus: _baselines(asked, corpus, config.seed) for corpus in dict.fromkeys(corpora)}
     found = []
@@ -101,27 +103,17 @@ def judged(
         by_chance = {"chance": chance(asked.candidates, [row["ranking"] for row in own])}
         baselines = scored_baselines[corpus] | by_chance
         table = tables(asked.questions, [row["scores"] for row in own], baselines, config.resamples, config.seed)
-        table["samples"] = None
-        if any(row["samples"] for row in own):
-            means = [
-                mean_of_samples([sample["scores"] for sample in row["samples"]])
-                | {"keywords_in_prompt": row["scores"]["keywords_in_prompt"]}
-                for row in own
-            ]
-            table["samples"] = tables(asked.questions, means, scored_baselines[corpus], config.resamples, config.seed)
-        found.append(table)
+        samples = [sample["scores"] for row in own for sample in row["samples"]]
+        found.append({**table, "samples": sample_means(samples) if samples else None})
     return found
 
 
-def _baselines(asked: Asked, corpus: Path | None, seed: int) -> dict[str, list[dict[str, Any]]]:
+def _baselines(asked: Asked, corpus: Path | None, seed: int) -> dict[str, list[dict[str, Any]] | None]:
     if corpus is None:
         texts = {"echo": [prompt_text(question) for question in asked.questions]}
     else:
         texts = baseline_answers(asked.questions, corpus, seed)
-    return {
-        name: [
-            score(question, text, None, prompt_text(question))
-            for question, text in zip(asked.questions, own, strict=True)
-        ]
-        for name, own in texts.items()
-    }
+    scored: dict[str, list[dict[str, Any]] | None] = dict.fromkeys(BASELINES)
+    for name, own in texts.items():
+        scored[name] = [score(q, text, None, prompt_text(q)) for q, text in zip(asked.questions, own, strict=True)]
+    return scored

@@ -1,6 +1,8 @@
-"""Whether the Python in an answer is Python: its fenced blocks, or the answer where the reference is a program.
+"""Whether an answer is Python where Python was asked for: where its reference is a program, or holds one.
 
-A block counts that is marked as Python, or bears no mark and looks like it. Nothing is run: it is parsed.
+Every answer to such a question counts, so that all checkpoints are judged on the same ones: the share that parses of
+its blocks that are marked as Python, or bear no mark and look like it; else of all without a mark; without a fence
+whether the answer does. 0 without any code. Nothing is run.
 """
 
 import ast
@@ -18,15 +20,23 @@ _LINE = re.compile(
 )
 _SHELL = re.compile(r"^\s*[%!].*$", re.M)  # of a notebook
 _PROGRAM = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.For, ast.While, ast.With)
+_WORDS = (
+    ast.Module, ast.Expr, ast.AnnAssign, ast.Name, ast.Attribute, ast.Constant, ast.Tuple, ast.BoolOp, ast.BinOp,
+    ast.UnaryOp, ast.Compare, ast.boolop, ast.operator, ast.unaryop, ast.cmpop, ast.expr_context,
+)  # fmt: skip
 _STEP = (ast.Assign, ast.AugAssign, ast.Expr)
 
 
-def python_parses(answer: str, reference: str = "") -> float | None:
-    """Share of an answer's Python blocks that parse; None where there are none and none were asked for."""
+def python_parses(answer: str, reference: str) -> float | None:
+    """Share of an answer's Python that parses, 0 where it has none; None where the reference has none."""
+    if not holds_python(reference):
+        return None
     blocks = python_blocks(answer)
-    if not blocks and holds_python(reference) and not _FENCE.search(answer):
-        blocks = [answer]
-    return sum(map(parses, blocks)) / len(blocks) if blocks else None
+    if not blocks:
+        fenced = _FENCE.findall(answer)
+        rest = [code for mark, code in fenced if not mark] if fenced else [answer]
+        blocks = [code for code in rest if not _is_words(code)]
+    return sum(map(parses, blocks)) / len(blocks) if blocks else 0.0
 
 
 def python_blocks(text: str) -> list[str]:
@@ -47,6 +57,12 @@ def holds_python(text: str) -> bool:
     # f(x) alone is a formula; two steps, or a print, are a program
     steps = [node for node in tree.body if isinstance(node, _STEP) and isinstance(node.value, ast.Call)]
     return bool(steps) and (len(tree.body) > 1 or text.lstrip().startswith("print("))
+
+
+def _is_words(text: str) -> bool:
+    """Whether valid Python is no code: Paris, not sure, yes or no, Answer: 5."""
+    tree = _tree(text)
+    return tree is not None and all(isinstance(node, _WORDS) for node in ast.walk(tree))
 
 
 def parses(code: str) -> bool:

@@ -46,6 +46,12 @@ class Question:
     reference: str  # empty where the question file has none
     keywords: tuple[str, ...] = ()
     difficulty: str | None = None
+    group: str | None = None  # of the corpus: questions of one group are no independent evidence
+
+
+def group_of(question: Question) -> str:
+    """Its group; of a question without one a name that its words decide, so that it is its own wherever it stands."""
+    return question.group or hashlib.sha256(prompt_text(question).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def prompt_text(question: Question) -> str:
@@ -72,7 +78,7 @@ def choose_questions(
     `readers`: tokenizer and seq_len of each checkpoint. A question is passed over unless its prompt leaves every one of
     them room for max_new_tokens, or for half its context.
     """
-    columns = ["id", "source", "category", "difficulty", "text", "context", "question", "answer"]
+    columns = ["id", "source", "category", "difficulty", "group", "text", "context", "question", "answer"]
     rows = table.select(columns).to_pylist()
     asked = [row for row in rows if row["question"] is not None] or rows
     asked.sort(key=lambda row: hashlib.sha256(f"{seed}:{row['id']}".encode()).digest())
@@ -90,7 +96,7 @@ def choose_questions(
 
 def question_of(row: dict[str, str | None]) -> Question | None:
     """Row of a corpus -> question; None for a text too short to be cut."""
-    common: dict[str, Any] = {name: row.get(name) for name in ("source", "category", "difficulty")}
+    common: dict[str, Any] = {name: row.get(name) for name in ("source", "category", "difficulty", "group")}
     common["document"] = row.get("id")
     if row["question"] is not None:
         return Question(

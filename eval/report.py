@@ -14,7 +14,7 @@ from eval.charts import Bar, Curve, bars, interval_chart, loss_chart
 from eval.marks import pieces
 from eval.memorised import exposure_rows, memorised_rows
 from eval.scores import SCORES
-from eval.tables import IN_A_ROW, LABELS, SHOWN_BY_PART
+from eval.tables import IN_A_ROW, LABELS, SHOWN_BY_PART, sample_line
 from eval.verdict import PARTS, seeds_told, shown_pairs
 
 VERDICTS = 3  # that stand first; of more the closest
@@ -53,6 +53,11 @@ def write_page(
         best=min(range(len(checkpoints)), key=lambda k: checkpoints[k]["val_bpb"]),
         stepped=len(checkpoints) > SIDE_BY_SIDE,
         **scores_shown(result["scores"]),
+        sampled=[
+            (table["checkpoint"], sample_line(table["samples"], result["settings"]["samples"]))
+            for table in result["scores"]
+            if table["samples"]
+        ],
         memorised=memorised_rows(names, [told["figures"] for told in result["memorised"]]) if result["answers"] else [],
         exposures=exposure_rows(names, [told["exposure"] for told in result["memorised"]]),
         pieces=pieces,
@@ -75,17 +80,19 @@ def write_page(
 
 
 def scores_shown(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Scores as rows with a cell for each checkpoint, and for the baselines of the first; the same by category and
-    difficulty."""
+    """Scores as rows with a cell for each checkpoint, and for each baseline, of the first checkpoint that has one; the
+    same by category and difficulty."""
     parts = [table["all"]["scores"] for table in told]
     there = [score for score in SCORES if any(score in part for part in parts)]
-    names = list(parts[0][there[0]]["baselines"]) if there and there[0] in parts[0] else []
+    against = [cell["baselines"] for part in parts for cell in part.values()]
+    names = [name for name in dict.fromkeys(name for one in against for name in one)
+             if any(one.get(name) is not None for one in against)]  # fmt: skip
     rows = []
     for score in there:
         cells = [part.get(score) for part in parts]
-        first = next(cell for cell in cells if cell)
-        figures = [first["baselines"].get(name) for name in names]
-        rows.append({"label": LABELS[score], "number": first["num_questions"], "cells": cells, "baselines": figures})
+        number = next(cell["num_questions"] for cell in cells if cell)
+        figures = _first_known(cells, names)
+        rows.append({"label": LABELS[score], "number": number, "cells": cells, "baselines": figures})
     by = []
     for score in [score for score in SHOWN_BY_PART if score in there]:
         for label in BARS:
@@ -97,17 +104,24 @@ def scores_shown(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
                     (name, number, [None if cell is None else _bar(cell) for cell in cells])
                     for name, number, cells in lines
                 ]
-                by.append({"by": label, "score": score, "label": LABELS[score], "rows": lines,
+                told_lines = [(*line, _first_known(line[2], names)) for line in lines]
+                by.append({"by": label, "score": score, "label": LABELS[score], "rows": told_lines,
                            "bars": bars(drawn, label == "difficulty")})  # fmt: skip
     main = [score for score in SHOWN_BY_PART if score in there][:IN_A_ROW]
     not_counted = told[0]["keywords_in_prompt"] if told else 0
     return {"score_rows": rows, "baseline_names": names, "score_parts": by, "main_scores": main,
-            "not_counted": not_counted}  # fmt: skip
+            "not_counted": not_counted, "unknown": [table["checkpoint"] for table in told if table["unknown"]],
+            "known": next((table["checkpoint"] for table in told if not table["unknown"]), None)}  # fmt: skip
+
+
+def _first_known(cells: Sequence[dict[str, Any] | None], names: Sequence[str]) -> list[float | None]:
+    """Of each baseline the first cell's mean that has one."""
+    found = [[cell["baselines"][name] for cell in cells if cell and name in cell["baselines"]] for name in names]
+    return [next((mean for mean in of_each if mean is not None), None) for of_each in found]
 
 
 def _bar(cell: dict[str, Any]) -> Bar:
-    against = [mean for mean in cell["baselines"].values() if mean is not None]
-    return Bar(cell["mean"], cell["ci95"], max(against, default=None))
+    return Bar(cell["mean"], cell["ci95"], cell["best_baseline"])
 
 
 def bpb_bars(breakdown: dict[str, list[dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:

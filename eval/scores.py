@@ -2,8 +2,9 @@
 
   against the keywords    keyword_recall: share of those that stand in the answer (keywords.py). Keywords that the
                           prompt holds are not counted, and named: an echo of the prompt would score on them
-  against the reference   token_f1: words in common, as a bag; rouge_l: as a sequence; exact_match, where it is short
-  by itself               stopped, empty, too_short, repeats, leaves_template, copies_prompt, code_parses
+  against the reference   token_f1: words in common, as a bag; rouge_l: as a sequence; exact_match, where it is short;
+                          code_parses, where it holds Python
+  by itself               stopped, empty, too_short, repeats, leaves_template, copies_prompt
 
 Words are those of keywords.py: case folded, without signs, characters where a script has no spaces between words. No
 articles are removed, as SQuAD's own script does in English. A score that cannot be had is None, never 0.
@@ -21,8 +22,9 @@ from eval.python_blocks import python_parses
 from eval.questions import Question
 from tokenizer.template import SPECIAL_TOKENS
 
-# Each between 0 and 1, or a truth value. The last two grades are no part of `score`: see ranking.py.
-GRADES = ("keyword_recall", "token_f1", "rouge_l", "exact_match", "code_parses", "ranked_first", "reciprocal_rank")
+# Each between 0 and 1, or a truth value. Ranks are no part of `score`: see ranking.py.
+RANKS = ("ranked_first", "reciprocal_rank")
+GRADES = ("keyword_recall", "token_f1", "rouge_l", "exact_match", "code_parses", *RANKS)
 FORM = ("stopped", "empty", "too_short", "repeats", "leaves_template", "copies_prompt")
 SCORES = (*GRADES, *FORM)
 

@@ -9,7 +9,7 @@ from common.text import one_line
 from eval.config import FEWEST_SEED_RUNS
 from eval.held_out import HeldOut
 from eval.memorised import exposure_rows, memorised_rows
-from eval.tables import lines
+from eval.tables import lines, sample_line
 
 PARTS = ("question", "answer", "context", "text")
 PAIRS_SHOWN = 3  # all pairs of three checkpoints; of more, the best against each other one
@@ -240,14 +240,18 @@ def breakdown_rows(result: dict[str, Any]) -> list[str]:
 
 
 def score_rows(result: dict[str, Any]) -> list[str]:
-    """The scores of the answers: of few checkpoints each, of more the best one's."""
+    """The scores of the answers: of few checkpoints each, of more the best one's; and means of each one's samples."""
     if not result["answers"]:
         return []
+    sampled = []
+    for table in [table for table in result["scores"] if table["samples"]]:
+        means = f"{table['checkpoint']}: {sample_line(table['samples'], result['settings']['samples'])}"
+        sampled += ["", *textwrap.wrap(means, WIDTH, subsequent_indent="  ", break_long_words=False)]
     told = result["scores"]
     if len(told) > TABLES_SHOWN:
         best = min(result["checkpoints"], key=lambda each: each["val_bpb"])["name"]
         told = [table for table in told if table["checkpoint"] == best]
-    return [row for table in told for row in ["", *lines(table, table["checkpoint"])]]
+    return [row for table in told for row in ["", *lines(table, table["checkpoint"])]] + sampled
 
 
 def _figure(value: float | None) -> str:

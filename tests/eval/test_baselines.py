@@ -92,7 +92,8 @@ def test_seed_decides_and_neither_order_nor_other_questions_do() -> None:
     found = baseline_answers(questions, table, 0)
     assert baseline_answers(questions, table, 0) == found
     assert baseline_answers(questions, table, 1)["random"] != found["random"]
-    turned = baseline_answers(questions[::-1], table, 0)
+    lines = [asked(q.question or "", q.category, f"g:{i}", q.reference) for i, q in enumerate(questions[::-1])]
+    turned = baseline_answers(lines, table, 0)
     assert {name: said[::-1] for name, said in turned.items()} == found
     assert {name: said[4:5] for name, said in found.items()} == baseline_answers(questions[4:5], table, 0)
 

@@ -20,23 +20,46 @@ def fenced(code: str, mark: str = "python") -> str:
 
 
 def test_the_share_of_blocks_that_parse() -> None:
-    assert python_parses(f"So:\n{fenced(GOOD)}text") == 1.0
-    assert python_parses(fenced(BAD)) == 0.0
-    assert python_parses(fenced(GOOD) + "and\n" + fenced(BAD)) == 0.5
-    assert python_parses("no code at all") is None
+    assert python_parses(f"So:\n{fenced(GOOD)}text", GOOD) == 1.0
+    assert python_parses(fenced(BAD), GOOD) == 0.0
+    assert python_parses(fenced(GOOD) + "and\n" + fenced(BAD), GOOD) == 0.5
+    assert python_parses(fenced(GOOD, ""), GOOD) == 1.0
+    assert python_parses(fenced(BAD, ""), GOOD) == 0.0
+    assert python_parses(fenced(GOOD, "Python3"), GOOD) == 1.0
+    assert python_parses(fenced(GOOD) + fenced("ls\n", "sh"), GOOD) == 1.0  # beside code of another language
+    assert python_parses(fenced(GOOD) + fenced("[1 2 3\n", ""), GOOD) == 1.0  # and beside what it prints
 
 
-def test_only_python_is_judged() -> None:
-    assert python_parses(fenced("SELECT * FROM t;\n", "sql")) is None
-    assert python_parses(fenced("int f(int x) { return x; }\n", "")) is None
-    assert python_parses(fenced(GOOD, "")) == 1.0  # no mark, but it looks like it
-    assert python_parses(fenced(BAD, "")) == 0.0
-    assert python_parses(fenced(GOOD, "Python3")) == 1.0
+RUBBISH = "asdf (( jkl\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RUBBISH, fenced(RUBBISH), fenced(RUBBISH, ""), fenced("ls\n", "bash"), fenced("int x = 0;\n", "c"), "", BAD,
+        fenced("", ""), fenced("Paris\n", ""), "You add one to it.", "Paris", "not sure", "yes or no", "x - 5",
+        "Answer: 5", "os.path",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("reference", [GOOD, fenced(GOOD)])
+def test_where_python_is_asked_for_an_answer_without_it_fails(answer: str, reference: str) -> None:
+    assert python_parses(answer, reference) == 0.0
+
+
+@pytest.mark.parametrize("answer", [GOOD, "x = 5", "sorted(x)", "import os", "x: int = f(1)", "for i in x: pass"])
+def test_code_without_a_fence_is_code(answer: str) -> None:
+    assert python_parses(answer, GOOD) == 1.0
+
+
+@pytest.mark.parametrize("reference", ["", "x equals 5", fenced("SELECT * FROM t;\n", "sql")])
+def test_where_no_python_is_asked_for_no_answer_is_judged(reference: str) -> None:
+    for answer in (GOOD, fenced(GOOD), fenced(BAD), "x = 5", ""):
+        assert python_parses(answer, reference) is None
 
 
 def test_an_open_fence_and_an_indented_one_are_read() -> None:
     assert python_blocks("```python\nx = 1\nfor i in") == ["x = 1\nfor i in"]
-    assert python_parses("1. So:\n   ```python\n   for i in x:\n       print(i)\n   ```\n") == 1.0
+    assert python_parses("1. So:\n   ```python\n   for i in x:\n       print(i)\n   ```\n", GOOD) == 1.0
 
 
 def test_sessions_and_notebooks_are_python_too() -> None:
@@ -45,14 +68,6 @@ def test_sessions_and_notebooks_are_python_too() -> None:
     assert parses("%matplotlib inline\n!pip install x\nimport x\n")
     assert not parses("")
     assert not parses("# a remark alone\n")
-
-
-def test_where_the_reference_is_a_program_the_whole_answer_is_judged() -> None:
-    assert python_parses(GOOD, reference=GOOD) == 1.0
-    assert python_parses(BAD, reference=GOOD) == 0.0
-    assert python_parses("You add one to it.", reference=fenced(GOOD)) == 0.0
-    assert python_parses(fenced("int x = 0;\n", "c"), reference=GOOD) is None  # code of another language
-    assert python_parses("x = 5", reference="x equals 5") is None
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def test_questions_go_before_texts_and_carry_what_the_corpus_says(tok: Tokenizer
         assert (question.question, question.context, question.reference) == (
             row["question"], row["context"], row["answer"])  # fmt: skip
         assert (question.category, question.difficulty, question.keywords) == (row["category"], "hard", ())
+        assert question.group == row["group"]
 
 
 def test_seed_and_content_choose_never_the_order_of_the_file(tok: Tokenizer) -> None:

@@ -1,6 +1,8 @@
 """Means, intervals and baselines of scores, by category and difficulty, and the lines of a terminal."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from eval.questions import Question
 from eval.scores import SCORES
-from eval.tables import LABELS, WIDTH, lines, mean_of_samples, tables
+from eval.tables import LABELS, WIDTH, lines, sample_line, sample_means, tables
 
 
 def asked(number: int, categories: str = "ab", difficulties: tuple[str | None, ...] = (None,)) -> list[Question]:
@@ -17,6 +19,11 @@ def asked(number: int, categories: str = "ab", difficulties: tuple[str | None, .
                  "", ("x", "y"), difficulties[i % len(difficulties)])
         for i in range(number)
     ]  # fmt: skip
+
+
+def in_groups(number: int, size: int) -> list[Question]:
+    """So many groups of so many questions each."""
+    return [replace(question, group=f"g{i // size}") for i, question in enumerate(asked(number * size))]
 
 
 def rows(values: Sequence[float | bool | None], score: str = "token_f1") -> list[dict[str, Any]]:
@@ -76,6 +83,30 @@ def test_the_interval_holds_the_truth_in_95_of_100_question_sets() -> None:
     assert 0.90 <= hits[0.9] / 300 <= 0.99
 
 
+def test_the_interval_holds_the_truth_where_questions_of_a_group_are_alike() -> None:
+    """10 groups of 5: with questions drawn one by one the interval held the truth in 62 of 100."""
+    generator = np.random.default_rng(0)
+    questions, hits = in_groups(10, 5), 0
+    for trial in range(600):
+        values = np.clip(np.repeat(generator.random(10), 5) + generator.normal(0, 0.05, 50), 0, 1)
+        low, high = tables(questions, rows(values.tolist()), {}, 1000, trial)["all"]["scores"]["token_f1"]["ci95"]
+        hits += low <= 0.5 <= high
+    assert 0.93 <= hits / 600 <= 0.97  # binomial deviation 0.9 points
+
+
+def test_what_is_enough_counts_groups_and_the_same_words_are_one() -> None:
+    for number, known in ((9, False), (10, True)):
+        found = tables(in_groups(number, 5), rows(made(5 * number, 0)), {"low": rows([0.0] * 5 * number)}, 1000, 0)
+        cell = found["all"]["scores"]["token_f1"]
+        assert (cell["num_questions"], cell["num_groups"], found["all"]["num_groups"]) == (5 * number, number, number)
+        assert (cell["ci95"] is not None) is (cell["beats"] is not None) is known
+        assert lines(found)[0] == f"answers to {5 * number} questions in {number} groups"
+    twice = tables(asked(9) * 2, rows(made(18, 0)), {}, 1000, 0)["all"]["scores"]["token_f1"]
+    assert (twice["num_groups"], twice["ci95"]) == (9, None)
+    right = tables(in_groups(10, 5), rows([True] * 50, "stopped"), {}, 1000, 0)["all"]["scores"]["stopped"]
+    assert right["ci95"][0] ** 10 == pytest.approx(1 / 40)
+
+
 def test_questions_that_are_all_right_leave_doubt_still() -> None:
     for value, expected in ((True, (0.9289, 1.0)), (False, (0.0, 0.0711))):
         cell = tables(asked(50), rows([value] * 50, "stopped"), {}, 1000, 0)["all"]["scores"]["stopped"]
@@ -117,6 +148,21 @@ def test_a_baseline_without_a_score_has_none_and_one_on_other_questions_gives_no
     assert (found["baselines"], found["beats"]) == ({"some": 0.0}, None)
 
 
+def test_where_a_baseline_is_not_known_nothing_but_a_rank_is_above_all() -> None:
+    own = [{"token_f1": 0.9, "ranked_first": 1.0, "empty": False}] * 20
+    baselines = {"echo": rows([0.1] * 20), "random": None, "chance": rows([0.2] * 20, "ranked_first")}
+    found = tables(asked(20), own, baselines, 1000, 0)
+    f1, ranked = (found["all"]["scores"][name] for name in ("token_f1", "ranked_first"))
+    assert found["unknown"] == ["random"]
+    assert f1["baselines"] == {"echo": pytest.approx(0.1), "random": None, "chance": None}
+    assert (f1["best_baseline"], f1["beats"]) == (None, None)
+    assert (ranked["best_baseline"], ranked["beats"]) == (pytest.approx(0.2), True)
+    assert any(line.startswith("random: not known") for line in lines(found))
+    assert max(map(len, lines(found))) <= WIDTH
+    without = tables(asked(20), own, {**baselines, "random": rows([0.1] * 20)}, 1000, 0)["all"]["scores"]["token_f1"]
+    assert (without["best_baseline"], without["beats"]) == (pytest.approx(0.1), True)
+
+
 def test_faults_are_no_contest() -> None:
     found = tables(asked(20), rows([True, False] * 10, "empty"), {"a": rows([False] * 20, "empty")}, 1000, 0)
     assert found["all"]["scores"]["empty"]["beats"] is None
@@ -133,12 +179,14 @@ def test_same_seed_same_tables_and_scores_do_not_disturb_each_other() -> None:
     assert {**alone, "ci95": None} == {**together, "ci95": None}
 
 
-def test_the_order_of_questions_moves_no_mean_and_ends_by_less_than_a_hundredth() -> None:
-    questions, values = asked(200), made(200, 0)
-    first = tables(questions, rows(values), {}, 10_000, 0)["all"]["scores"]["token_f1"]
-    turned = tables(questions[::-1], rows(values[::-1]), {}, 10_000, 0)["all"]["scores"]["token_f1"]
-    assert first["mean"] == pytest.approx(turned["mean"], rel=1e-12)
-    assert first["ci95"] == pytest.approx(turned["ci95"], abs=2e-3)
+@pytest.mark.parametrize("questions", [asked(200), in_groups(40, 5)])
+def test_the_order_of_questions_moves_no_digit(questions: list[Question]) -> None:
+    order = np.random.default_rng(1).permutation(200).tolist()
+    own, other = rows(made(200, 0)), rows(made(200, 1))
+    first = tables(questions, own, {"a": other}, 1000, 0)
+    lines = [replace(questions[i], document=f"f:{line}", source="g") for line, i in enumerate(order)]  # of another file
+    moved = tables(lines, [own[i] for i in order], {"a": [other[i] for i in order]}, 1000, 0)
+    assert json.dumps(moved) == json.dumps(first)
 
 
 def test_a_list_of_answers_that_does_not_match_the_questions_is_our_mistake() -> None:
@@ -147,10 +195,11 @@ def test_a_list_of_answers_that_does_not_match_the_questions_is_our_mistake() ->
 
 
 def test_samples_are_averaged_over_those_that_have_the_score() -> None:
-    found = mean_of_samples(
-        [{"token_f1": 1.0, "stopped": True}, {"token_f1": 0.0, "code_parses": 1.0, "stopped": False}]
-    )
-    assert (found["token_f1"], found["stopped"], found["code_parses"], found["rouge_l"]) == (0.5, 0.5, 1.0, None)
+    found = sample_means([{"token_f1": 1.0, "stopped": True}, {"token_f1": 0.0, "exact_match": 1.0, "stopped": False}])
+    assert found == {"token_f1": 0.5, "exact_match": 1.0, "stopped": 0.5}
+    assert sample_line(found, 3) == "mean of 3 samples a question: F1 0.50, exact match 1.00, stops by itself 0.50"
+    values = rows(made(1000, 0))
+    assert sample_means(values) == sample_means(values[::-1])
 
 
 # -- for a terminal
