@@ -76,7 +76,14 @@ def _outer_share(effective: float) -> float:
     """Share of resamples to leave out on each side: 2.5% for many groups, less for few."""
     size = max(3.0, effective)
     z, v = 1.959964, size - 1
-    # Student's t at 97.5% with v degrees of freedom, expanded around the normal (Abramowitz and Stegun 26.7.5)
+    return NormalDist().cdf(-math.sqrt(size / v) * students_t(z, v))
+
+
+def students_t(z: float, v: float) -> float:
+    """What Student's t with v degrees of freedom exceeds as often as a normal exceeds z.
+
+    Expanded around the normal (Abramowitz and Stegun 26.7.5). At z = 4: 0.1% too low for v = 19, 2% for 7, far too
+    low for 1 and 2.
+    """
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return NormalDist().cdf(-math.sqrt(size / v) * t)
+    return t + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)

@@ -36,6 +36,7 @@ from eval import soundness as parts
 from eval import soundness_answers as spoken
 from eval import soundness_tensors as weights_of
 from eval import soundness_tokens as words
+from eval.outputs import refuse_file
 from eval.soundness import FAIL, SKIP, Folder, Line
 from eval.soundness_tensors import Stored
 from eval.speaker import Reader, Speaker, foreign_model, foreign_reader, foreign_speaker, own_reader, own_speaker
@@ -240,11 +241,7 @@ def main() -> None:
         raise UserError(f"--device {args.device}: expected one of auto, cpu, cuda, mps")
     path = find_checkpoint(args.checkpoint, args.run)
     if args.json:
-        target = Path(args.json).absolute()
-        if not target.parent.is_dir() or target.is_dir():
-            raise UserError(f"--json {args.json}: name a file in a folder that exists")
-        if target.resolve().is_relative_to(path.resolve()):
-            raise UserError(f"--json {args.json}: lies in the checkpoint, which is not changed; name another place")
+        refuse_file("json", Path(args.json), [path], ("checkpoint", "lines"))
     result = check(path, args.quick, args.device)
     print_lines(result)
     if args.json:

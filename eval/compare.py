@@ -43,6 +43,7 @@ from eval.leaks import known_questions
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, summary
 from eval.memorised import exposed, memorised
 from eval.opened import open_foreign, open_own
+from eval.outputs import refuse_file
 from eval.pairs import judge_pairs
 from eval.report import write_page
 from eval.seed_noise import measured_noise, noise_of, replicas
@@ -276,13 +277,10 @@ def main() -> None:
     run = settings.args.run
     paths = [path for name in settings.args.checkpoints for path in find_checkpoints(name, run)]
     data = find_corpus(settings.args.data) if settings.args.data else None
-    for flag in ("json", "html"):
-        target = getattr(settings.args, flag)
-        if target and not Path(target).absolute().parent.is_dir():
-            raise UserError(f"--{flag} {target}: its folder does not exist")
-        if target and Path(target).is_dir():
-            raise UserError(f"--{flag} {target}: is a folder; name a file in it")
     page = Path(settings.args.html) if settings.args.html else default_page(paths)
+    refuse_file("html", page, paths)
+    if settings.args.json:
+        refuse_file("json", Path(settings.args.json), paths, ("checkpoints", "pairs"))
     for flag, target in (("html", page), ("json", settings.args.json)):
         if target and not os.access(Path(target).absolute().parent, os.W_OK):
             raise UserError(f"{target}: cannot be written there; name another place with --{flag} FILE")

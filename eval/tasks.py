@@ -28,6 +28,7 @@ from typing import Any
 
 from common.errors import UserError, run_command
 from eval.held_out import find_corpus, held_out
+from eval.outputs import refuse_inside
 from eval.questions import Question, prompt_text, question_of, read_questions
 from eval.ranking import choose_distractors
 
@@ -106,13 +107,16 @@ def write_tasks(
 
 
 def _write(folder: Path, name: str, rows: list[dict[str, Any]], more: dict[str, Any]) -> str:
-    file = folder.resolve() / f"{name}.jsonl"
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    file, named = folder.resolve() / f"{name}.jsonl", folder / f"{name}.yaml"
+    mine = named.is_file() and f'"task": "{name}"' in named.read_text(encoding="utf-8", errors="replace")
+    if not mine and (file.exists() or named.exists()):
+        raise UserError(f"{file if file.exists() else named}: was not written by this command; take another --name")
     task = {"task": name, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(file)}},
             "test_split": "test", **more}  # fmt: skip
     # YAML holds JSON, but for the tags that name a function.
     content = re.sub(r'"(!function [\w.]+)"', r"\1", json.dumps(task, indent=1, ensure_ascii=False))
-    (folder / f"{name}.yaml").write_text(content + "\n", encoding="utf-8")
+    named.write_text(content + "\n", encoding="utf-8")
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return name
 
 
@@ -133,6 +137,10 @@ def main() -> None:
     args = settings.args
     if not re.fullmatch(r"[A-Za-z0-9_]+", args.name):
         raise UserError(f"--name {args.name!r}: letters, digits and '_', as in --name quantum")
+    out = Path(args.out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; name a folder")
+    refuse_inside("out", out)
     if args.questions_file is None and args.data is None:
         raise UserError("name a file of questions, or --data RUN_OR_FOLDER, or both")
     questions = read_questions(Path(args.questions_file)) if args.questions_file else []
@@ -142,7 +150,6 @@ def main() -> None:
         texts = [row["text"] for row in rows if row["text"] is not None]
         if not questions:
             questions = [q for row in rows if row["question"] is not None and (q := question_of(row)) is not None]
-    out = Path(args.out)
     names = write_tasks(
         out, args.name, questions, texts, settings.eval.seed, settings.eval.distractors, settings.eval.max_new_tokens
     )

@@ -1,10 +1,12 @@
 """What eval/check.py finds in what a model says, on how much text it rests, and the command itself."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from eval import check as check_script
 from eval import soundness, soundness_tensors
 from eval.check import check, next_command
 from eval.losses import document_losses
-from eval.soundness_answers import check_loss, draw_pieces, loop_share, nats_of, parrots
+from eval.soundness_answers import FEWEST_PIECES, check_loss, draw_pieces, loop_share, nats_of, parrots
 from eval.speaker import Speaker, own_speaker
 from eval.subjects import corpus_of
 from eval.validation_text import corpus_prompts, validation_documents
@@ -132,10 +134,41 @@ def test_pieces_are_drawn_once_each_and_as_many_as_the_budget_asks_for() -> None
     assert total == tokens.num_targets
     for budget in (1, 500, 5000, total - 1, total):
         some, _ = draw_pieces(tokens, 64, budget)
-        drawn = sum(len(piece) - 1 for piece in some)
-        assert budget <= drawn < budget + 64
+        assert len(some) == math.ceil(budget / (total / len(whole)))  # not more where they are short
         assert [piece.tolist() for piece in some] == [piece.tolist() for piece in whole[: len(some)]]
         assert all(2 <= len(piece) <= 65 for piece in some)
+
+
+def statuses_of_loss(sample: list[np.ndarray], total: int, said: float) -> str:
+    speaker = Speaker(256, 10, None, None, None, [], CPU)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("eval.soundness_answers.nats_of", lambda speaker, pieces: sample)
+        return check_loss(speaker, [], total, said, 300).status
+
+
+@pytest.mark.parametrize(("number", "broken"), [(6, "warn"), (FEWEST_PIECES - 1, "warn"), (FEWEST_PIECES, "fail")])
+def test_a_few_pieces_do_not_fail_what_is_sound_and_warn_of_what_is_broken(number: int, broken: str) -> None:
+    """Targets of a piece are alike: blocks of 128 of them, taken for independent, failed 4% of such draws of 6."""
+    generator = np.random.default_rng(1)
+    lengths = generator.integers(10, 257, size=400)
+    costs = [generator.normal(generator.normal(4, 1), 2.0, length) for length in lengths]
+    total, said = int(lengths.sum()), float(np.concatenate(costs).mean())
+    draws = [[costs[i] for i in generator.permutation(len(costs))[:number]] for _ in range(1000)]
+    found = Counter(statuses_of_loss(draw, total, said) for draw in draws)
+    assert found["fail"] == 0
+    assert found["warn"] <= 5
+    flat = [np.full(length, 9.0) for length in lengths[:number]]
+    assert statuses_of_loss(flat, total, said) == broken
+    assert statuses_of_loss(flat, sum(map(len, flat)), said) == "fail"  # all is read: nothing is left to chance
+
+
+def test_the_tolerance_is_that_of_students_t_for_the_number_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = [np.full(10, value) for value in np.linspace(2, 4, 20)]
+    monkeypatch.setattr("eval.soundness_answers.nats_of", lambda speaker, pieces: costs)
+    figures = check_loss(None, [], 10**9, 3.0, 20).figures  # type: ignore[arg-type]
+    error = np.linspace(2, 4, 20).std(ddof=1) / np.sqrt(20)
+    assert figures["standard_error"] == pytest.approx(error, rel=1e-4)
+    assert figures["tolerance"] == pytest.approx(5.10196 * error + 0.03, rel=1e-3)  # as rare as 4 of a normal
 
 
 def test_chance_is_allowed_for_and_nothing_else() -> None:
