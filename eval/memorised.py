@@ -41,7 +41,6 @@ def memorised(
             continue
         texts = [*(said[k] for k in own), [reference for reference in references if reference]]
         together = verbatim.runs([text for of in texts for text in of], corpus)
-        share = learned[corpus].num_holders / max(1, learned[corpus].num_rows)
         told = []
         for of in texts:
             first, together = together[: len(of)], together[len(of) :]
@@ -50,7 +49,7 @@ def memorised(
             told.append(
                 {
                     "verbatim": figures,
-                    "boilerplate": phrases | {"training_share": share},
+                    "boilerplate": phrases | {"training_share": learned[corpus].share},
                     "diversity": diversity(of),
                     "answers": [{**run, "stock_spans": spans} for run, spans in each],
                 }
