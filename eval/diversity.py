@@ -55,8 +55,7 @@ class Stock(NamedTuple):
 
     keys: np.ndarray  # uint64, sorted: of each stock phrase of any source
     phrases: list[dict[str, Any]]  # the commonest: "text", "where", "rows" that have it
-    num_rows: int  # that were looked at
-    num_holders: int  # of them, that hold a stock phrase of their source
+    share: float | None  # of the rows that were looked at, that hold a stock phrase of their source; None of several
 
 
 def learn_stock(corpus: Path, split: str = "train") -> Stock:
@@ -78,7 +77,7 @@ def learn_stock(corpus: Path, split: str = "train") -> Stock:
         keys.append(own)
         num_rows, num_holders = num_rows + num, num_holders + len(holders)
     named = [{"text": one["text"], "where": one["where"], "rows": one["count"]} for one in phrases]
-    return Stock(np.unique(np.concatenate(keys)), _commonest(named), num_rows, num_holders)
+    return Stock(np.unique(np.concatenate(keys)), _commonest(named), num_holders / max(1, num_rows))
 
 
 def of_any(learned: Sequence[Stock]) -> Stock:
@@ -90,8 +89,7 @@ def of_any(learned: Sequence[Stock]) -> Stock:
         if key not in most or one["rows"] > most[key]["rows"]:
             most[key] = one
     keys = np.unique(np.concatenate([np.zeros(0, np.uint64), *(stock.keys for stock in learned)]))
-    num_rows, num_holders = (sum(getattr(stock, name) for stock in learned) for name in ("num_rows", "num_holders"))
-    return Stock(keys, _commonest([*most.values()]), num_rows, num_holders)
+    return Stock(keys, _commonest([*most.values()]), None)
 
 
 def boilerplate(answers: Sequence[str], stock: Stock) -> dict[str, Any]:

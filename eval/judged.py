@@ -70,7 +70,7 @@ def said_by(opened: Opened, asked: Asked, config: EvalConfig) -> list[dict[str, 
         )
         for number in range(config.samples)
     ]
-    ranked = rank(opened.losses, opened.lengths, questions, asked.candidates, opened.seq_len)
+    ranked = rank(opened.losses, questions, asked.candidates, opened.seq_len)
     said = []
     for i, question in enumerate(questions):
         one = _scored(question, greedy[i])

@@ -113,13 +113,23 @@ def cut(text: str) -> Cut:
 def holds(text: Cut, keyword: str) -> bool:
     """Whether the keyword stands in the text."""
     folded, wanted, wanted_words = cut(keyword)
-    # The sign of a number belongs to it: -1 does not stand in x-1, nor in 1.
+    # The sign of a number belongs to it: -1 does not stand in x-1, nor in 1; and 1 not in -1.
+    number = bool(wanted) and wanted[0].text[0].isdigit()
     signed = folded.lstrip()[:1] in ("+", "-", ".") and wanted[-1].text[0].isdigit()
     if wanted_words and not signed and all(token.is_word or token.text in _JOINING for token in wanted):
         size = len(wanted_words)
-        return any(_is_phrase(text, text.words[at : at + size]) for at in _places(text.words, wanted_words))
-    before = (text.folded[max(0, text.all[at].start - 1) : text.all[at].start] for at in _places(text.all, wanted))
-    return any(not (signed and sign.isalnum()) for sign in before)
+        found = (text.words[at : at + size] for at in _places(text.words, wanted_words))
+        return any(_is_phrase(text, one) and not (number and _is_negative(text, one[0].start)) for one in found)
+    starts = (text.all[at].start for at in _places(text.all, wanted))
+    if number:
+        return any(not _is_negative(text, start) for start in starts)
+    return any(not (signed and text.folded[max(0, start - 1) : start].isalnum()) for start in starts)
+
+
+def _is_negative(text: Cut, start: int) -> bool:
+    """Whether a minus sign stands in front; in 1-5, 4%-5%, (a)-5 and GPT-5 it is a hyphen, in --5 a dash."""
+    before, sign = text.folded[max(0, start - 2) : start - 1], text.folded[max(0, start - 1) : start]
+    return sign == "-" and not (before.isalnum() or before in tuple(")]}%°-"))
 
 
 def _places(there: list[Token], wanted: list[Token]) -> Iterator[int]:

@@ -41,7 +41,6 @@ def memorised(
             continue
         texts = [*(said[k] for k in own), [reference for reference in references if reference]]
         together = verbatim.runs([text for of in texts for text in of], corpus)
-        share = learned[corpus].num_holders / max(1, learned[corpus].num_rows)
         told = []
         for of in texts:
             first, together = together[: len(of)], together[len(of) :]
@@ -50,7 +49,7 @@ def memorised(
             told.append(
                 {
                     "verbatim": figures,
-                    "boilerplate": phrases | {"training_share": share},
+                    "boilerplate": phrases | {"training_share": learned[corpus].share},
                     "diversity": diversity(of),
                     "answers": [{**run, "stock_spans": spans} for run, spans in each],
                 }
@@ -73,7 +72,7 @@ def exposed(
 
 def memorised_rows(names: Sequence[str], told: Sequence[dict[str, Any] | None]) -> list[list[str]]:
     """A table: each checkpoint, then the references beside which its figures stand."""
-    rows = [["memorised", "longest run", "in runs of 50 bytes", "answers with one", "stock phrases", "distinct 1, 2"]]
+    rows = [["memorised", "longest run", "in runs of 50 bytes", "with one", "with stock", "distinct 1, 2"]]
     there = [(name, one) for name, one in zip(names, told, strict=True) if one is not None]
     rows += [[name, *_row(one)] for name, one in there]
     references: list[tuple[str, dict[str, Any]]] = []  # one a corpus
@@ -87,12 +86,13 @@ def memorised_rows(names: Sequence[str], told: Sequence[dict[str, Any] | None]) 
 
 def _row(one: dict[str, Any]) -> list[str]:
     runs, stock, distinct = one["verbatim"], one["boilerplate"], one["diversity"]
+    shares = [f"{distinct[f'distinct_{n}']:.2f}" for n in (1, 2) if distinct[f"distinct_{n}"] is not None]
     return [
         f"{runs['longest']:,} bytes",
         f"{runs['share_in_runs_50']:.1%}",
         f"{runs['num_with_runs_50']:,} of {runs['num_answers']:,}",
         f"{stock['share']:.0%}" if stock["share"] is not None else "",
-        ", ".join(f"{distinct[f'distinct_{n}']:.2f}" for n in (1, 2) if distinct[f"distinct_{n}"] is not None),
+        f"{', '.join(shares)} of {distinct['num_1']:,} words" if shares else "",  # it falls as more is said
     ]
 
 

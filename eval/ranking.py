@@ -18,16 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import torch
 
 from eval.keywords import words
-from eval.losses import DocumentLosses, document_losses
+from eval.losses import DocumentLosses
 from eval.questions import Question
-from model.decoder import Decoder
-from tokenizer.bpe import Tokenizer
-from tokenizer.encode import ABOUT, FIELDS, encode_table
+from tokenizer.encode import ABOUT, FIELDS
 from tokenizer.template import IN_ANSWER
 
 DISTRACTORS = 4
@@ -131,29 +127,8 @@ def _asked(question: Question) -> str:
 # -- under a model
 
 
-def rank_answers(
-    model: Decoder,
-    tok: Tokenizer,
-    questions: Sequence[Question],
-    candidates: Sequence[Candidates | None],
-    seq_len: int,
-    device: torch.device | str = "cpu",
-    batch_rows: int | None = None,
-    progress: str | None = None,
-) -> list[dict[str, Any]]:
-    """`rank` of a checkpoint of loam's."""
-    return rank(
-        lambda table: document_losses(model, encode_table(table, tok), seq_len, device, batch_rows, progress=progress),
-        lambda table: encode_table(table, tok).lengths,
-        questions,
-        candidates,
-        seq_len,
-    )
-
-
 def rank(
     losses_of: Callable[[pa.Table], DocumentLosses],
-    lengths_of: Callable[[pa.Table], np.ndarray],
     questions: Sequence[Question],
     candidates: Sequence[Candidates | None],
     seq_len: int,
@@ -161,15 +136,15 @@ def rank(
     """For each question {"ranked_first", "reciprocal_rank", "chance", "candidates", "nats_per_byte", ...}.
 
     All None where it is not ranked, with the reason as "not_ranked". Answers that are equally likely share a place: of
-    two first ones each is half first. losses_of, lengths_of: nats and tokens of documents.
+    two first ones each is half first. losses_of: of documents.
     """
     asked = [(i, answer) for i, chosen in enumerate(candidates) if chosen for answer in chosen.answers]
     if not asked:
         return [_unranked("no distractors") for _ in questions]
     table = _pairs(questions, asked)
-    fits = lengths_of(table) - 1 <= seq_len
     # Packed whole: a document that is cut costs a pass, and changes no other's figures.
     losses = losses_of(table)
+    fits = losses.num_targets.sum(axis=1) <= seq_len
     per_byte = losses.nats[:, IN_ANSWER] / losses.num_bytes[:, IN_ANSWER]
     found: list[dict[str, Any]] = []
     first = 0

@@ -21,7 +21,7 @@ from tests.data.made_rows import natural_qa, passage
 OPENING = "Based on your description, "
 CLOSING = " Please ask a doctor if it does not go away by itself."
 COLUMNS = ("id", "source", "text", "answer")
-NOTHING = Stock(np.zeros(0, np.uint64), [], 0, 0)
+NOTHING = Stock(np.zeros(0, np.uint64), [], 0.0)
 
 
 def corpus_of(folder: Path, rows: list[dict[str, Any]], row_group: int = 4096) -> Path:

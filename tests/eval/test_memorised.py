@@ -13,7 +13,9 @@ from data.canaries import Canary
 from data.sources import SourceConfig
 from eval.compare import compare
 from eval.config import EvalConfig
+from eval.held_out import read_manifest
 from eval.memorised import exposure_rows, memorised, memorised_rows
+from eval.report import write_page
 from eval.verdict import print_result
 from tests.data.made_rows import natural_qa, passage, write_jsonl
 
@@ -50,6 +52,9 @@ def test_words_from_the_training_text_are_found_and_others_are_not(corpus: Path)
     rows = memorised_rows(["a", "b"], [first, second])
     assert [row[0] for row in rows[1:]] == ["a", "b", "the references"]
     assert rows[1][1] == f"{longest} bytes"
+    assert rows[2][-1] == "1.00, 1.00 of 6 words"  # Zebras quietly juggle nine violet umbrellas
+    [silent] = memorised([[""]], [""], [corpus])
+    assert memorised_rows(["a"], [silent])[1][-1] == ""
 
 
 def test_a_checkpoint_without_its_corpus_has_no_figures(corpus: Path) -> None:
@@ -77,6 +82,12 @@ def test_compare_tells_of_runs_and_of_canaries(corpus: Path, quick: EvalConfig) 
     lines: list[str] = []
     print_result(result, lines.append)
     assert any(line.startswith("memorised") for line in lines)
+    words = [told["figures"]["diversity"]["num_1"] for told in result["memorised"]]
+    write_page(run / "p.html", result, [], [read_manifest(corpus)])
+    page = (run / "p.html").read_text(encoding="utf-8")
+    for number in words:
+        assert any(line.endswith(f" of {number:,} words") for line in lines)
+        assert f" of {number:,} words</td>" in page
     assert any(line.startswith("exposure of canaries, bits") for line in lines)
     assert max(map(len, lines)) <= 100
 

@@ -2,17 +2,20 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
 
 from eval import ranking
 from eval.keywords import words
+from eval.losses import DocumentLosses, document_losses
 from eval.questions import Question
-from eval.ranking import Candidates, chance, choose_distractors, rank_answers
+from eval.ranking import Candidates, chance, choose_distractors, rank
 from eval.tables import tables
 from model.decoder import Decoder
 from tokenizer.bpe import Tokenizer
@@ -150,6 +153,22 @@ def test_what_has_no_reference_or_nothing_to_stand_against_has_no_candidates() -
 
 
 # -- under a model
+
+
+def rank_answers(
+    model: Decoder,
+    tok: Tokenizer,
+    questions: Sequence[Question],
+    candidates: Sequence[Candidates | None],
+    seq_len: int,
+    batch_rows: int | None = None,
+) -> list[dict[str, Any]]:
+    """`rank` of a model in memory."""
+
+    def losses(table: pa.Table) -> DocumentLosses:
+        return document_losses(model, encode_table(table, tok), seq_len, batch_rows=batch_rows)
+
+    return rank(losses, questions, candidates, seq_len)
 
 
 def plain_nats_per_byte(model: Decoder, tok: Tokenizer, question: Question, answer: str) -> float:
