@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.files import read_json
 from common.text import error_line
 from eval.answers import answer
-from eval.losses import CONTENT, PASS_TOKENS, DocumentLosses, PositionLosses, document_losses
+from eval.losses import PASS_TOKENS, DocumentLosses, PositionLosses, document_losses
 from eval.questions import Question, prompt_text
 from eval.speaker import Reader, Speaker, foreign_model, foreign_reader, foreign_speaker
 from model.config import count_parameters
@@ -43,7 +43,6 @@ class Opened:
     seq_len: int
     vocab_size: int
     num_parameters: int
-    lengths: Callable[[pa.Table], np.ndarray]  # tokens of each document, with what stands around its fields
     losses: Callable[..., DocumentLosses]  # (table, progress=None, by_position=None)
     answer: Callable[..., list[dict[str, Any]]]  # (questions, max_new_tokens, temperature=0.0, top_p=1.0, seeds=None)
     positions: PositionLosses | None  # to be handed to `losses`; None: not known of others' tokens
@@ -63,7 +62,6 @@ def open_own(path: Path, device: torch.device, verify: bool, batch_rows: int | N
         seq_len=seq_len,
         vocab_size=tok.vocab_size,
         num_parameters=count_parameters(model.shape),
-        lengths=lambda table: encode_table(table, tok).lengths,
         losses=losses,
         answer=partial(answer, model, tok),
         positions=PositionLosses(np.array(tok.token_bytes)),
@@ -100,7 +98,6 @@ def open_foreign(path: Path, device: torch.device) -> Opened:
         seq_len=speaker.seq_len,
         vocab_size=speaker.vocab_size,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        lengths=lambda table: np.array([len(ids) for ids, _ in map(partial(_document, reader), table.to_pylist())]),
         losses=partial(_foreign_losses, reader, speaker),
         answer=partial(_foreign_answers, reader, speaker),
         positions=None,
@@ -167,7 +164,6 @@ def _foreign_losses(
             np.add.at(counts[number], roles[1:], 1)
         bar.update(len(batch))
     bar.close()
-    assert sizes[:, list(CONTENT)].sum() == sizes.sum()
     return DocumentLosses(nats, counts, sizes)
 
 

@@ -157,9 +157,11 @@ def test_a_few_pieces_do_not_fail_what_is_sound_and_warn_of_what_is_broken(numbe
     found = Counter(statuses_of_loss(draw, total, said) for draw in draws)
     assert found["fail"] == 0
     assert found["warn"] <= 5
-    flat = [np.full(length, 9.0) for length in lengths[:number]]
+    flat = [np.full(length, 1.4 * said) for length in lengths[:number]]
     assert statuses_of_loss(flat, total, said) == broken
     assert statuses_of_loss(flat, sum(map(len, flat)), said) == "fail"  # all is read: nothing is left to chance
+    for gross in (0.4, 1.6):  # as of other weights
+        assert statuses_of_loss([np.full(length, gross * said) for length in lengths[:number]], total, said) == "fail"
 
 
 def test_the_tolerance_is_that_of_students_t_for_the_number_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

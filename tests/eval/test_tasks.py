@@ -82,7 +82,7 @@ def test_lm_eval_says_what_loam_says(
     found = figures("loam_texts", run_of_texts / "ckpt2", tmp_path)
     opened = open_own(run_of_texts / "ckpt2", torch.device("cpu"), True, None)
     table = held_out([run_of_texts / "corpus"], []).table
-    assert opened.lengths(table).max() <= SEQ_LEN
+    assert opened.losses(table).num_targets.sum(axis=1).max() <= SEQ_LEN
     assert found["bits_per_byte,none"] == pytest.approx(opened.losses(table).bits_per_byte([IN_TEXT]), abs=1e-3)
     settings = EvalConfig(**{**quick.__dict__, "questions": str(file)})
     told = compare([run_of_texts / "ckpt1", run_of_texts / "ckpt2"], settings)["scores"][1]["all"]["scores"]
