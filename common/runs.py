@@ -219,15 +219,20 @@ def averages(run: Path) -> list[Path]:
 def find_checkpoint(name: str, run: str | None = None) -> Path:
     """`ckpt6` is a path if one exists, else that checkpoint of `run` (default: the newest run); RUN/ckpt6 works too."""
     path = Path(name)
+    if not name.strip():
+        raise UserError("an empty name is no checkpoint: give ckpt6, RUN/ckpt6 or a path")
     if path.is_dir():
         return path
-    in_runs = RUNS / name
-    if run is None and len(path.parts) == 2 and in_runs.is_dir():
-        return in_runs
-    folder = run_folder(run) if run else newest_run()
-    if (folder / name).is_dir():
-        return folder / name
-    there = ", ".join(path.name for path in checkpoints(folder) + averages(folder)) if folder.is_dir() else ""
+    if len(path.parts) == 2 and (RUNS / path.parts[0]).is_dir():
+        folder, own = RUNS / path.parts[0], path.parts[1]
+    else:
+        folder, own = run_folder(run) if run else newest_run(), name
+    if (folder / own).is_dir():
+        return folder / own
+    if not folder.is_dir():
+        there = ", ".join(sorted(one.name for one in RUNS.glob("*") if one.is_dir()))
+        raise UserError(f"{name}: there is no run {folder.name} in {RUNS.resolve()}; there are {there or 'none'}")
+    there = ", ".join(one.name for one in checkpoints(folder) + averages(folder))
     raise UserError(
         f"{name}: no such checkpoint; {folder} holds {there or 'none'} (name another run with --run, or give a path)"
     )

@@ -81,6 +81,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         facts |= {"val_bpb": float(totals[k]), "val_bpb_ci95": list(interval(figures[:, k], effective_groups(bytes_G)))}
     num_documents = int((losses[0].bytes(parts) > 0).sum())
     basis = {"num_documents": num_documents, "num_groups": len(bytes_G), "num_bytes": int(bytes_G.sum())}
+    seeds = same_but_for_seeds(subjects, totals)
     pairs = judge_pairs(
         [subject.name for subject in subjects],
         [str(subject.run if subject.own else subject.path) for subject in subjects],
@@ -90,6 +91,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         num_documents,
         config.seed,
         noise_of(config),
+        seeds["of"] if seeds else (),
     )
     corpora = [subject.corpus for subject in subjects]
     tables = judged(asked, [one.said for one in evaluated], corpora, config)
@@ -106,7 +108,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
         "pairs": pairs,
         "measured_on": "answers and texts" if parts == RESPONSES else "all content",
         "perplexity_comparable": one_tokenizer,
-        "seed_noise": same_but_for_seeds(subjects, totals),
+        "seed_noise": seeds,
         "notes": [
             *comparability_notes(checkpoints, documents, unknown, one_tokenizer, parts == RESPONSES, basis),
             *question_notes(known, asked.file, len(asked.questions)),
@@ -281,9 +283,8 @@ def main() -> None:
     refuse_file("html", page, paths)
     if settings.args.json:
         refuse_file("json", Path(settings.args.json), paths, ("checkpoints", "pairs"))
-    for flag, target in (("html", page), ("json", settings.args.json)):
-        if target and not os.access(Path(target).absolute().parent, os.W_OK):
-            raise UserError(f"{target}: cannot be written there; name another place with --{flag} FILE")
+        if Path(settings.args.json).resolve() == page.resolve():
+            raise UserError(f"--json {page}: is the page too; name another file")
     result = compare(paths, settings.eval, data)
     print_result(result)
     if settings.args.json:

@@ -9,6 +9,7 @@ from common.errors import UserError
 MOST_RESAMPLES = 1_000_000  # the ends of a normal distribution's 95% interval are then known to 0.1% of its width
 
 FEWEST_SEED_RUNS = 3
+MOST_SAMPLES = 1000  # to a question
 
 
 @dataclass
@@ -73,6 +74,8 @@ class EvalConfig:
                 raise UserError(f"{name} {getattr(self, name)}: must be {least} or more")
             if getattr(self, name) >= 2**63:
                 raise UserError(f"{name} {getattr(self, name)}: must be less than 2**63")
+        if self.samples > MOST_SAMPLES:
+            raise UserError(f"samples {self.samples}: must be {MOST_SAMPLES} or fewer")
         for name, high in (("temperature", 10.0), ("top_p", 1.0)):
             if not 0 < getattr(self, name) <= high:
                 raise UserError(f"{name} {getattr(self, name)}: must be more than 0 and at most {high:g}")

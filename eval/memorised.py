@@ -100,8 +100,11 @@ def exposure_rows(names: Sequence[str], told: Sequence[dict[str, Any] | None]) -
     """A table of exposures in bits: a checkpoint a row, a column for each number of copies that were planted."""
     there = [(name, one) for name, one in zip(names, told, strict=True) if one is not None]
     copies = sorted({of["copies"] for _, one in there for of in one["by_copies"]})
-    rows = [["exposure of canaries, bits", *(f"{n} copies" for n in copies)]]
+    rows = [["exposure of canaries, bits", *(f"{n} cop{'y' if n == 1 else 'ies'}" for n in copies)]]
     for name, one in there:
         by = {of["copies"]: of for of in one["by_copies"]}
         rows.append([name, *(f"{by[n]['mean_bits']:.1f}" if n in by else "" for n in copies)])
+    counts = [{of["copies"]: str(of["num_canaries"]) for of in one["by_copies"]} for _, one in there]
+    if counts and all(of == counts[0] for of in counts):
+        rows.append(["canaries", *counts[0].values()])
     return rows if there else []

@@ -6,6 +6,7 @@ In: a flag and the file or folder that it names. Out: nothing, or a `UserError` 
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from common.errors import UserError
 from common.files import read_json
@@ -21,6 +22,10 @@ def refuse_file(flag: str, file: Path, checkpoints: Sequence[Path], keys: Collec
     if file.is_dir():
         raise UserError(f"--{flag} {file}: is a folder; name a file in it")
     refuse_inside(flag, file, checkpoints)
+    try:
+        TemporaryFile(dir=file.absolute().parent).close()  # os.access calls /proc writable
+    except OSError:
+        raise UserError(f"{file}: cannot be written there; name another place with --{flag} FILE") from None
     if os.path.lexists(file) and not (file.is_file() and (_holds(file, keys) if keys else _is_page(file))):
         raise UserError(f"--{flag} {file}: is there and was not written by this command; name another file")
 

@@ -32,11 +32,12 @@ def judge_pairs(
     num_documents: int,
     seed: int,
     noise: SeedNoise | None = None,
+    replicas: Sequence[Sequence[str]] = (),
 ) -> list[dict[str, Any]]:
     """A verdict on each pair, in the order of itertools.combinations.
 
     names, runs: of each checkpoint (K,). bits_GK, bytes_G: float64, every group with bytes. figures_RK: bits per byte
-    of each resample (bootstrap.resample).
+    of each resample (bootstrap.resample). replicas: names of those that differ by their seed alone.
     """
     totals_K = bits_GK.sum(axis=0) / bytes_G.sum()
     pairs = [*combinations(range(len(names)), 2)]
@@ -57,6 +58,7 @@ def judge_pairs(
                 (p_alone, p_corrected),
                 len(pairs),
                 num_documents,
+                any(names[a] in of and names[b] in of for of in replicas),
             ),
             **basis,
         }
@@ -73,6 +75,7 @@ def verdict(
     p: tuple[float, float],
     comparisons: int,
     num_documents: int,
+    seed_alone: bool = False,
 ) -> dict[str, Any]:
     """One pair (a, b): delta_bpb = b - a (negative: b is better), its 95% interval, and what that means in words.
 
@@ -112,7 +115,8 @@ def verdict(
         of = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
         what = f"cannot tell {better} from {worse}, chance{of} reaches as far with p {_p(p[1])}: {figures}"
     else:
-        what = f"{better} is better than {worse}: {figures}"
+        of = ", though they differ by their seed alone" if seed_alone else ""
+        what = f"{better} is better than {worse}{of}: {figures}"
     return {
         "a": a,
         "b": b,
@@ -122,6 +126,7 @@ def verdict(
         "p": p[0],
         "p_corrected": p[1],
         "documents_needed": needed,
+        "seed_alone": seed_alone,
         "verdict": what,
     }
 

@@ -43,6 +43,7 @@ def test_a_checkpoint_name_is_a_path_first_then_of_the_run_then_of_the_newest_ru
     assert find_checkpoint("runs/a/ckpt1") == Path("runs/a/ckpt1")
     assert find_checkpoint("a/ckpt1") == Path("runs/a/ckpt1")
     assert find_checkpoint("ckpt1", run="b") == Path("runs/b/ckpt1")
+    assert find_checkpoint("a/ckpt1", run="b") == Path("runs/a/ckpt1")  # beside one of --run
     assert find_checkpoint("ckpt1") == newest_run() / "ckpt1"
     Path("ckpt1").mkdir()
     assert find_checkpoint("ckpt1", run="b") == Path("ckpt1")
@@ -52,6 +53,13 @@ def test_a_missing_checkpoint_names_those_that_exist() -> None:
     make("a/ckpt2", "a/ckpt10", "a/step-000007")
     with pytest.raises(UserError, match="ckpt2, ckpt10, step-000007"):
         find_checkpoint("ckpt6", run="a")
+    with pytest.raises(UserError, match=r"ckpt1: there is no run nope in .*; there are a$"):
+        find_checkpoint("ckpt1", run="nope")
+    with pytest.raises(UserError, match="runs/a holds ckpt1"):
+        find_checkpoint("a/ckpt6", run="b")
+    for empty in ("", " "):
+        with pytest.raises(UserError, match="an empty name is no checkpoint"):
+            find_checkpoint(empty)
 
 
 def test_no_run_at_all_names_the_command() -> None:

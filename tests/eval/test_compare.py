@@ -1,5 +1,6 @@
 """Comparisons of small real checkpoints, whole: figures, verdicts, what is refused, and that nothing is changed."""
 
+import errno
 import json
 import math
 import shutil
@@ -16,6 +17,7 @@ import torch
 from common.errors import UserError
 from common.files import file_sha256
 from eval import compare as compare_script
+from eval import outputs
 from eval.compare import compare, default_page
 from eval.config import EvalConfig
 from eval.losses import RESPONSES, document_losses, summary
@@ -295,7 +297,11 @@ def test_a_folder_that_cannot_be_written_is_said_before_losses_are_computed(
 ) -> None:
     """As on a read-only disk; a test may run as root, who may write to any other."""
     monkeypatch.chdir(run.parents[1])
-    monkeypatch.setattr(compare_script.os, "access", lambda path, mode: False)
+
+    def refuse(**_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(outputs, "TemporaryFile", refuse)
     monkeypatch.setattr(compare_script, "compare", lambda *_: pytest.fail("losses were computed"))
     monkeypatch.setattr(sys, "argv", ["compare.py", "ckpt1", "ckpt2", "--run", "a", *given])
     page = given[1] if given else "runs/a/compare-ckpt1-ckpt2.html"
@@ -319,7 +325,9 @@ def test_runs_that_differ_by_their_seed_say_what_seeds_do_and_others_are_judged_
     assert f"--seed_noise {found['deviation']:.2g} --seed_runs 3" in told
     assert "not of runs with another seed" in told
     assert "One run of each cannot tell" in told
-    assert any(pair["better"] for pair in result["pairs"])
+    better = [pair for pair in result["pairs"] if pair["better"]]
+    assert better
+    assert all(", though they differ by their seed alone: " in pair["verdict"] for pair in better)
     given = compare([run / "ckpt1" for run in runs], replace(quick, seed_noise=found["deviation"], seed_runs=3))
     assert not any(pair["better"] for pair in given["pairs"])
     assert all("other seeds" in pair["verdict"] for pair in given["pairs"])

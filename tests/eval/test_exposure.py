@@ -12,6 +12,7 @@ import torch
 import eval.exposure as exposure
 from data.canaries import NUM_CANDIDATES, Canary, made, rows_of, told
 from eval.exposure import Exposure, exposures, numbers, summary
+from eval.memorised import exposure_rows
 from model.decoder import Decoder
 from tokenizer.bpe import Tokenizer
 from tokenizer.encode import encode_table
@@ -149,3 +150,19 @@ def test_the_model_is_as_it_was(taught: Decoder, tok: Tokenizer, canaries: list[
     exposures(taught, tok, canaries[:2], num_candidates=5)
     assert all(torch.equal(value, before[name]) for name, value in taught.state_dict().items())
     assert not taught.training
+
+
+def test_the_table_says_how_many_canaries_each_figure_is_of() -> None:
+    def told(bits: float, number: int) -> dict[str, Any]:
+        by = [{"copies": n, "num_canaries": number, "mean_bits": bits + n} for n in (0, 1, 4)]
+        return {"by_copies": by}
+
+    rows = exposure_rows(["a", "b"], [told(1.0, 2), told(2.0, 2)])
+    assert rows == [
+        ["exposure of canaries, bits", "0 copies", "1 copy", "4 copies"],
+        ["a", "1.0", "2.0", "5.0"],
+        ["b", "2.0", "3.0", "6.0"],
+        ["canaries", "2", "2", "2"],
+    ]
+    assert len(exposure_rows(["a", "b"], [told(1.0, 2), told(2.0, 3)])) == 3  # of two corpora
+    assert exposure_rows(["a"], [None]) == []

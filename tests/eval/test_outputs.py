@@ -111,3 +111,9 @@ def test_tasks_are_written_beside_runs_and_over_tasks_only(mine: Path, monkeypat
         tasks.main()
     assert written.read_text() == content
     refuse_inside("out", Path("runs/a/tasks"))
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc")
+def test_a_place_where_no_file_can_be_is_said_before_the_work() -> None:
+    with pytest.raises(UserError, match="cannot be written there; name another place with --json FILE"):
+        refuse_file("json", Path("/proc/x.json"), [], ("a",))
