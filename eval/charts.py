@@ -23,6 +23,7 @@ SERIES = 8  # colours in the template: --series-0 to --series-7, then again from
 INK, FAINT = "#010203", "#010204"  # stand for CSS variables until the SVG is finished
 LINES = ("-", "--", ":", "-.")  # of a run, so that colour is not all that tells runs apart
 SIZE = (4.9, 3.2)  # inches of 72 units: a phone has room for about as many pixels, a desk for 1.6 times as many
+NAMES_AT = (9, -16)  # points above the mark, of one run and of a second, so that names do not cover each other
 NAMED = 6  # checkpoints of a curve that have room for their names
 MOST_VALUES = 8  # categories with bars; a table has the others
 PITCHES = ((3, 16), (8, 9), (20, 6))  # up to so many checkpoints a bar and its gap are so many pixels high
@@ -90,8 +91,10 @@ def loss_chart(curves: Sequence[Curve]) -> str:
             axes.plot([x / scale], [y], marker="o", markersize=9, color=_series(number), linestyle="none")
             if len(curve.marked) > NAMED and place not in (0, len(curve.marked) - 1) and y != lowest:
                 continue
-            above = 9 if i % 2 == 0 else -16  # of two runs, so that their names do not cover each other
-            axes.annotate(name, (x / scale, y), xytext=(0, above), textcoords="offset points", ha="center", color=INK)
+            if len(curves) > len(NAMES_AT):
+                continue  # they end where the others end: the legend names the runs
+            at = (0, NAMES_AT[i])
+            axes.annotate(name, (x / scale, y), xytext=at, textcoords="offset points", ha="center", color=INK)
     values = [loss for curve in curves for loss in [*curve.train_loss, *curve.val_loss]]
     low, high = min(values), max(values)
     axes.set_ylim(low - (0.05 if len(curves) == 1 else 0.15) * (high - low or 1), high + 0.1 * (high - low or 1))

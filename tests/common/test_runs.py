@@ -55,7 +55,7 @@ def test_a_missing_checkpoint_names_those_that_exist() -> None:
         find_checkpoint("ckpt6", run="a")
     with pytest.raises(UserError, match=r"ckpt1: there is no run nope in .*; there are a$"):
         find_checkpoint("ckpt1", run="nope")
-    with pytest.raises(UserError, match="runs/a holds ckpt1"):
+    with pytest.raises(UserError, match="runs/a holds ckpt2"):
         find_checkpoint("a/ckpt6", run="b")
     for empty in ("", " "):
         with pytest.raises(UserError, match="an empty name is no checkpoint"):

@@ -58,3 +58,13 @@ def test_of_many_checkpoints_the_first_the_best_and_the_last_are_named(number: i
     drawing = loss_chart([Curve("run", x, losses, x, losses, marked)])
     named = [k for k in range(number) if f">ckpt{k}<" in drawing]
     assert named == (list(range(number)) if number <= NAMED else [0, 2, number - 1])
+
+
+def test_checkpoints_of_one_or_two_runs_are_named_on_the_curve_and_of_more_by_the_legend() -> None:
+    def run(number: int) -> Curve:
+        return Curve(f"run{number}", [1.0, 2.0], [3.0, 2.0], [2.0], [2.0], [(number, f"ckpt{number}", 2.0, 2.0)])
+
+    for number in (1, 2, 3):
+        drawing = loss_chart([run(k) for k in range(number)])
+        assert [k for k in range(number) if f">ckpt{k}<" in drawing] == (list(range(number)) if number < 3 else [])
+        assert number == 1 or all(f"validation, run{k}" in drawing for k in range(number))
