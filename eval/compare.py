@@ -33,10 +33,11 @@ import torch
 from common.errors import UserError, run_command
 from common.files import atomic_file, write_json
 from common.runs import find_checkpoints
-from eval.bootstrap import effective_groups, enough, group_sums, interval, resample
+from eval.bootstrap import effective_groups, group_sums, interval, resample
 from eval.breakdown import breakdowns, by_position
 from eval.charts import curves_of
 from eval.config import EvalConfig
+from eval.gap import HeldOutSide, train_figures
 from eval.held_out import HeldOut, find_corpus, held_out, read_manifest, sample_groups, training_sample
 from eval.judged import Asked, ask, judged, said_by
 from eval.leaks import known_questions
@@ -73,11 +74,13 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
     bits_GK, bytes_G = bits_GK[bytes_G > 0], bytes_G[bytes_G > 0]
     figures = resample(bits_GK, bytes_G, config.resamples, config.seed)
     totals = bits_GK.sum(axis=0) / bytes_G.sum()
+    judged_on = {read_manifest(Path(corpus)).get("fingerprint") for corpus in documents.corpora}
     for k, facts in enumerate(checkpoints):
         corpus = str(subjects[k].corpus) if subjects[k].corpus is not None else None
         facts |= {"contaminated_documents": documents.known_to[corpus] if corpus else None}
-        own = documents.corpora == [corpus]  # else the two would be of different data
-        facts |= _train_figures(evaluated[k], parts, float(totals[k]) if own else None, figures[:, k], config.seed)
+        own = judged_on == {subjects[k].meta.get("corpus")}  # else the two would be of different data
+        side = HeldOutSide(float(totals[k]), figures[:, k], bytes_G) if own else None
+        facts |= train_figures(evaluated[k].trained_on, evaluated[k].trained_groups, parts, side, config.seed)
         facts |= {"val_bpb": float(totals[k]), "val_bpb_ci95": list(interval(figures[:, k], effective_groups(bytes_G)))}
     num_documents = int((losses[0].bytes(parts) > 0).sum())
     basis = {"num_documents": num_documents, "num_groups": len(bytes_G), "num_bytes": int(bytes_G.sum())}
@@ -161,7 +164,8 @@ def _known_questions(asked: Asked, corpus: Path | None) -> int | None:
     """How many questions of a file stand in the training text; None where that is not known, or they are held out."""
     if asked.file is None or corpus is None:
         return None
-    return int(known_questions([(one.question or "", one.reference) for one in asked.questions], corpus).sum())
+    questions = [(one.context, one.question or "", one.reference) for one in asked.questions]
+    return int(known_questions(questions, corpus).sum())
 
 
 class Evaluated(NamedTuple):
@@ -213,27 +217,6 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
         "metrics": meta.get("metrics", {}),
     }
     return Evaluated(losses, trained_on, trained_groups, opened.positions, said, exposure, facts)
-
-
-def _train_figures(
-    one: Evaluated, parts: Sequence[int], held_out_bpb: float | None, held_out_R: np.ndarray, seed: int
-) -> dict[str, Any]:
-    """Bits per byte of training documents, and how much better they are than the held-out ones of the same corpus, with
-    a 95% interval: both sides are resampled, each by itself."""
-    told: dict[str, Any] = {"train_bpb": None, "train_documents": 0, "gap_bpb": None, "gap_ci95": None}
-    if one.trained_on is None or (bpb := one.trained_on.bits_per_byte(parts)) is None:
-        return told
-    told |= {"train_bpb": bpb, "train_documents": int((one.trained_on.bytes(parts) > 0).sum())}
-    if held_out_bpb is None:
-        return told
-    bits_G = group_sums(one.trained_on.bits(parts), one.trained_groups)
-    bytes_G = group_sums(one.trained_on.bytes(parts), one.trained_groups)
-    bits_G, bytes_G = bits_G[bytes_G > 0], bytes_G[bytes_G > 0]
-    train_R = resample(bits_G[:, None], bytes_G, len(held_out_R), seed + 1)[:, 0]
-    told["gap_bpb"] = held_out_bpb - bpb
-    if enough(bytes_G):
-        told["gap_ci95"] = list(interval(held_out_R - train_R, effective_groups(bytes_G)))
-    return told
 
 
 def same_but_for_seeds(subjects: Sequence[Subject], totals: np.ndarray) -> dict[str, Any] | None:

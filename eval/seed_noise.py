@@ -53,13 +53,13 @@ def noise_draws(noise: SeedNoise | None, draws: int, seed: int) -> np.ndarray:
 
 def replicas(checkpoints: Sequence[tuple[str, str, dict[str, Any]]]) -> list[list[int]]:
     """Which of the checkpoints, as (run's path, its name in it, loam.json), are of runs that differ by their seed
-    alone: lists of two or more indices. Epochs of one run are no replicas."""
-    alike: dict[str, list[int]] = {}
+    alone: lists of two or more indices, one for each seed. Epochs of one run and copies of a run are no replicas."""
+    alike: dict[str, dict[int, int]] = {}
     for i, (_, name, meta) in enumerate(checkpoints):
         sections = meta.get("config", {})
         if "seed" not in sections.get("train", {}):
             continue
         train = {key: value for key, value in sections["train"].items() if key != "seed"}
         told = [name, *(meta.get(key) for key in ("corpus", "tokenizer", "step")), {**sections, "train": train}]
-        alike.setdefault(repr(told), []).append(i)
-    return [of for of in alike.values() if len({checkpoints[i][0] for i in of}) == len(of) > 1]
+        alike.setdefault(repr(told), {}).setdefault(sections["train"]["seed"], i)
+    return [list(of.values()) for of in alike.values() if len(of) > 1]

@@ -8,8 +8,9 @@ import pytest
 
 from eval.bootstrap import resample
 from eval.breakdown import NONE, OTHERS, VALUES, breakdowns, by_position, labels_of, length_name
-from eval.compare import Evaluated, _train_figures, compare
+from eval.compare import compare
 from eval.config import EvalConfig
+from eval.gap import HeldOutSide, train_figures
 from eval.losses import CONTENT, RESPONSES, DocumentLosses, PositionLosses, document_losses
 from eval.verdict import training_line
 from tokenizer.bpe import Tokenizer
@@ -131,12 +132,17 @@ def test_the_gap_is_as_sure_as_its_two_sides_and_counts_groups(size: int) -> Non
     bits = 80 * (1 + generator.normal(0, 0.3, 100)).repeat(size)
     nats, sizes = np.zeros((100 * size, 5)), np.zeros((100 * size, 5), np.int64)
     nats[:, IN_TEXT], sizes[:, IN_TEXT] = bits * np.log(2), 80
-    held_out = resample(80 * (1.5 + generator.normal(0, 0.1, (200, 1))), np.full(200, 80.0), 4000, 0)[:, 0]
+    sizes_G = np.full(200, 80.0)
+    held_out = resample(80 * (1.5 + generator.normal(0, 0.1, (200, 1))), sizes_G, 4000, 0)[:, 0]
     groups = [str(i) for i in range(100) for _ in range(size)]
     losses = DocumentLosses(nats, sizes, sizes)
-    one = Evaluated(losses, losses, groups, None, [], None, {})
-    told = _train_figures(one, CONTENT, 1.5, held_out, 0)
+    told = train_figures(losses, groups, CONTENT, HeldOutSide(1.5, held_out, sizes_G), 0)
     assert told["train_documents"] == 100 * size
     assert told["gap_bpb"] == pytest.approx(1.5 - bits.mean() / 80)
     low, high = told["gap_ci95"]
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.1**2 / 200 + 0.3**2 / 100), rel=0.15)
+    few = train_figures(losses, groups, CONTENT, HeldOutSide(1.5, held_out, sizes_G[:9]), 0)
+    assert few["gap_bpb"] == told["gap_bpb"]
+    assert few["gap_ci95"] is None
+    wider = train_figures(losses, groups, CONTENT, HeldOutSide(1.5, held_out, sizes_G[:10]), 0)["gap_ci95"]
+    assert wider[0] < low < high < wider[1]

@@ -164,6 +164,15 @@ def test_a_few_pieces_do_not_fail_what_is_sound_and_warn_of_what_is_broken(numbe
         assert statuses_of_loss([np.full(length, gross * said) for length in lengths[:number]], total, said) == "fail"
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_one_to_three_pieces_tell_what_is_grossly_off(number: int) -> None:
+    """However much their targets and they themselves differ: Student's t for two pieces allows 9 deviations of them."""
+    generator = np.random.default_rng(number)
+    pieces = [generator.gamma(2.0, level / 2, 600) for level in (8.0, 9.0, 10.5)[:number]]
+    assert statuses_of_loss(pieces, 10**6, 3.9) == "fail"
+    assert statuses_of_loss(pieces, 10**6, 8.5) == "pass"
+
+
 def test_the_tolerance_is_that_of_students_t_for_the_number_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = [np.full(10, value) for value in np.linspace(2, 4, 20)]
     monkeypatch.setattr("eval.soundness_answers.nats_of", lambda speaker, pieces: costs)

@@ -85,6 +85,17 @@ def test_a_phrase_of_many_training_documents_is_common_and_one_of_few_a_copy(
         assert set(found.known_to.values()) == {4 - stay}
 
 
+def test_what_is_copied_is_known_whatever_template_stands_around_it(tmp_path: Path) -> None:
+    dice = random.Random(14)
+    template, answer, new = prose(dice, 100), prose(dice, 60), prose(dice, 60)
+    train = [row(f"r{i}", f"{template} {prose(dice, 20)}") for i in range(8)]
+    a = corpus(tmp_path / "a", [*train, row("copied", f"{template} {answer}")], make_rows(4, seed=1))
+    table = make_table([row("t0", f"{template} {answer}"), row("t1", f"{template} {new}"), row("t2", template)])
+    copied, other, bare = overlap_shares(table, a).tolist()
+    assert (copied, bare) == (1.0, 0.0)
+    assert other < 0.1  # chance: of the first new word
+
+
 def test_phrases_are_common_from_a_share_of_the_training_documents_on(tmp_path: Path) -> None:
     """Of 2,000 documents 10 are 0.5%."""
     dice = random.Random(12)
@@ -133,9 +144,13 @@ def test_questions_of_a_file_that_stand_in_the_training_text_are_known(tmp_path:
              for i, answer in enumerate(answers)]  # fmt: skip
     a = corpus(tmp_path / "a", train, make_rows(4, seed=1))
     asked = [
-        ("  what IS thing 2?", "Something else."),  # asked in training
-        ("Another question?", answers[1]),  # answered in training
-        ("Another question?", " ".join(answers[0].split()[:10])),
-        ("What is thing 9?", ""),
+        (None, "  what IS thing 2?", "Something else."),  # asked in training
+        (None, "Another question?", answers[1]),  # answered in training
+        (None, "Another question?", " ".join(answers[0].split()[:10])),
+        (None, "What is thing 9?", ""),
     ]
     assert known_questions(asked, a).tolist() == [True, True, False, False]
+    train[0] |= {"context": "A text.", "question": "Sum it up."}
+    b = corpus(tmp_path / "b", train, make_rows(4, seed=1))
+    own = [(None, "Sum it up.", ""), ("A text.", "sum it up.", ""), ("Another text.", "Sum it up.", "")]
+    assert known_questions(own, b).tolist() == [False, True, False]

@@ -90,6 +90,8 @@ def test_runs_that_differ_by_their_seed_alone_are_found() -> None:
     assert replicas([*runs[:2], ("r3", "ckpt2", other)]) == [[0, 1]]
     assert replicas([("r0", "ckpt1", meta(0, step=3)), ("r0", "ckpt2", meta(0))]) == []
     assert replicas([("x", "model", {}), ("y", "model", {})]) == []
+    assert replicas([("r0", "ckpt2", meta(0)), ("copy", "ckpt2", meta(0))]) == []
+    assert replicas([("r0", "ckpt2", meta(0)), ("copy", "ckpt2", meta(0)), *runs[1:2]]) == [[0, 2]]
 
 
 def test_settings() -> None:
