@@ -223,8 +223,11 @@ def find_checkpoint(name: str, run: str | None = None) -> Path:
         raise UserError("an empty name is no checkpoint: give ckpt6, RUN/ckpt6 or a path")
     if path.is_dir():
         return path
-    if len(path.parts) == 2 and (RUNS / path.parts[0]).is_dir():
+    of_run = len(path.parts) == 2 and not path.is_absolute() and ".." not in path.parts
+    if of_run and (run is None or (RUNS / path.parts[0]).is_dir()):
         folder, own = RUNS / path.parts[0], path.parts[1]
+    elif path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{name}: no such folder")
     else:
         folder, own = run_folder(run) if run else newest_run(), name
     if (folder / own).is_dir():

@@ -58,7 +58,7 @@ def compare(paths: Sequence[Path], config: EvalConfig, data: Path | None = None)
 
     UserError for a folder that is no checkpoint of loam, is given twice, or knows every test document.
     """
-    subjects = find_subjects(paths)
+    subjects = find_subjects(paths, asked=config.questions is not None or config.num_answers > 0)
     device = distributed.start(config.device).device
     documents, unknown = common_documents(subjects, config, data)
     readers = [(subject.tok, subject.seq_len) for subject in subjects]
@@ -235,7 +235,7 @@ def default_page(paths: Sequence[Path]) -> Path:
         names = [names[0], f"to-{len(names)}", names[-1]]
     short = "-".join(name.strip("/").replace("/", ".") for name in names)
     folder = run if (run / "config.toml").exists() else Path()
-    return folder / f"compare-{short[:120]}.html"
+    return folder / f"compare-{short.encode()[:200].decode(errors='ignore')}.html"  # a name has 255 bytes at most
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

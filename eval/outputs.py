@@ -13,12 +13,19 @@ from common.files import read_json
 
 PAGE = b" compared</title>"  # at the beginning of compare's page
 BEGINNING = 1 << 16  # bytes
+EMPTY = ("", ".json", ".html")  # an empty file of such a name is nobody's (mktemp); a config.toml is a run's
 
 
 def refuse_file(flag: str, file: Path, checkpoints: Sequence[Path], keys: Collection[str] = ()) -> None:
     """UserError unless `file` is new or what the same command wrote: JSON with these keys; without keys, its page."""
-    if not file.absolute().parent.is_dir():
-        raise UserError(f"--{flag} {file}: its folder does not exist")
+    try:
+        if not file.absolute().parent.is_dir():
+            raise UserError(f"--{flag} {file}: its folder does not exist")
+        file.stat()
+    except FileNotFoundError:
+        pass  # it is new
+    except OSError as error:  # a name too long, a link to itself
+        raise UserError(f"--{flag} {file}: {error.strerror or error}") from None
     if file.is_dir():
         raise UserError(f"--{flag} {file}: is a folder; name a file in it")
     refuse_inside(flag, file, checkpoints)
@@ -26,7 +33,9 @@ def refuse_file(flag: str, file: Path, checkpoints: Sequence[Path], keys: Collec
         TemporaryFile(dir=file.absolute().parent).close()  # os.access calls /proc writable
     except OSError:
         raise UserError(f"{file}: cannot be written there; name another place with --{flag} FILE") from None
-    if os.path.lexists(file) and not (file.is_file() and (_holds(file, keys) if keys else _is_page(file))):
+    if not os.path.lexists(file) or (file.suffix in EMPTY and file.is_file() and not file.stat().st_size):
+        return
+    if not (file.is_file() and (_holds(file, keys) if keys else _is_page(file))):
         raise UserError(f"--{flag} {file}: is there and was not written by this command; name another file")
 
 
@@ -37,11 +46,12 @@ def refuse_inside(flag: str, place: Path, checkpoints: Sequence[Path] = ()) -> N
         for folder in (where, *where.parents):
             kind = "checkpoint" if folder in given or _is_checkpoint(folder) else "corpus" if _is_corpus(folder) else ""
             if kind:
-                raise UserError(f"--{flag} {place}: lies in the {kind}, which is not changed; name another place")
+                raise UserError(f"--{flag} {place}: lies in the {kind} {folder}, which is not changed")
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    return (folder / "loam.json").exists() or any(folder.glob("*.safetensors"))
+    whole = (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
+    return whole or (folder / "loam.json").exists()
 
 
 def _is_corpus(folder: Path) -> bool:

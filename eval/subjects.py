@@ -51,8 +51,8 @@ class Subject:
         return self.meta.get("config", {}).get("train", {}).get("prompt_loss_weight", 1.0) == 0.0
 
 
-def find_subjects(paths: Sequence[Path]) -> list[Subject]:
-    """Check every folder before any work is done."""
+def find_subjects(paths: Sequence[Path], asked: bool = True) -> list[Subject]:
+    """Check every folder before any work is done. asked: whether questions are, for which a template must render."""
     if len(paths) < 2:
         raise UserError("compare takes two or more checkpoints, as in `python eval/compare.py ckpt1 ckpt6`")
     if len(paths) > MOST_COMPARED:
@@ -65,7 +65,9 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
         if path in resolved[:i]:
             raise UserError(f"{paths[i]} is given twice: a checkpoint cannot be compared with itself")
     subjects = [
-        (_own if (path / "loam.json").exists() or not (path / "config.json").exists() else _foreign)(name, path)
+        _own(name, path)
+        if (path / "loam.json").exists() or not (path / "config.json").exists()
+        else _foreign(name, path, asked)
         for name, path in zip(names_of(paths), resolved, strict=True)
     ]
     first: dict[str, Path] = {}  # runs of one corpus hold a copy each, of which one is read
@@ -80,7 +82,7 @@ def _own(name: str, path: Path) -> Subject:
     return Subject(name, path, meta, load_tokenizer(path), load_shape(path).seq_len, corpus_of(path, meta))
 
 
-def _foreign(name: str, path: Path) -> Subject:
+def _foreign(name: str, path: Path, asked: bool) -> Subject:
     """Another's folder; only the tokenizer is opened as yet, its chat template tried. Raises UserError."""
     need_transformers(path)
     try:
@@ -89,7 +91,8 @@ def _foreign(name: str, path: Path) -> Subject:
         raise UserError(
             f"{path} has no loam.json, and transformers cannot open its tokenizer: {error_line(error)}"
         ) from None
-    try_template(path, reader)
+    if asked:
+        try_template(path, reader)
     return Subject(name, path, {}, reader, context_of(path), None, own=False)
 
 

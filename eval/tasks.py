@@ -32,6 +32,7 @@ from eval.outputs import refuse_inside
 from eval.questions import Question, prompt_text, question_of, read_questions
 from eval.ranking import choose_distractors
 
+KINDS = ("answers", "ranking", "texts")
 HELPERS = '''"""What lm-eval calls for NAME_answers: loam's own scores."""
 
 import sys
@@ -58,6 +59,12 @@ def write_tasks(
 ) -> list[str]:
     """Write the tasks that the questions and texts are good for; returns their names. most: new tokens of an answer."""
     folder.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        _refuse_others(folder, f"{name}_{kind}")
+    helpers = folder / "loam_scores.py"
+    first = HELPERS.partition("\n")[0]
+    if helpers.exists() and not helpers.read_text(encoding="utf-8", errors="replace").startswith(first):
+        raise UserError(f"{helpers}: was not written by this command; take another --out")
     written = []
     asked = [question for question in questions if question.question is not None]
     told = [
@@ -65,7 +72,7 @@ def write_tasks(
         for q in asked
     ]
     if told:
-        (folder / "loam_scores.py").write_text(HELPERS.format(root=str(Path(__file__).resolve().parents[1])))
+        helpers.write_text(HELPERS.format(root=str(Path(__file__).resolve().parents[1])))
         metrics = ["keyword_recall"] * any(row["keywords"] for row in told)
         metrics += ["token_f1"] * any(row["reference"] for row in told)
         more: dict[str, Any] = {
@@ -106,11 +113,16 @@ def write_tasks(
     return written
 
 
-def _write(folder: Path, name: str, rows: list[dict[str, Any]], more: dict[str, Any]) -> str:
+def _refuse_others(folder: Path, name: str) -> None:
+    """UserError where a task's files are there and were not written by this command."""
     file, named = folder.resolve() / f"{name}.jsonl", folder / f"{name}.yaml"
     mine = named.is_file() and f'"task": "{name}"' in named.read_text(encoding="utf-8", errors="replace")
     if not mine and (file.exists() or named.exists()):
         raise UserError(f"{file if file.exists() else named}: was not written by this command; take another --name")
+
+
+def _write(folder: Path, name: str, rows: list[dict[str, Any]], more: dict[str, Any]) -> str:
+    file, named = folder.resolve() / f"{name}.jsonl", folder / f"{name}.yaml"
     task = {"task": name, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(file)}},
             "test_split": "test", **more}  # fmt: skip
     # YAML holds JSON, but for the tags that name a function.

@@ -57,6 +57,12 @@ def test_a_missing_checkpoint_names_those_that_exist() -> None:
         find_checkpoint("ckpt1", run="nope")
     with pytest.raises(UserError, match="runs/a holds ckpt2"):
         find_checkpoint("a/ckpt6", run="b")
+    with pytest.raises(UserError, match="b/ckpt1: there is no run b"):
+        find_checkpoint("b/ckpt1")
+    make("ckpt9", "../ckpt9")
+    for outside in ("../ckpt9", "/nope", "/nope/ckpt1", "a/../ckpt9"):
+        with pytest.raises(UserError, match=f"^{outside}: no such folder$"):
+            find_checkpoint(outside)
     for empty in ("", " "):
         with pytest.raises(UserError, match="an empty name is no checkpoint"):
             find_checkpoint(empty)

@@ -289,6 +289,9 @@ def command(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_page_lies_in_the_run_or_here_when_there_is_none(run: Path, tmp_path: Path) -> None:
     assert default_page([run / "ckpt1", run / "ckpt2"]) == run / "compare-ckpt1-ckpt2.html"
     assert default_page([tmp_path / "x/ckpt1", tmp_path / "y/ckpt2"]) == Path("compare-x.ckpt1-y.ckpt2.html")
+    long = default_page([tmp_path / ("漢" * 80) / "ckpt1", tmp_path / ("字" * 80) / "ckpt2"])
+    assert len(long.name.encode()) < 240
+    assert long.suffix == ".html"
 
 
 @pytest.mark.parametrize(("given", "named"), [([], "--html"), (["--html", "a.html", "--json", "b.json"], "--html")])

@@ -21,6 +21,7 @@ from eval.losses import PASS_TOKENS
 from eval.opened import FIELDS, Opened, open_foreign, open_own
 from eval.questions import Question, question_of
 from eval.speaker import foreign_reader
+from eval.subjects import find_subjects
 from eval.verdict import print_result
 from tokenizer.template import IN_ANSWER, IN_QUESTION, IN_TEXT
 
@@ -80,6 +81,7 @@ def test_a_chat_template_that_cannot_ask_is_said_before_any_work(
     with pytest.raises(UserError, match=f"its chat template does not render a question: .*{said}") as error:
         compare([run / "ckpt1", tmp_path / "qwen"], quick)
     assert "\n" not in str(error.value)
+    assert len(find_subjects([run / "ckpt1", tmp_path / "qwen"], asked=False)) == 2  # for losses it is not needed
 
 
 def texts(lengths: list[int]) -> list[dict[str, Any]]:

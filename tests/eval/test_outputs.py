@@ -117,3 +117,38 @@ def test_tasks_are_written_beside_runs_and_over_tasks_only(mine: Path, monkeypat
 def test_a_place_where_no_file_can_be_is_said_before_the_work() -> None:
     with pytest.raises(UserError, match="cannot be written there; name another place with --json FILE"):
         refuse_file("json", Path("/proc/x.json"), [], ("a",))
+
+
+def test_what_no_file_can_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop.json").symlink_to("loop.json")
+    for place in (Path("loop.json"), Path("x" * 300), Path("x" * 300) / "y"):
+        with pytest.raises(UserError, match=f"^--json {place}: "):
+            refuse_file("json", place, [], ("a",))
+
+
+def test_an_empty_file_and_a_folder_beside_weights_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty.json").touch()
+    Path("stray.safetensors").write_bytes(b"weights")
+    (tmp_path / "results").mkdir()
+    for place in ("empty.json", "new.json", "results/new.json"):
+        refuse_file("json", Path(place), [], ("a",))
+    Path("config.json").write_text("{}")  # now the folder is a model
+    with pytest.raises(UserError, match="lies in the checkpoint"):
+        refuse_file("json", Path("results/new.json"), [], ("a",))
+
+
+@pytest.mark.parametrize("theirs", ["loam_scores.py", "my_ranking.jsonl", "my_texts.yaml"])
+def test_tasks_writes_nothing_where_one_of_its_names_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "q.jsonl", RECORDS)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / theirs).write_text("my own")
+    monkeypatch.setattr(sys, "argv", ["tasks.py", "q.jsonl", "--out", "made", "--name", "my"])
+    with pytest.raises(UserError, match="was not written by this command"):
+        tasks.main()
+    assert [path.name for path in (tmp_path / "made").iterdir()] == [theirs]
+    assert (tmp_path / "made" / theirs).read_text() == "my own"
