@@ -37,8 +37,8 @@ NUM_PROMPTS = 4
 PASS_TOKENS = 4096
 SIGMAS = 4.0
 # For a fail: pieces' losses are skewed, and t alone fails 0.1% of sound checkpoints at 20 pieces, none at 30. Of fewer
-# a loss must be off by 80% of what it should be: by one or two pieces t allows anything, and 6 of 100 tokens were off by
-# 51% once in 2,000 drawings. Untrained weights are off by 100% and more.
+# a loss must be off by 80% of what it should be: by one or two pieces t allows anything, and 6 of 100 tokens were off
+# by 51% once in 2,000 drawings. Untrained weights are off by 100% and more.
 FEWEST_PIECES, GROSS = 30, 0.8
 SLACK = 0.01  # share of the loss: bf16 in training, fp32 here, differ by about a tenth of it
 FAR_BELOW = 0.75  # of ln(vocabulary)

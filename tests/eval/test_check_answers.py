@@ -347,7 +347,11 @@ def test_the_command_ends_with_0_1_or_2_and_writes_json(sound_run: Path, tmp_pat
     inside = str(broken / "out.json")
     mistakes = {"nowhere": "no such checkpoint", "empty": "is not a checkpoint: it has neither config.json"}
     words = [[name] for name in mistakes] + [["ckpt3", "--json", inside], ["ckpt3", "--device", "tpu"]]
-    said = [*mistakes.values(), "lies in the checkpoint, which is not changed", "expected one of auto, cpu, cuda, mps"]
+    said = [
+        *mistakes.values(),
+        f"lies in the checkpoint {broken.resolve()}, which",
+        "expected one of auto, cpu, cuda, mps",
+    ]
     for flags, text in zip(words, said, strict=True):
         wrong = command(*flags)
         assert wrong.returncode == 2
