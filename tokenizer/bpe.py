@@ -1,8 +1,8 @@
 """Byte-level BPE with `tokenizers`: train on the training split, save, load, encode and decode without loss.
 
 In: an iterator of texts. Out: a folder with tokenizer.json and tokenizer_config.json that `transformers` opens.
-No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Text is split by the pattern
-of the Qwen2 family, which llama.cpp knows as `qwen2`. Ids 0 to 5 are the special tokens of `tokenizer/template.py`.
+No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Text is split by one of three
+patterns, by default that of the Qwen2 family. Ids 0 to 5 are the special tokens of `tokenizer/template.py`.
 """
 
 import json
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
@@ -20,9 +21,17 @@ from common.files import atomic_folder
 from common.text import error_line
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
 
-SPLIT_PATTERN = (  # Qwen2's; llama.cpp: tokenizer.ggml.pre = qwen2
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+# What text is split by before pairs are merged: the families that llama.cpp knows by name (tokenizer.ggml.pre).
+PATTERNS = {
+    # qwen2: each digit is a token of its own
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+",
+    # llama-bpe: up to three digits together
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+",
+    # gpt-2: numbers of any length, and no line breaks with the sign in front of them
+    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+}
 SMALLEST = 256 + NUM_SPECIAL
 # Four times the largest of the field (Gemma's 262,144). The trainer allocates a table of so many tokens before it looks
 # at a text, and its language ends the process where memory does not suffice.
@@ -37,10 +46,13 @@ class TokenizerConfig:
         vocab_size: number of tokens, special ones included; by default the power of two nearest to 3 * sqrt(bytes of
             training text), 512 to 32768
         min_frequency: how often a pair must occur in the training text to become a token
+        pattern: what text is split by before pairs are merged: qwen2 makes each digit a token, llama3 three at most,
+            gpt2 numbers of any length
     """
 
     vocab_size: int | None = None
     min_frequency: int = 2
+    pattern: Literal["qwen2", "llama3", "gpt2"] = "qwen2"
 
     def __post_init__(self) -> None:
         if self.vocab_size is not None and self.vocab_size < SMALLEST:
@@ -61,12 +73,15 @@ def default_vocab_size(num_bytes: int) -> int:
     return min(32768, max(512, 2 ** round(math.log2(max(1.0, 3 * math.sqrt(num_bytes))))))
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, show_progress: bool) -> tokenizers.Tokenizer:
-    """Train on `texts`; the result may have fewer tokens than asked for where the texts support no more."""
+def train_bpe(
+    texts: Iterable[str], vocab_size: int, min_frequency: int, show_progress: bool, pattern: str = "qwen2"
+) -> tokenizers.Tokenizer:
+    """Train on `texts`, split by one of PATTERNS; the result may have fewer tokens than asked for where the texts
+    support no more."""
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(PATTERNS[pattern]), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -118,6 +133,11 @@ class Tokenizer:
         bpe.encode_special_tokens = True  # text that spells a special token is encoded as text
         self._bpe = bpe
         self.vocab_size: int = bpe.get_vocab_size()
+        split = json.loads(bpe.pre_tokenizer.__getstate__()).get("pretokenizers", [{}])[0] if bpe.pre_tokenizer else {}
+        regex = split.get("pattern", {}).get("Regex")
+        self.pattern = next(
+            (name for name, own in PATTERNS.items() if own == regex), None
+        )  # of PATTERNS; None: another
         letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
         pieces = [bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size)]
         if "" in pieces or any(letter not in letters for piece in pieces for letter in piece):
@@ -170,7 +190,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfig, folder: Path) -> Tokenizer:
     """Train on `texts` (`num_bytes` of UTF-8) and write `folder`; UserError where they support no such vocabulary."""
     size = config.vocab_size or default_vocab_size(num_bytes)
-    bpe = train_bpe(texts, size, config.min_frequency, show_progress=True)
+    bpe = train_bpe(texts, size, config.min_frequency, True, config.pattern)
     found = bpe.get_vocab_size()
     if config.vocab_size is not None and found < config.vocab_size:
         raise UserError(

@@ -33,9 +33,10 @@ ABOUT = ("id", "source", "kind", "category", "difficulty", "group")  # columns t
 SLICE_BYTES = 2 << 20  # text that is encoded at a time; a quarter of it takes 10% more CPU time
 IN_FLIGHT = 3  # slices, so that cores encode while Python joins two that ended together
 PIECE = 1 << 14  # characters of a long text that one core encodes: a book in one piece keeps the others waiting
-# Where a text may be cut without a change of its ids: in SPLIT_PATTERN nothing but white space and line breaks follows
-# a line break, so what stands after one begins a new word of the pattern. All that is \S in Python is so there too.
-_LINE_BREAK = re.compile(r"\n(?=\S)")
+# Where a text may be cut without a change of its ids: what stands after a line break begins a new word. qwen2 and
+# llama3 take white space up to its last line break as one word; gpt2 parts the last of several from the others where
+# text follows, so there a break must stand alone. All that is \S in Python is so in the patterns too.
+_LINE_BREAK, _LONE_BREAK = re.compile(r"\n(?=\S)"), re.compile(r"(?<=\S)\n(?=\S)")
 
 
 def corpus_files(corpus: Path, split: str) -> list[Path]:
@@ -162,7 +163,8 @@ def _encode(table: pa.Table, tok: Tokenizer) -> tuple[np.ndarray, pa.Table]:
     fields = [table[name].to_pylist() for name in FIELDS]
     texts = [text for row in zip(*fields, strict=True) for text in row if text is not None]
     # All fields in one batch: the cores idle once a slice, while the last texts finish, not once a field.
-    pieces = [_cut(text) if len(text) > PIECE else (text,) for text in texts]
+    end = _LINE_BREAK if tok.pattern in ("qwen2", "llama3") else _LONE_BREAK
+    pieces = [_cut(text, end) if len(text) > PIECE else (text,) for text in texts]
     encoded = tok.encode_batch(list(chain.from_iterable(pieces)))
     sizes = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
     content = np.fromiter(chain.from_iterable(encoded), dtype=id_dtype(tok.vocab_size), count=sizes.sum())
@@ -217,10 +219,10 @@ def _join(present: np.ndarray, lengths: np.ndarray, content: np.ndarray) -> tupl
     return flat, np.add.reduceat(run_length, first_run), prompts
 
 
-def _cut(text: str) -> tuple[str, ...]:
-    """Pieces of about PIECE characters, whose ids in a row are those of the text."""
+def _cut(text: str, end: re.Pattern[str]) -> tuple[str, ...]:
+    """Pieces of about PIECE characters behind an `end`, whose ids in a row are those of the text."""
     places = [0]
-    while found := _LINE_BREAK.search(text, places[-1] + PIECE):
+    while found := end.search(text, places[-1] + PIECE):
         places.append(found.end())
     return tuple(text[first:last] for first, last in pairwise([*places, len(text)]))
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
 
 from common.errors import UserError
 from tokenizer.bpe import (
+    PATTERNS,
     SMALLEST,
     Tokenizer,
     TokenizerConfig,
@@ -122,3 +124,34 @@ def test_auto_tokenizer_gives_the_same_ids(tok: Tokenizer, tokenizer_folder: Pat
 def test_decomposed_accents_stay_decomposed(tok: Tokenizer) -> None:
     text = "cre\u0300me bru\u0302le\u0301e"
     assert tok.encode(text) != tok.encode(unicodedata.normalize("NFC", text))
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text() | st.text(alphabet="  \n\t'sStTdD1٣.,!aÄ漢\u00a0"))
+def test_gpt2s_pattern_splits_as_the_librarys_own(text: str) -> None:
+    own = pre_tokenizers.Split(Regex(PATTERNS["gpt2"]), behavior="isolated")
+    ours = pre_tokenizers.Sequence([own, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    theirs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    assert ours.pre_tokenize_str(text) == theirs.pre_tokenize_str(text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("qwen2", ["It", "'S", " ", "1", "2", "3", "4", "5", ".\n\n\n", "x"]),
+        ("llama3", ["It", "'S", " ", "123", "45", ".\n\n\n", "x"]),
+        ("gpt2", ["It", "'", "S", " 12345", ".", "\n\n", "\n", "x"]),
+    ],
+)
+def test_patterns_differ_in_digits_and_line_breaks(pattern: str, words: list[str]) -> None:
+    split = pre_tokenizers.Split(Regex(PATTERNS[pattern]), behavior="isolated")
+    assert [word for word, _ in split.pre_tokenize_str("It'S 12345.\n\n\nx")] == words
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_each_pattern_is_lossless_and_is_known_again(pattern: str, tmp_path: Path) -> None:
+    texts = ["It's 12345 things.\n\n\n  And 99 more, isn't it? " * 9]
+    tok = train_tokenizer(iter(texts), 300, TokenizerConfig(vocab_size=280, pattern=pattern), tmp_path / "tok")  # type: ignore[arg-type]
+    assert tok.pattern == load_tokenizer(tmp_path / "tok").pattern == pattern
+    for text in HARD:
+        assert tok.decode(tok.encode(text)) == text

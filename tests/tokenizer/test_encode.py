@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import encode
-from tokenizer.bpe import Tokenizer
+from tokenizer.bpe import PATTERNS, Tokenizer, train_bpe
 from tokenizer.encode import FIELDS, build_store, encode_table
 from tokenizer.template import ASSISTANT, render
 
@@ -91,8 +91,32 @@ def test_encoding_a_slice_equals_rendering_each_document(
 
 def test_a_long_text_is_cut_before_lines_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "PIECE", 5)
-    assert encode._cut("one\ntwo\n\n  three\nfour") == ("one\ntwo\n\n  three\n", "four")
-    assert encode._cut("no line ends here") == ("no line ends here",)
+    text = "one\ntwo\n\n  three\nfour\n\nfive"
+    assert encode._cut(text, encode._LINE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\n", "five")
+    assert encode._cut(text, encode._LONE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\nfive")
+    assert encode._cut("no line ends here", encode._LINE_BREAK) == ("no line ends here",)
+
+
+white = st.text(alphabet=" \n\r\t\u00a0\u2028\x1c.a1Ä", max_size=40)
+
+
+@pytest.fixture(scope="module")
+def toks() -> dict[str, Tokenizer]:
+    texts = ["one\ntwo\n\n  three 12345 \r\n\n\n four... it's \t 66 \n" * 20]
+    return {name: Tokenizer(train_bpe(texts, 400, 2, False, name)) for name in PATTERNS}
+
+
+@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=white, piece=st.integers(1, 6))
+@pytest.mark.parametrize("name", PATTERNS)
+def test_pieces_have_the_ids_of_the_whole_by_every_pattern(
+    toks: dict[str, Tokenizer], monkeypatch: pytest.MonkeyPatch, name: str, text: str, piece: int
+) -> None:
+    tok = toks[name]
+    assert tok.pattern == name
+    monkeypatch.setattr(encode, "PIECE", piece)
+    tokens = encode_table(corpus_table([{"text": text}]), tok)
+    assert tokens.document(0).tolist() == render(tok, {"text": text})
 
 
 def test_slices_encoded_at_once_keep_their_order(
