@@ -185,6 +185,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         tok = Tokenizer(bpe)
     except UserError as error:
         raise UserError(f"{file}: not a byte-level tokenizer: {error}") from None
+    if min(chain.from_iterable(tok.encode_batch(list(SPECIAL_TOKENS))), default=NUM_SPECIAL) < NUM_SPECIAL:
+        raise UserError(f'{file}: text that spells a special token becomes the token: all six must be "special": true')
     return tok
 
 
