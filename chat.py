@@ -24,6 +24,7 @@ from typing import Any
 
 from common.errors import UserError, run_command
 from common.runs import find_checkpoint
+from common.text import not_unicode
 from config import load_command
 from model.decoder import Decoder
 from model.generate import Generation, generate
@@ -189,6 +190,9 @@ def main() -> None:
         raise UserError(f"--device {args.device}: expected one of auto, cpu, cuda, mps")
     if args.question is not None and not args.question.strip():
         raise UserError("--question: is empty; ask something, or leave the flag out and type")
+    for flag, given in (("--question", args.question), ("--text", args.text)):
+        if given is not None and (found := not_unicode(given)):
+            raise UserError(f"{flag}: is not valid UTF-8: {found}")
     path = find_checkpoint(args.checkpoint, args.run)
     model, tok, meta = load_for_inference(path, distributed.start(args.device).device, args.verify)
 

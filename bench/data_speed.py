@@ -9,6 +9,8 @@ open. They take turns, each in a process of its own, so that what else the machi
 Loader: documents of synthetic lengths, log-normal with the spread of the run's own documents. Timed are the plan of an
 epoch, its memory, the wait for the first step, and the positions a second of one thread that assembles batches.
 
+Long words: texts of one letter, space or digit, of 10 KB to 10 MB (bench/long_words.py); --long true measures no more.
+
 The corpus is the embedded one, or that of --run or --config.
 
     python bench/data_speed.py --rows 100000,1000000 --json bench/results/cleaning.json
@@ -41,6 +43,7 @@ import tokenizers
 import torch
 
 from bench.cleaning_scale import cleaning_line, measure_cleaning
+from bench.long_words import long_line, measure_long
 from bench.machine import facts, tell
 from common.errors import UserError, run_command
 from common.runs import run_folder
@@ -69,6 +72,7 @@ class Options:
         mean_tokens: of a synthetic document
         rows: sizes of corpora, with commas between them, that are made, audited and prepared, and nothing else
         row_bytes: of a made row
+        long: encode texts of one character over and over, and nothing else
         json: file to write the results to
     """
 
@@ -77,6 +81,7 @@ class Options:
     mean_tokens: int = 200
     rows: str | None = None
     row_bytes: int = 500
+    long: bool = False
     json: str | None = None
 
 
@@ -93,24 +98,35 @@ def main() -> None:
         found = measure_cleaning(sizes, options.row_bytes)
         tell({**facts(), "cleaning": found}, [cleaning_line(one) for one in found], options.json)
         return
+    if options.long:
+        words = measure_long(load_tokenizer(ready_run(config) / "tokenizer"), options.turns)
+        tell({**facts(), "long_words": words}, [long_line(one) for one in words], options.json)
+        return
     result = measure(config, options)
     tell(result, table(result), options.json)
 
 
-def measure(config: Config, options: Options) -> dict[str, Any]:
-    """Everything that the table and the JSON file hold."""
+def ready_run(config: Config) -> Path:
+    """The folder of the run that is measured, with corpus and tokenizer."""
     if config.args.run is None and not config.source:
         config.run = f"bench-{VOCABULARY}"
         config.tokenizer = replace(config.tokenizer, vocab_size=VOCABULARY)
     run = run_folder(config.run)
     if not (run / "tokenizer" / "tokenizer.json").exists():  # settings of a run that is there do not matter here
         make_inputs(config)
+    return run
+
+
+def measure(config: Config, options: Options) -> dict[str, Any]:
+    """Everything that the table and the JSON file hold."""
+    run = ready_run(config)
     tokens = build_store(run / "corpus", "train", run / "tokenizer", run / "tokens", quiet=True)
     made = synthetic_tokens(options.documents, options.mean_tokens, log_spread(tokens), seed=0)
     return {
         **facts(),
         "tokenize": [measure_tokenize(run, options.turns)],
         "loader": measure_loader(made, options.turns),
+        "long_words": measure_long(load_tokenizer(run / "tokenizer"), options.turns),
     }
 
 
@@ -294,6 +310,7 @@ def table(result: dict[str, Any]) -> list[str]:
         for name, rate in found["mb_per_s"].items():
             lines.append(f"  {name:18} {rate:7.2f} MB/s {found['tokens_per_s'][name]:13,.0f} tokens/s")
         lines.append(f"  build_store has {found['ratio_vs_encode_batch']:.0%} of encode_batch's speed")
+    lines += ["", *map(long_line, result["long_words"])]
     loader = result["loader"]
     lines += ["", f"loader: {loader['tokens']:,} tokens in {loader['documents']:,} documents ({loader['lengths']})"]
     for plan in loader["plans"]:

@@ -97,7 +97,7 @@ def look(folder: Folder, quick: bool, device: torch.device) -> list[Line]:
         rows = rows if isinstance(rows, int) else speaker.vocab_size if speaker else None
         eos = speaker.eos if speaker else [token for token in [reader.roles["eos"]] if token is not None]
         lines += [words.check_vocabulary(folder, reader, rows), words.check_special(folder, reader, rows),
-                  words.check_lossless(folder, reader), words.check_control(folder, reader),
+                  words.check_lossless(folder, reader), words.check_control(reader),
                   words.check_template(folder, reader, eos)]  # fmt: skip
     needed = ("vocabulary", "weights")
     failed = next((name for name in needed if parts.tell(lines, name) == FAIL), None)

@@ -112,7 +112,7 @@ def check_lossless(folder: Folder, reader: Reader) -> Line:
     return Line(PASS, "lossless", f"{len(ODD)} odd strings come back as they were", figures=figures)
 
 
-def check_control(folder: Folder, reader: Reader) -> Line:
+def check_control(reader: Reader) -> Line:
     """Content that spells a special token is encoded as text."""
     if not reader.control:
         return Line(SKIP, "control", "the tokenizer names no special tokens")
@@ -123,8 +123,6 @@ def check_control(folder: Folder, reader: Reader) -> Line:
 
     plain, as_text = taken(reader.encode), taken(reader.encode_as_text)
     figures = {"special_tokens": len(reader.control), "taken_for_control": plain, "even_as_text": as_text}
-    if folder.own and plain:
-        return Line(FAIL, "control", f"text that spells {plain[0]} becomes the token", ANOTHER, figures)
     if plain:
         found = f"text that spells {plain[0]} becomes the token ({len(plain)} of {len(reader.control)} special tokens)"
         todo = "encode what users type with split_special_tokens=True"

@@ -7,9 +7,11 @@ patterns, by default that of the Qwen2 family. Ids 0 to 5 are the special tokens
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trai
 
 from common.errors import UserError
 from common.files import atomic_folder
-from common.text import error_line
+from common.text import error_line, not_unicode
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
 
 # What text is split by before pairs are merged: the families that llama.cpp knows by name (tokenizer.ggml.pre).
@@ -32,6 +34,11 @@ PATTERNS = {
     # gpt-2: numbers of any length, and no line breaks with the sign in front of them
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 }
+# Characters that the patterns call \s, but for line breaks. Behind a run of them `\s*[\r\n]+` (not gpt2's) looks for a
+# line break at each place, and Oniguruma panics after 10 million tries: a run of that length is split by `split_white`.
+WHITE = "\t\x0b\x0c \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+LONG_WHITE = 1 << 22
+_WHITE_RUN = re.compile(f"[{WHITE}]+")
 SMALLEST = 256 + NUM_SPECIAL
 # Four times the largest of the field (Gemma's 262,144). The trainer allocates a table of so many tokens before it looks
 # at a text, and its language ends the process where memory does not suffice.
@@ -96,7 +103,8 @@ def train_bpe(
     # In a thread of its own, as no signal is heard inside: Ctrl-C ends the wait, and with it the process.
     pool = ThreadPoolExecutor(1)
     try:
-        pool.submit(bpe.train_from_iterator, texts, trainer).result()
+        pieces = (piece for text in texts for piece in split_white(text)[::2])  # megabytes of spaces teach nothing
+        pool.submit(bpe.train_from_iterator, pieces, trainer).result()
     finally:
         pool.shutdown(wait=False)
     # Engines that encode plain text put the bos in front that every document was trained with.
@@ -132,12 +140,12 @@ class Tokenizer:
     def __init__(self, bpe: tokenizers.Tokenizer) -> None:
         bpe.encode_special_tokens = True  # text that spells a special token is encoded as text
         self._bpe = bpe
+        self._white = tokenizers.Tokenizer(bpe.model)  # takes a text for one word of the pattern
+        self._white.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         self.vocab_size: int = bpe.get_vocab_size()
         split = json.loads(bpe.pre_tokenizer.__getstate__()).get("pretokenizers", [{}])[0] if bpe.pre_tokenizer else {}
         regex = split.get("pattern", {}).get("Regex")
-        self.pattern = next(
-            (name for name, own in PATTERNS.items() if own == regex), None
-        )  # of PATTERNS; None: another
+        self.pattern = next((name for name, own in PATTERNS.items() if own == regex), None)  # None: another one
         letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
         pieces = [bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size)]
         if "" in pieces or any(letter not in letters for piece in pieces for letter in piece):
@@ -151,10 +159,20 @@ class Tokenizer:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, on all cores. UserError for a string that is not valid Unicode (a lone surrogate)."""
+        short = self.pattern == "gpt2" or all(len(text) < LONG_WHITE for text in texts)
         try:
-            return [encoding.ids for encoding in self._bpe.encode_batch_fast(texts, add_special_tokens=False)]
-        except (UnicodeEncodeError, TypeError):
-            raise UserError("a text is not valid UTF-8, or holds a lone surrogate; repair it first") from None
+            return _ids(self._bpe, texts) if short else [self._encode_pieces(split_white(text)) for text in texts]
+        except TypeError:  # what the Rust side makes of it
+            for found in map(not_unicode, texts):
+                if found:
+                    line = f"a text is not valid UTF-8, or holds a lone surrogate: {found}; repair it first"
+                    raise UserError(line) from None
+            raise
+
+    def _encode_pieces(self, pieces: list[str]) -> list[int]:
+        """Ids of a text that `split_white` has split, in a row."""
+        encoded = [_ids(self._white if i % 2 else self._bpe, [piece])[0] for i, piece in enumerate(pieces)]
+        return [*chain.from_iterable(encoded)]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The exact bytes of ids; a token may hold part of a character. Special tokens come out as their names."""
@@ -182,9 +200,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if [bpe.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(NUM_SPECIAL)):
         raise UserError(f"{file}: its first tokens are not {' '.join(SPECIAL_TOKENS)}, so it is not one of loam's")
     try:
-        return Tokenizer(bpe)
+        tok = Tokenizer(bpe)
     except UserError as error:
         raise UserError(f"{file}: not a byte-level tokenizer: {error}") from None
+    if min(chain.from_iterable(tok.encode_batch(list(SPECIAL_TOKENS))), default=NUM_SPECIAL) < NUM_SPECIAL:
+        raise UserError(f'{file}: text that spells a special token becomes the token: all six must be "special": true')
+    return tok
 
 
 def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfig, folder: Path) -> Tokenizer:
@@ -200,6 +221,30 @@ def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfi
     with atomic_folder(folder) as temporary:
         save_tokenizer(bpe, temporary)
     return load_tokenizer(folder)
+
+
+def split_white(text: str) -> list[str]:
+    """The text in pieces, every second one white space of about LONG_WHITE characters or more, a word of the pattern.
+
+    It is a run without a line break, less its last character, which may belong to what follows. A run with a
+    line break behind it is no word by itself, and is matched at once.
+    """
+    pieces, done = [], 0
+    for place in range(0, len(text), LONG_WHITE):  # a run of this length has a character at one of these places
+        run = _WHITE_RUN.match(text, place)
+        if run is None or place < done:
+            continue
+        before = text[max(done, place - LONG_WHITE) : place]
+        start, end = place - len(before) + len(before.rstrip(WHITE)), run.end()
+        if end - start >= LONG_WHITE and text[end : end + 1] not in ("\r", "\n"):
+            end -= end < len(text)
+            pieces += [text[done:start], text[start:end]]
+            done = end
+    return [*pieces, text[done:]]
+
+
+def _ids(bpe: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in bpe.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _byte_letters() -> list[str]:

@@ -6,8 +6,9 @@
 
 Each field is encoded by itself with special tokens off, so content that spells a special token stays text and an id
 below NUM_SPECIAL is always control. `CHAT_TEMPLATE` says the same in jinja for other engines; it refuses content that
-spells a special token, because those engines would read it as control. No separators stand between the parts: what the
-user typed, to the last space, is what the model sees.
+spells a special token, because those engines would read it as control, and content that is no string (a list of parts),
+in which it cannot look for one. No separators stand between the parts: what the user typed, to the last space, is what
+the model sees.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,8 @@ _ROLE_AFTER[[BOS, CONTEXT, USER, ASSISTANT]] = [IN_TEXT, IN_CONTEXT, IN_QUESTION
 CHAT_TEMPLATE = (
     "{{- bos_token -}}"
     "{%- for message in messages -%}"
+    "{%- if message['content'] is not string -%}"
+    "{{- raise_exception('the content of a message is not a string') -}}{%- endif -%}"
     + "".join(
         f"{{%- if '{token}' in message['content'] -%}}"
         f"{{{{- raise_exception('the content of a message spells the special token {token}') -}}}}{{%- endif -%}}"

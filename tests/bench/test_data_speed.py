@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from bench import long_words
 from bench.data_speed import measure_loader, measure_tokenize, synthetic_tokens, table
+from bench.long_words import long_line, measure_long
 from data.writing import DOCUMENT_SCHEMA
-from tokenizer.bpe import TokenizerConfig, train_tokenizer
+from tokenizer.bpe import TokenizerConfig, load_tokenizer, train_tokenizer
 
 ROWS = [
     {"id": "1", "kind": "qa", "source": "a", "question": "Why is it so?", "answer": "Because."},
@@ -49,5 +52,31 @@ def test_the_loader_is_measured_at_every_shape(tmp_path: Path) -> None:
         (256, 4096), (256, 65536), (512, 4096), (512, 65536),
     ]  # fmt: skip
     assert all(rate["positions_per_s"]["batches"] > 0 for rate in found["batches"][::2])
+    long = measure_long(load_tokenizer(make_run(tmp_path / "long") / "tokenizer"), 1, (100, 1000))
+    tokenized = [measure_tokenize(make_run(tmp_path / "tiny"), 1)]
     facts = {"device": "CPU", "threads": 1, "commit": "none"}
-    assert len(table({**facts, "tokenize": [measure_tokenize(make_run(tmp_path / "tiny"), 1)], "loader": found})) == 15
+    assert len(table({**facts, "tokenize": tokenized, "loader": found, "long_words": long})) == 19
+
+
+def test_every_kind_of_long_word_is_encoded_in_every_size(tmp_path: Path) -> None:
+    tok = load_tokenizer(make_run(tmp_path / "tiny") / "tokenizer")
+    found = measure_long(tok, turns=1, sizes=(50, 500))
+    assert [one["kind"] for one in found] == ["letter", "space", "digit"]
+    assert [one["tokens_of_longest"] for one in found] == [len(tok.encode(text * 500)) for text in "a 7"]
+    assert all(one["bytes"] == [50, 500] and min(one["mb_per_s"]) > 0 for one in found)
+    assert long_line({**found[0], "mb_per_s": [1.5, 2.5], "exponent": 0.9}) == (
+        "  one letter over and over, MB/s by bytes: 50: 1.5, 500: 2.5; time grows as bytes^0.9"
+    )
+
+
+def test_the_exponent_is_the_slope_of_time_over_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tok = load_tokenizer(make_run(tmp_path / "tiny") / "tokenizer")
+    clock = [0.0]
+
+    def encode(text: str) -> list[int]:
+        clock[0] += len(text) ** 2
+        return []
+
+    monkeypatch.setattr(tok, "encode", encode)
+    monkeypatch.setattr(long_words.time, "perf_counter", lambda: clock[0])
+    assert [one["exponent"] for one in measure_long(tok, turns=2, sizes=(10, 100, 1000))] == [2.0, 2.0, 2.0]

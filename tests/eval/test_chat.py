@@ -165,7 +165,8 @@ def test_a_piped_question_that_is_no_utf8_is_one_line_and_the_next_is_answered(r
     out = subprocess.run(command, cwd=run.parents[1], input=asked, capture_output=True, check=False)
     assert out.returncode == 0, out.stderr
     lines = out.stdout.decode().splitlines()
-    assert lines[0] == "error: a text is not valid UTF-8, or holds a lone surrogate; repair it first"
+    what = "a text is not valid UTF-8, or holds a lone surrogate"
+    assert lines[0] == f"error: {what}: the byte 0xE9 stands at character 12; repair it first"
     assert lines[1]
     assert lines[-1] == "(forgotten)"
     assert not any(line.startswith("error") for line in lines[1:])

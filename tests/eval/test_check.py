@@ -195,6 +195,12 @@ JSON: dict[str, tuple[str, Callable[[dict[str, Any]], object], str, str]] = {
         "eos is 1 in generation_config.json and 2 in the tokenizer"),
     "a marker of another name": ("tokenizer.json", rename, "tokenizer", "its first tokens are not"),
     "a normaliser": ("tokenizer.json", normalise, "lossless", "of 21 odd strings do not come back"),
+    "text as control": (
+        "tokenizer.json",
+        lambda c: c["added_tokens"][3].update(special=False),
+        "tokenizer",
+        "text that spells a special token becomes the token",
+    ),
     "no template": ("tokenizer_config.json", lambda c: c.pop("chat_template"), "template", "no chat template"),
     "an edited template": (
         "tokenizer_config.json",
