@@ -221,7 +221,7 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
 
 def same_but_for_seeds(subjects: Sequence[Subject], totals: np.ndarray) -> dict[str, Any] | None:
     """The noise of the compared runs that differ by their seed alone, and which they are; None where there are none."""
-    found = replicas([(str(subject.run), subject.path.name, subject.meta) for subject in subjects])
+    found = replicas([(subject.path.name, subject.meta) for subject in subjects])
     noise = measured_noise([totals[own].tolist() for own in found])
     if noise is None:
         return None

@@ -51,11 +51,11 @@ def noise_draws(noise: SeedNoise | None, draws: int, seed: int) -> np.ndarray:
     return np.sqrt(2) * noise.deviation * generator.standard_t(noise.num_runs - 1, draws)
 
 
-def replicas(checkpoints: Sequence[tuple[str, str, dict[str, Any]]]) -> list[list[int]]:
-    """Which of the checkpoints, as (run's path, its name in it, loam.json), are of runs that differ by their seed
-    alone: lists of two or more indices, one for each seed. Epochs of one run and copies of a run are no replicas."""
+def replicas(checkpoints: Sequence[tuple[str, dict[str, Any]]]) -> list[list[int]]:
+    """Which of the checkpoints, as (name in its run, loam.json), are of runs that differ by their seed alone: lists of
+    two or more indices, one for each seed. Epochs of one run and copies of a run are no replicas."""
     alike: dict[str, dict[int, int]] = {}
-    for i, (_, name, meta) in enumerate(checkpoints):
+    for i, (name, meta) in enumerate(checkpoints):
         sections = meta.get("config", {})
         if "seed" not in sections.get("train", {}):
             continue

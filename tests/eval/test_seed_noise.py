@@ -81,17 +81,17 @@ def test_runs_that_differ_by_their_seed_alone_are_found() -> None:
             "config": {"train": {"seed": seed, "lr": None}, "model": {"preset": "tiny"}}, **more,
         }  # fmt: skip
 
-    runs = [("r0", "ckpt2", meta(0)), ("r1", "ckpt2", meta(1)), ("r2", "ckpt2", meta(2))]
+    runs = [("ckpt2", meta(0)), ("ckpt2", meta(1)), ("ckpt2", meta(2))]
     assert replicas(runs) == [[0, 1, 2]]
-    assert replicas([*runs[:2], ("r3", "ckpt2", meta(3, corpus="d"))]) == [[0, 1]]
-    assert replicas([*runs[:2], ("r3", "ckpt1", meta(3, step=3))]) == [[0, 1]]
+    assert replicas([*runs[:2], ("ckpt2", meta(3, corpus="d"))]) == [[0, 1]]
+    assert replicas([*runs[:2], ("ckpt1", meta(3, step=3))]) == [[0, 1]]
     other = meta(3)
     other["config"] = {"train": {"seed": 3, "lr": 0.1}, "model": {"preset": "tiny"}}
-    assert replicas([*runs[:2], ("r3", "ckpt2", other)]) == [[0, 1]]
-    assert replicas([("r0", "ckpt1", meta(0, step=3)), ("r0", "ckpt2", meta(0))]) == []
-    assert replicas([("x", "model", {}), ("y", "model", {})]) == []
-    assert replicas([("r0", "ckpt2", meta(0)), ("copy", "ckpt2", meta(0))]) == []
-    assert replicas([("r0", "ckpt2", meta(0)), ("copy", "ckpt2", meta(0)), *runs[1:2]]) == [[0, 2]]
+    assert replicas([*runs[:2], ("ckpt2", other)]) == [[0, 1]]
+    assert replicas([("ckpt1", meta(0, step=3)), ("ckpt2", meta(0))]) == []
+    assert replicas([("model", {}), ("model", {})]) == []
+    assert replicas([("ckpt2", meta(0)), ("ckpt2", meta(0))]) == []
+    assert replicas([("ckpt2", meta(0)), ("ckpt2", meta(0)), *runs[1:2]]) == [[0, 2]]
 
 
 def test_settings() -> None:
