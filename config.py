@@ -22,7 +22,7 @@ from data.config import PrepareConfig
 from data.sources import SourceConfig
 from eval.config import EvalConfig
 from model.config import ModelConfig
-from tokenizer.bpe import TokenizerConfig
+from tokenizer.config import TokenizerConfig
 from training.config import TrainConfig
 
 SIZES = [name for name, hint in typing.get_type_hints(ModelConfig).items() if hint == int | None]

@@ -36,7 +36,8 @@ from data.tokens import Tokens, open_tokens
 from eval.epoch import finish_epoch, keep_average
 from eval.ngrams import counted, ngram_bits_per_byte
 from model.config import resolve_shape
-from tokenizer.bpe import SMALLEST, load_tokenizer
+from tokenizer.bpe import load_tokenizer
+from tokenizer.config import SMALLEST
 from tokenizer.encode import has_store, sound_store
 from training import distributed
 from training.build import make_model

@@ -6,14 +6,10 @@ patterns, by default that of the Qwen2 family. Ids 0 to 5 are the special tokens
 """
 
 import json
-import math
-import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
@@ -21,63 +17,9 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trai
 from common.errors import UserError
 from common.files import atomic_folder
 from common.text import error_line, not_unicode
+from tokenizer.config import TokenizerConfig, default_vocab_size
+from tokenizer.patterns import LONG_WHITE, PATTERNS, split_white
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
-
-# What text is split by before pairs are merged: the families that llama.cpp knows by name (tokenizer.ggml.pre).
-PATTERNS = {
-    # qwen2: each digit is a token of its own
-    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+",
-    # llama-bpe: up to three digits together
-    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+",
-    # gpt-2: numbers of any length, and no line breaks with the sign in front of them
-    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-}
-# Characters that the patterns call \s, but for line breaks. Behind a run of them `\s*[\r\n]+` (not gpt2's) looks for a
-# line break at each place, and Oniguruma panics after 10 million tries: a run of that length is split by `split_white`.
-WHITE = "\t\x0b\x0c \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-LONG_WHITE = 1 << 22
-_WHITE_RUN = re.compile(f"[{WHITE}]+")
-SMALLEST = 256 + NUM_SPECIAL
-# Four times the largest of the field (Gemma's 262,144). The trainer allocates a table of so many tokens before it looks
-# at a text, and its language ends the process where memory does not suffice.
-LARGEST = 1_000_000
-
-
-@dataclass
-class TokenizerConfig:
-    """The [tokenizer] section.
-
-    Args:
-        vocab_size: number of tokens, special ones included; by default the power of two nearest to 3 * sqrt(bytes of
-            training text), 512 to 32768
-        min_frequency: how often a pair must occur in the training text to become a token
-        pattern: what text is split by before pairs are merged: qwen2 makes each digit a token, llama3 three at most,
-            gpt2 numbers of any length
-    """
-
-    vocab_size: int | None = None
-    min_frequency: int = 2
-    pattern: Literal["qwen2", "llama3", "gpt2"] = "qwen2"
-
-    def __post_init__(self) -> None:
-        if self.vocab_size is not None and self.vocab_size < SMALLEST:
-            raise UserError(
-                f"vocab_size {self.vocab_size}: {SMALLEST} or more are needed (256 bytes, {NUM_SPECIAL} special tokens)"
-            )
-        if self.vocab_size is not None and self.vocab_size > LARGEST:
-            raise UserError(f"vocab_size {self.vocab_size}: {LARGEST:,} or fewer are possible")
-        if not 1 <= self.min_frequency < 2**63:
-            raise UserError(f"min_frequency {self.min_frequency}: must be from 1 up to, not including, 2**63")
-
-
-def default_vocab_size(num_bytes: int) -> int:
-    """Power of two nearest to 3 * sqrt(bytes), 512 to 32768: 1 MB gives 4096, 8 MB 8192, 100 MB 32768.
-
-    The embedding grows with the vocabulary and is learned only from the corpus at hand, so it grows with its root.
-    """
-    return min(32768, max(512, 2 ** round(math.log2(max(1.0, 3 * math.sqrt(num_bytes))))))
 
 
 def train_bpe(
@@ -221,26 +163,6 @@ def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfi
     with atomic_folder(folder) as temporary:
         save_tokenizer(bpe, temporary)
     return load_tokenizer(folder)
-
-
-def split_white(text: str) -> list[str]:
-    """The text in pieces, every second one white space of about LONG_WHITE characters or more, a word of the pattern.
-
-    It is a run without a line break, less its last character, which may belong to what follows. A run with a
-    line break behind it is no word by itself, and is matched at once.
-    """
-    pieces, done = [], 0
-    for place in range(0, len(text), LONG_WHITE):  # a run of this length has a character at one of these places
-        run = _WHITE_RUN.match(text, place)
-        if run is None or place < done:
-            continue
-        before = text[max(done, place - LONG_WHITE) : place]
-        start, end = place - len(before) + len(before.rstrip(WHITE)), run.end()
-        if end - start >= LONG_WHITE and text[end : end + 1] not in ("\r", "\n"):
-            end -= end < len(text)
-            pieces += [text[done:start], text[start:end]]
-            done = end
-    return [*pieces, text[done:]]
 
 
 def _ids(bpe: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:

@@ -19,7 +19,8 @@ from common.errors import run_command
 from common.files import write_json
 from common.runs import run_folder
 from config import Config, load_command
-from tokenizer.bpe import Tokenizer, default_vocab_size, load_tokenizer, train_tokenizer
+from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
+from tokenizer.config import default_vocab_size
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
 
 

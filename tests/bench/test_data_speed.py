@@ -10,7 +10,8 @@ from bench import long_words
 from bench.data_speed import measure_loader, measure_tokenize, synthetic_tokens, table
 from bench.long_words import long_line, measure_long
 from data.writing import DOCUMENT_SCHEMA
-from tokenizer.bpe import TokenizerConfig, load_tokenizer, train_tokenizer
+from tokenizer.bpe import load_tokenizer, train_tokenizer
+from tokenizer.config import TokenizerConfig
 
 ROWS = [
     {"id": "1", "kind": "qa", "source": "a", "question": "Why is it so?", "answer": "Because."},

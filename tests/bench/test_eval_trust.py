@@ -16,7 +16,8 @@ from data.pipeline import prepare
 from data.sources import SourceConfig
 from eval.held_out import held_out, read_manifest
 from eval.seed_noise import SeedNoise
-from tokenizer.bpe import TokenizerConfig, train_tokenizer
+from tokenizer.bpe import train_tokenizer
+from tokenizer.config import TokenizerConfig
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from model.config import ModelConfig, resolve_shape
 from model.decoder import Decoder
 from model.loss import weighted_nll
 from tests.made import save_checkpoint
-from tokenizer.bpe import Tokenizer, TokenizerConfig, load_tokenizer, train_tokenizer
+from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
+from tokenizer.config import TokenizerConfig
 from tokenizer.encode import encode_table
 
 COLUMNS = ("id", "source", "kind", "text", "context", "question", "answer", "category", "difficulty", "group", "origin")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tokenizer.bpe import Tokenizer, TokenizerConfig, train_tokenizer
+from tokenizer.bpe import Tokenizer, train_tokenizer
+from tokenizer.config import TokenizerConfig
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. " * 20,

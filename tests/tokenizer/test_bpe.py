@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 from common.errors import UserError
-from tokenizer.bpe import (
-    PATTERNS,
-    SMALLEST,
-    Tokenizer,
-    TokenizerConfig,
-    default_vocab_size,
-    load_tokenizer,
-    train_bpe,
-    train_tokenizer,
-)
+from tokenizer.bpe import Tokenizer, load_tokenizer, train_bpe, train_tokenizer
+from tokenizer.config import SMALLEST, TokenizerConfig, default_vocab_size
+from tokenizer.patterns import PATTERNS
 from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS
 
 HARD = [

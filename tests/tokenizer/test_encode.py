@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import encode
-from tokenizer.bpe import PATTERNS, Tokenizer, train_bpe
+from tokenizer.bpe import Tokenizer, train_bpe
 from tokenizer.encode import FIELDS, build_store, encode_table
+from tokenizer.patterns import PATTERNS
 from tokenizer.template import ASSISTANT, render
 
 # Line breaks of all kinds, white space that Python and the split pattern may judge differently, marks, special tokens.

@@ -15,7 +15,8 @@ from config import Config
 from data.writing import DOCUMENT_SCHEMA
 from model.config import ModelConfig
 from tests.training.ranks import Ranks
-from tokenizer.bpe import TokenizerConfig, train_tokenizer
+from tokenizer.bpe import train_tokenizer
+from tokenizer.config import TokenizerConfig
 from training.config import TrainConfig
 
 COLORS = ("red", "green", "blue", "black", "white", "amber", "violet", "grey")

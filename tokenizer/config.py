@@ -1,0 +1,48 @@
+"""The [tokenizer] section: its settings, their limits, and the size that is taken where none is named."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import UserError
+from tokenizer.template import NUM_SPECIAL
+
+SMALLEST = 256 + NUM_SPECIAL
+# Four times the largest of the field (Gemma's 262,144). The trainer allocates a table of so many tokens before it looks
+# at a text, and its language ends the process where memory does not suffice.
+LARGEST = 1_000_000
+
+
+@dataclass
+class TokenizerConfig:
+    """The [tokenizer] section.
+
+    Args:
+        vocab_size: number of tokens, special ones included; by default the power of two nearest to 3 * sqrt(bytes of
+            training text), 512 to 32768
+        min_frequency: how often a pair must occur in the training text to become a token
+        pattern: what text is split by before pairs are merged: qwen2 makes each digit a token, llama3 three at most,
+            gpt2 numbers of any length
+    """
+
+    vocab_size: int | None = None
+    min_frequency: int = 2
+    pattern: Literal["qwen2", "llama3", "gpt2"] = "qwen2"
+
+    def __post_init__(self) -> None:
+        if self.vocab_size is not None and self.vocab_size < SMALLEST:
+            raise UserError(
+                f"vocab_size {self.vocab_size}: {SMALLEST} or more are needed (256 bytes, {NUM_SPECIAL} special tokens)"
+            )
+        if self.vocab_size is not None and self.vocab_size > LARGEST:
+            raise UserError(f"vocab_size {self.vocab_size}: {LARGEST:,} or fewer are possible")
+        if not 1 <= self.min_frequency < 2**63:
+            raise UserError(f"min_frequency {self.min_frequency}: must be from 1 up to, not including, 2**63")
+
+
+def default_vocab_size(num_bytes: int) -> int:
+    """Power of two nearest to 3 * sqrt(bytes), 512 to 32768: 1 MB gives 4096, 8 MB 8192, 100 MB 32768.
+
+    The embedding grows with the vocabulary and is learned only from the corpus at hand, so it grows with its root.
+    """
+    return min(32768, max(512, 2 ** round(math.log2(max(1.0, 3 * math.sqrt(num_bytes))))))
