@@ -1,11 +1,13 @@
 """Byte-level BPE with `tokenizers`: train on the training split, save, load, encode and decode without loss.
 
 In: an iterator of texts. Out: a folder with tokenizer.json and tokenizer_config.json that `transformers` opens.
-No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Text is split by one of three
-patterns, by default that of the Qwen2 family. Ids 0 to 5 are the special tokens of `tokenizer/template.py`.
+No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Text is split by a pattern
+of tokenizer/patterns.py, by default that of the Qwen2 family. Ids 0 to 5 are the special tokens of
+`tokenizer/template.py`.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -18,19 +20,39 @@ from common.errors import UserError
 from common.files import atomic_folder
 from common.text import error_line, not_unicode
 from tokenizer.config import TokenizerConfig, default_vocab_size
-from tokenizer.patterns import LONG_WHITE, PATTERNS, split_white
+from tokenizer.patterns import (
+    LONG_WHITE,
+    Digits,
+    Pattern,
+    break_of,
+    cut,
+    must_split_white,
+    name_of,
+    regex_of,
+    split_white,
+)
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
+
+# Characters of a text, and of a list of such pieces, that the trainer is handed at once.
+PIECE, BATCH = 1 << 16, 1 << 20
 
 
 def train_bpe(
-    texts: Iterable[str], vocab_size: int, min_frequency: int, show_progress: bool, pattern: str = "qwen2"
+    texts: Iterable[str],
+    vocab_size: int,
+    min_frequency: int,
+    show_progress: bool,
+    pattern: Pattern = "qwen2",
+    digits: Digits | None = None,
+    code: bool = False,
 ) -> tokenizers.Tokenizer:
-    """Train on `texts`, split by one of PATTERNS; the result may have fewer tokens than asked for where the texts
-    support no more."""
+    """Train on `texts`, split by `regex_of(pattern, digits, code)`; the result may have fewer tokens than asked for
+    where the texts support no more."""
+    regex = regex_of(pattern, digits, code)
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PATTERNS[pattern]), behavior="isolated"),
+            pre_tokenizers.Split(Regex(regex), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -45,8 +67,7 @@ def train_bpe(
     # In a thread of its own, as no signal is heard inside: Ctrl-C ends the wait, and with it the process.
     pool = ThreadPoolExecutor(1)
     try:
-        pieces = (piece for text in texts for piece in split_white(text)[::2])  # megabytes of spaces teach nothing
-        pool.submit(bpe.train_from_iterator, pieces, trainer).result()
+        pool.submit(bpe.train_from_iterator, _batches(texts, break_of(regex)), trainer).result()
     finally:
         pool.shutdown(wait=False)
     # Engines that encode plain text put the bos in front that every document was trained with.
@@ -87,7 +108,9 @@ class Tokenizer:
         self.vocab_size: int = bpe.get_vocab_size()
         split = json.loads(bpe.pre_tokenizer.__getstate__()).get("pretokenizers", [{}])[0] if bpe.pre_tokenizer else {}
         regex = split.get("pattern", {}).get("Regex")
-        self.pattern = next((name for name, own in PATTERNS.items() if own == regex), None)  # None: another one
+        self.pattern = name_of(regex)  # None: another one
+        self.line_break = break_of(regex)  # behind which a text may be cut without a change of its ids; None: nowhere
+        self._splits_white = must_split_white(regex)
         letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
         pieces = [bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size)]
         if "" in pieces or any(letter not in letters for piece in pieces for letter in piece):
@@ -101,7 +124,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, on all cores. UserError for a string that is not valid Unicode (a lone surrogate)."""
-        short = self.pattern == "gpt2" or all(len(text) < LONG_WHITE for text in texts)
+        short = not self._splits_white or all(len(text) < LONG_WHITE for text in texts)
         try:
             return _ids(self._bpe, texts) if short else [self._encode_pieces(split_white(text)) for text in texts]
         except TypeError:  # what the Rust side makes of it
@@ -153,7 +176,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfig, folder: Path) -> Tokenizer:
     """Train on `texts` (`num_bytes` of UTF-8) and write `folder`; UserError where they support no such vocabulary."""
     size = config.vocab_size or default_vocab_size(num_bytes)
-    bpe = train_bpe(texts, size, config.min_frequency, True, config.pattern)
+    bpe = train_bpe(texts, size, config.min_frequency, True, config.pattern, config.digits, config.code)
     found = bpe.get_vocab_size()
     if config.vocab_size is not None and found < config.vocab_size:
         raise UserError(
@@ -163,6 +186,20 @@ def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfi
     with atomic_folder(folder) as temporary:
         save_tokenizer(bpe, temporary)
     return load_tokenizer(folder)
+
+
+def _batches(texts: Iterable[str], end: re.Pattern[str] | None) -> Iterator[list[str]]:
+    """Lists of pieces, about BATCH characters each: the trainer counts their words on all cores."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        for part in cut(text, end, PIECE):
+            batch += split_white(part)[::2]  # megabytes of spaces teach nothing
+            size += len(part)
+            if size >= BATCH:
+                yield batch
+                batch, size = [], 0
+    yield batch
 
 
 def _ids(bpe: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:

@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from common.errors import UserError
+from tokenizer.patterns import Digits, Pattern
 from tokenizer.template import NUM_SPECIAL
 
 SMALLEST = 256 + NUM_SPECIAL
@@ -23,11 +23,19 @@ class TokenizerConfig:
         min_frequency: how often a pair must occur in the training text to become a token
         pattern: what text is split by before pairs are merged: qwen2 makes each digit a token, llama3 three at most,
             gpt2 numbers of any length
+        digits: how many digits are one word, whatever the pattern has: single, three (at most) or whole numbers
+        code: for source code: signs at a line's end, its break and the next line's indentation are one word
+        sample_bytes: how much training text is read: of a larger corpus a sample of so many bytes
+        seed: another seed is another sample
     """
 
     vocab_size: int | None = None
     min_frequency: int = 2
-    pattern: Literal["qwen2", "llama3", "gpt2"] = "qwen2"
+    pattern: Pattern = "qwen2"
+    digits: Digits | None = None
+    code: bool = False
+    sample_bytes: int = 1_000_000_000
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.vocab_size is not None and self.vocab_size < SMALLEST:
@@ -38,6 +46,8 @@ class TokenizerConfig:
             raise UserError(f"vocab_size {self.vocab_size}: {LARGEST:,} or fewer are possible")
         if not 1 <= self.min_frequency < 2**63:
             raise UserError(f"min_frequency {self.min_frequency}: must be from 1 up to, not including, 2**63")
+        if self.sample_bytes < 1:
+            raise UserError(f"sample_bytes {self.sample_bytes}: 1 or more are needed, as in 1000000000 (1 GB)")
 
 
 def default_vocab_size(num_bytes: int) -> int:

@@ -4,7 +4,6 @@ Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_
 """
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -19,16 +18,12 @@ from common.errors import run_command
 from common.files import write_json
 from common.runs import run_folder
 from config import Config, load_command
+from data.loader import about_corpus
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
-
-
-def training_texts(corpus: Path) -> Iterator[str]:
-    """Every field of every training document."""
-    for table in read_corpus(corpus, "train", list(FIELDS)):
-        for name in FIELDS:
-            yield from (value for value in table[name].to_pylist() if value)
+from tokenizer.patterns import break_of, name_of, regex_of
+from tokenizer.sample import plan_sample, sample_texts
 
 
 def train(config: Config) -> Tokenizer:
@@ -40,12 +35,19 @@ def train(config: Config) -> Tokenizer:
             print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
             return tok
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
-        num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
-        wanted = config.tokenizer.vocab_size
+        settings, (_, weights) = config.tokenizer, about_corpus(corpus / "manifest.json")
+        sample = plan_sample(corpus, weights, settings.sample_bytes, settings.seed)
+        num_bytes, wanted = sum(sample.bytes.values()), settings.vocab_size
         reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
         print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
-        tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
+        regex = regex_of(settings.pattern, settings.digits, settings.code)
+        if name_of(regex) is None:
+            print(
+                "note: llama.cpp has no name for text split by these settings: there will be no GGUF of this tokenizer"
+            )
+        tok = train_tokenizer(sample_texts(corpus, sample, break_of(regex)), num_bytes, settings, out)
+        print(*sample.lines(), sep="\n")
         write_json(out / "report.json", report(tok, corpus))
         return tok
 
