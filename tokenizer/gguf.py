@@ -14,7 +14,7 @@ def gguf_rules(tok: Tokenizer) -> dict[str, str]:
     """`tokenizer.ggml.model` and `tokenizer.ggml.pre`. UserError where llama.cpp would give other ids."""
     if tok.pattern is None:
         raise UserError(
-            f"llama.cpp knows patterns by name, {', '.join(PATTERNS)} among them, and this tokenizer has another one, so "
-            "it would give other ids: train one with a pattern of these, and without [tokenizer] digits and code"
+            f"llama.cpp knows patterns by name, {', '.join(PATTERNS)} among them, and this tokenizer has another one: "
+            "it would give other ids; train one with a pattern of these, and without [tokenizer] digits and code"
         )
     return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": PRE[tok.pattern]}
