@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from common.errors import UserError
 from common.files import atomic_folder
@@ -32,6 +32,7 @@ from tokenizer.patterns import (
     split_white,
 )
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
+from tokenizer.words import word_splits
 
 # Characters of a text, and of a list of such pieces, that the trainer is handed at once.
 PIECE, BATCH = 1 << 16, 1 << 20
@@ -50,12 +51,8 @@ def train_bpe(
     where the texts support no more."""
     regex = regex_of(pattern, digits, code)
     bpe = tokenizers.Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(regex), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([*word_splits(regex), as_bytes])
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -70,6 +67,7 @@ def train_bpe(
         pool.submit(bpe.train_from_iterator, _batches(texts, break_of(regex)), trainer).result()
     finally:
         pool.shutdown(wait=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([word_splits(regex)[0], as_bytes])  # encoding bears words of any length
     # Engines that encode plain text put the bos in front that every document was trained with.
     bpe.post_processor = processors.TemplateProcessing(
         single=f"{SPECIAL_TOKENS[BOS]} $A", special_tokens=[(SPECIAL_TOKENS[BOS], BOS)]

@@ -23,7 +23,7 @@ from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
 from tokenizer.patterns import break_of, name_of, regex_of
-from tokenizer.sample import plan_sample, sample_texts
+from tokenizer.sample import plan_sample, sample_texts, survey, within_memory
 
 
 def train(config: Config) -> Tokenizer:
@@ -36,7 +36,7 @@ def train(config: Config) -> Tokenizer:
             return tok
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
         settings, (_, weights) = config.tokenizer, about_corpus(corpus / "manifest.json")
-        sample = plan_sample(corpus, weights, settings.sample_bytes, settings.seed)
+        sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
         num_bytes, wanted = sum(sample.bytes.values()), settings.vocab_size
         reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
@@ -46,6 +46,7 @@ def train(config: Config) -> Tokenizer:
             print(
                 "note: llama.cpp has no name for text split by these settings: there will be no GGUF of this tokenizer"
             )
+        sample = within_memory(corpus, sample, weights, regex)
         tok = train_tokenizer(sample_texts(corpus, sample, break_of(regex)), num_bytes, settings, out)
         print(*sample.lines(), sep="\n")
         write_json(out / "report.json", report(tok, corpus))
