@@ -12,9 +12,11 @@ import pytest
 from common.errors import UserError
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import sample as room
+from tokenizer import words
 from tokenizer.bpe import train_bpe
 from tokenizer.patterns import LINE_BREAK, regex_of
 from tokenizer.sample import Sample, plan_sample, sample_texts, survey, within_memory
+from tokenizer.template import SPECIAL_TOKENS
 from tokenizer.words import Growth, words_growth
 
 Row = dict[str, str]
@@ -92,10 +94,11 @@ def test_the_sample_does_not_depend_on_the_order_or_number_of_files(
     assert taken(three, {"a": 2.5}, budget, seed=1)[0] != expected
 
 
-def test_a_larger_budget_holds_the_sample_of_a_smaller_one(corpus: Path) -> None:
+def test_a_larger_budget_holds_the_sample_of_a_smaller_one_and_another_seed_is_another_sample(corpus: Path) -> None:
     whole = sum(survey(corpus).values())
     small, large = taken(corpus, {}, whole // 4)[0], taken(corpus, {}, whole // 2)[0]
     assert small < large
+    assert taken(corpus, {}, whole // 4, seed=1)[0] != small
 
 
 def test_a_long_document_is_cut_at_line_breaks_and_its_pieces_are_chosen_one_by_one(
@@ -175,9 +178,12 @@ def test_a_sample_whose_words_would_not_fit_in_memory_is_smaller_and_says_so(
     assert "bytes^1.00" in capsys.readouterr().out
 
 
-def test_words_of_any_length_are_trained_on_in_linear_time() -> None:
-    text = "".join(random.Random(0).choices("ACGT", k=300_000))
-    bpe = train_bpe([text, "the cat sat on the mat " * 50], 400, 2, show_progress=False)  # once 20 s, now under one
-    assert bpe.get_vocab_size() == 400
-    words = bpe.pre_tokenizer.pre_tokenize_str("a" * 1000)
-    assert len(words) == 1  # encoding leaves words whole
+def test_training_sees_long_words_in_parts_and_encoding_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer's time for a word grows with the square of its length: 1 MB of DNA in one word took 15 s."""
+    texts = ["abcdefghijklmnopqrstuvwxyz " * 9, "the cat " * 9]
+    assert "Ġabcdefghijklmnopqrstuvwxyz" in train_bpe(texts, 400, 2, show_progress=False).get_vocab()
+    monkeypatch.setattr(words, "LONGEST_WORD", 5)
+    bpe = train_bpe(texts, 400, 2, show_progress=False)
+    assert {"Ġabcd", "efghi", "Ġcat"} <= bpe.get_vocab().keys()
+    assert max(map(len, bpe.get_vocab().keys() - {*SPECIAL_TOKENS})) == 5
+    assert len(bpe.pre_tokenizer.pre_tokenize_str("a" * 1000)) == 1
