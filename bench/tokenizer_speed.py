@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sentencepiece
 import tokenizers
@@ -30,8 +30,10 @@ from tokenizer.config import TokenizerConfig
 from tokenizer.encode import FIELDS, build_store, read_corpus
 from tokenizer.patterns import LINE_BREAK, PATTERNS
 from tokenizer.sample import plan_sample, sample_texts, survey
+from tokenizer.spm import bpe_settings, sentences
 from tokenizer.template import SPECIAL_TOKENS
 
+Backend = Literal["tokenizers", "sentencepiece"]
 Ready = Callable[[], object]  # what is timed
 
 
