@@ -12,6 +12,12 @@ PRE = {"qwen2": "qwen2", "llama3": "llama-bpe", "gpt2": "gpt-2"}  # llama.cpp's 
 
 def gguf_rules(tok: Tokenizer) -> dict[str, str]:
     """`tokenizer.ggml.model` and `tokenizer.ggml.pre`. UserError where llama.cpp would give other ids."""
+    if tok.backend == "sentencepiece":
+        if tok.native is None:
+            raise UserError(
+                "llama.cpp merges by the scores of tokenizer.model, and there is none beside tokenizer.json"
+            )
+        return {"tokenizer.ggml.model": "llama"}
     if tok.pattern is None:
         raise UserError(
             f"llama.cpp knows patterns by name, {', '.join(PATTERNS)} among them, and this tokenizer has another one: "

@@ -27,6 +27,7 @@ _GPT2_CODE = _GPT2[: _GPT2.index("| ?[^")] + "|" + _CODE
 # to its last line break is one word, but for gpt2, which parts the last of several from the others where text follows,
 # so there a break must stand alone. All that is \S in Python is so in the patterns too.
 LINE_BREAK, LONE_BREAK = re.compile(r"\n(?=\S)"), re.compile(r"(?<=\S)\n(?=\S)")
+AFTER_BREAK = re.compile(r"\n")  # of sentencepiece's, where no token but the break itself holds one
 
 
 def regex_of(pattern: Pattern = "qwen2", digits: Digits | None = None, code: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Train the run's tokenizer: byte-level BPE on the training split only.
+"""Train the run's tokenizer, on the training split only, or take a finished one.
 
 Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json).
 """
@@ -22,7 +22,7 @@ from data.loader import about_corpus
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
-from tokenizer.patterns import break_of, name_of, regex_of
+from tokenizer.patterns import AFTER_BREAK, break_of, regex_of
 from tokenizer.sample import plan_sample, sample_texts, survey, within_memory
 
 
@@ -37,18 +37,24 @@ def train(config: Config) -> Tokenizer:
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
         settings, (_, weights) = config.tokenizer, about_corpus(corpus / "manifest.json")
         sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
-        num_bytes, wanted = sum(sample.bytes.values()), settings.vocab_size
-        reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
+        num_bytes = sum(sample.bytes.values())
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
-        print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
-        regex = regex_of(settings.pattern, settings.digits, settings.code)
-        if name_of(regex) is None:
-            print(
-                "note: llama.cpp has no name for text split by these settings: there will be no GGUF of this tokenizer"
-            )
-        sample = within_memory(corpus, sample, weights, regex)
-        tok = train_tokenizer(sample_texts(corpus, sample, break_of(regex)), num_bytes, settings, out)
-        print(*sample.lines(), sep="\n")
+        if settings.file is not None:
+            print(f"vocabulary: taken from {settings.file}, with loam's special tokens in place of its own")
+            tok = train_tokenizer(iter([]), num_bytes, settings, out)
+        else:
+            reason = "as asked" if settings.vocab_size else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
+            size = settings.vocab_size or default_vocab_size(num_bytes)
+            print(f"vocabulary: {size:,} tokens, {reason}; BPE by {settings.backend}")
+            regex = None
+            if settings.backend == "tokenizers":
+                regex = regex_of(settings.pattern, settings.digits, settings.code)
+                sample = within_memory(corpus, sample, weights, regex)
+            end = break_of(regex) if regex else AFTER_BREAK
+            tok = train_tokenizer(sample_texts(corpus, sample, end), num_bytes, settings, out)
+            print(*sample.lines(), sep="\n")
+        if tok.backend == "tokenizers" and tok.pattern is None:
+            print("note: llama.cpp has no name for the pattern that splits text here: there will be no GGUF of it")
         write_json(out / "report.json", report(tok, corpus))
         return tok
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import encode
-from tokenizer.bpe import Tokenizer, train_bpe
+from tokenizer.bpe import Tokenizer
+from tokenizer.byte_level import train_bpe
 from tokenizer.encode import FIELDS, build_store, encode_table
 from tokenizer.patterns import LINE_BREAK, LONE_BREAK, Digits, Pattern, cut, name_of, regex_of
 from tokenizer.template import ASSISTANT, render
