@@ -75,7 +75,7 @@ def measure_tokenizers(run: Path, vocab_size: int, turns: int) -> list[dict[str,
 
 
 def one_turn(
-    backend: str, what: str, side: str, cores: list[int], run: Path, config: TokenizerConfig, folder: Path
+    backend: Backend, what: str, side: str, cores: list[int], run: Path, config: TokenizerConfig, folder: Path
 ) -> float:
     """Seconds of one side's turn on some cores."""
     if hasattr(os, "sched_setaffinity"):

@@ -1,6 +1,7 @@
 """What a tokenizer is trained on: by weight, under a budget, the same whatever the order and number of files."""
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.errors import UserError
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import sample as room
-from tokenizer import words
 from tokenizer.bpe import train_bpe
 from tokenizer.patterns import LINE_BREAK, regex_of
 from tokenizer.sample import Sample, plan_sample, sample_texts, survey, within_memory
-from tokenizer.template import SPECIAL_TOKENS
-from tokenizer.words import Growth, words_growth
+from tokenizer.words import LONGEST_WORD, Growth, cut_words, words_growth
 
 Row = dict[str, str]
 FIELDS = ("text", "context", "question", "answer")
@@ -178,12 +179,30 @@ def test_a_sample_whose_words_would_not_fit_in_memory_is_smaller_and_says_so(
     assert "bytes^1.00" in capsys.readouterr().out
 
 
-def test_training_sees_long_words_in_parts_and_encoding_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trainer's time for a word grows with the square of its length: 1 MB of DNA in one word took 15 s."""
-    texts = ["abcdefghijklmnopqrstuvwxyz " * 9, "the cat " * 9]
-    assert "Ġabcdefghijklmnopqrstuvwxyz" in train_bpe(texts, 400, 2, show_progress=False).get_vocab()
-    monkeypatch.setattr(words, "LONGEST_WORD", 5)
-    bpe = train_bpe(texts, 400, 2, show_progress=False)
-    assert {"Ġabcd", "efghi", "Ġcat"} <= bpe.get_vocab().keys()
-    assert max(map(len, bpe.get_vocab().keys() - {*SPECIAL_TOKENS})) == 5
-    assert len(bpe.pre_tokenizer.pre_tokenize_str("a" * 1000)) == 1
+@pytest.mark.parametrize("letters", ["ACGT", "=-*#"])
+def test_the_trainer_sees_a_long_word_in_parts(letters: str) -> None:
+    """Its time for a word grows with the square of the length: 1 MB of DNA in words of 64 KB took 15 s."""
+    made = random.Random(0)
+    fits, long = ("".join(made.choices(letters, k=k)) for k in (LONGEST_WORD - 1, 3 * LONGEST_WORD))
+    bpe = train_bpe([f"{fits} {long}\n"] * 5, 2000, 2, show_progress=False)
+    assert {fits, f"Ġ{long[:LONGEST_WORD]}", long[LONGEST_WORD : 2 * LONGEST_WORD]} <= bpe.get_vocab().keys()
+    assert max(map(len, bpe.get_vocab())) == LONGEST_WORD + 1  # a space before it
+    assert len(bpe.pre_tokenizer.pre_tokenize_str("a" * 1000)) == 1  # encoding leaves it whole
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["a", "é", " ", "\n", "=", ".", "漢", "\u0301"]), st.integers(1, 600))))
+def test_only_words_that_are_too_long_are_cut(parts: list[tuple[str, int]]) -> None:
+    text = "".join(what * times for what, times in parts)
+    pieces = cut_words(text)
+    assert "".join(pieces) == text
+    assert all(len(run) <= LONGEST_WORD for piece in pieces for run in re.findall(r"\w+|[^\w\s]+", piece))
+    longest = max(map(len, re.findall(r"\w+|[^\w\s]+", text)), default=0)
+    assert (len(pieces) > 1) == (longest >= LONGEST_WORD)
+
+
+@pytest.mark.parametrize("place", range(0, LONGEST_WORD, 16))
+def test_a_long_word_is_found_wherever_it_stands(place: int) -> None:
+    text = "." * place + " " + "a" * LONGEST_WORD
+    assert len(cut_words(text + " b")) == 2
+    assert cut_words(text[:-1] + " b") == [text[:-1] + " b"]
