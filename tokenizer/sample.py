@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
@@ -64,7 +63,7 @@ def survey(corpus: Path) -> dict[str, int]:
     num_bytes: Counter[str] = Counter()
     for table in read_corpus(corpus, "train", ["source", "n_bytes"]):
         sources = table["source"].combine_chunks().dictionary_encode()
-        sizes = np.bincount(sources.indices, _numbers(table["n_bytes"]))
+        sizes = np.bincount(sources.indices, pc.fill_null(table["n_bytes"], 0))
         num_bytes.update(dict(zip(sources.dictionary.to_pylist(), map(int, sizes), strict=True)))
     return dict(num_bytes)
 
@@ -107,7 +106,7 @@ def sample_texts(corpus: Path, sample: Sample, end: re.Pattern[str] | None, desc
     with tqdm(total=sum(sample.bytes.values()), unit="B", unit_scale=True, desc=desc) as bar:
         for table in read_corpus(corpus, "train", ["id", "source", *FIELDS]):
             fields = [table[name].to_pylist() for name in FIELDS]
-            sizes = sum(_numbers(pc.binary_length(table[name])) for name in FIELDS)
+            sizes = sum(pc.fill_null(pc.binary_length(table[name]), 0).to_numpy() for name in FIELDS)
             about = zip(table["id"].to_pylist(), table["source"].to_pylist(), sizes.tolist(), strict=True)
             for (identity, source, size), row in zip(about, zip(*fields, strict=True), strict=True):
                 texts, copies = [text for text in row if text], sample.copies[source]
@@ -123,11 +122,6 @@ def sample_texts(corpus: Path, sample: Sample, end: re.Pattern[str] | None, desc
             bar.update(int(sizes.sum()))
     if not sample.taken.total():
         raise UserError(f"sample_bytes {sample.budget:,}: no document of the training split was chosen; raise it")
-
-
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """Whole numbers, 0 where there is none. Arrow's own fill_null imports pandas, 0.13 s."""
-    return np.nan_to_num(column.to_numpy()).astype(np.int64)
 
 
 def _times(copies: float, key: str) -> int:
