@@ -1,6 +1,7 @@
 """Train the run's tokenizer: byte-level BPE on the training split only.
 
-Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json).
+Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json, report.html).
+--against compares with other tokenizers, also where the run has its own already.
 """
 
 import sys
@@ -16,12 +17,17 @@ if __name__ == "__main__":
 import pyarrow.parquet as pq
 
 from common.errors import run_command
-from common.files import write_json
 from common.runs import run_folder
 from config import Config, load_command
+from tokenizer.against import Other, open_others
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
+from tokenizer.report import terminal_lines, write_report
+
+AGAINST_HELP = (
+    "tokenizers to compare with on the test split: tokenizer.json, sentencepiece .model or a folder; by commas"
+)
 
 
 def training_texts(corpus: Path) -> Iterator[str]:
@@ -33,11 +39,14 @@ def training_texts(corpus: Path) -> Iterator[str]:
 
 def train(config: Config) -> Tokenizer:
     """Train and save the tokenizer of a run whose corpus is there; prints what it decided and why."""
+    others = open_others(getattr(config.args, "against", None))  # first: a wrong path stops before the work
     with config.claimed("tokenizer") as folder:
         corpus, out = folder / "corpus", folder / "tokenizer"
         if (out / "tokenizer.json").exists():
             tok = load_tokenizer(out)
             print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
+            if others or not (out / "report.html").exists():
+                report(tok, corpus, out, others)
             return tok
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
         num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
@@ -46,29 +55,18 @@ def train(config: Config) -> Tokenizer:
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
         print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
         tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
-        write_json(out / "report.json", report(tok, corpus))
+        report(tok, corpus, out, others)
         return tok
 
 
-def report(tok: Tokenizer, corpus: Path) -> dict[str, object]:
-    """Compression on each split: bytes, content tokens, bytes per token."""
-    result: dict[str, object] = {"vocab_size": tok.vocab_size}
-    for split in ("train", "val", "test"):
-        num_bytes = num_tokens = 0
-        for table in read_corpus(corpus, split, list(FIELDS)):
-            for name in FIELDS:
-                texts = [value for value in table[name].to_pylist() if value]
-                num_bytes += sum(len(text.encode()) for text in texts)
-                num_tokens += sum(map(len, tok.encode_batch(texts)))
-        per_token = round(num_bytes / max(1, num_tokens), 4)
-        result[split] = {"bytes": num_bytes, "tokens": num_tokens, "bytes_per_token": per_token}
-        print(f"{split}: {per_token} bytes per token ({num_bytes:,} bytes, {num_tokens:,} tokens)")
-    return result
+def report(tok: Tokenizer, corpus: Path, folder: Path, others: list[Other]) -> None:
+    """Write the report and print its main figures."""
+    print("\n".join(terminal_lines(write_report(tok, corpus, folder, others), folder / "report.html")))
 
 
 def main() -> None:
     """The command."""
-    config = load_command("tokenizer", __doc__)
+    config = load_command("tokenizer", __doc__, flags={"against": (None, AGAINST_HELP)})
     if not (run_folder(config.run) / "corpus" / "manifest.json").exists():
         from data.prepare import prepare_run  # made here so that the owner's command works on a fresh clone
 
