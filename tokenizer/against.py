@@ -198,6 +198,8 @@ def verdict(of: dict[str, Any], own_size: int) -> str:
     elif of["changed_documents"]:
         changed = f"{of['changed_documents']:,} of {of['documents']:,} documents"
         answer = f"Yes, the corpus needs its own: the other one does not give back {changed}, which flatters its figure"
+        if of["unknown_tokens"]:
+            answer += f"; {of['unknown_tokens']:,} of its tokens are unknown ones"
     elif fewer < -100 * EQUAL and sure:
         answer = "Only for its size: the other one's larger vocabulary needs fewer tokens" if times >= LARGER else NO
     else:

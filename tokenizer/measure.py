@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenizer.bpe import Tokenizer
@@ -26,6 +27,7 @@ from tokenizer.terms import TERM_BYTES, count_words
 SPLITS = ("train", "val", "test")
 SAMPLE_BYTES = 64 << 20  # of each split: all figures of more text agree to a fraction of a percent
 LANGUAGE_DOCUMENTS = 1000  # of each split, 0.2 ms each
+LONG_TEXT = 1 << 20  # characters
 BLOCK = 1024  # tokens, about 4 KB: losses of such blocks of a novel correlate by 0.05 (docs/decisions.md)
 BANDS = (256, 1024, 4096, 16384)  # bytes of a document
 BAND_NAMES = ("under 256 B", "256 B to 1 kB", "1 to 4 kB", "4 to 16 kB", "16 kB and more")
@@ -64,13 +66,29 @@ def sample(corpus: Path, split: str, num_bytes: int) -> float:
 
 
 def sampled(corpus: Path, split: str, share: float) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Slices of the sample, and the place of each document in [0, 1): those below a smaller share are its sample."""
+    """Slices of the sample, and the place of each document in [0, 1): those below a smaller share are its sample.
+
+    Of a text longer than LONG_TEXT that share is in, from its middle: a corpus of a few huge books has a sample too.
+    """
     for table in read_corpus(corpus, split, [*FIELDS, *ABOUT]):
         places = np.asarray([zlib.crc32(f"{SEED} {name}".encode()) for name in table["id"].to_pylist()]) / 2**32
         if share < 1:
-            table, places = table.filter(pa.array(places < share)), places[places < share]
+            long = pc.greater(pc.fill_null(pc.utf8_length(table["text"]), 0), LONG_TEXT).to_numpy()
+            kept = (places < share) | long
+            table, places = table.filter(pa.array(kept)), places[kept]
+            if long.any():
+                texts = pa.array([_middle(text, share) for text in table["text"].to_pylist()], pa.string())
+                table = table.set_column(table.column_names.index("text"), "text", texts)
         if len(table):
             yield table, places
+
+
+def _middle(text: str | None, share: float) -> str | None:
+    if text is None or len(text) <= LONG_TEXT:
+        return text
+    length = int(share * len(text))
+    start = (len(text) - length) // 2
+    return text[start : start + length]
 
 
 def measure(tok: Tokenizer, corpus: Path, sample_bytes: int = SAMPLE_BYTES) -> Measured:
@@ -86,7 +104,7 @@ def measure(tok: Tokenizer, corpus: Path, sample_bytes: int = SAMPLE_BYTES) -> M
         share = found.shares[split] = sample(corpus, split, sample_bytes)
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, split))
         language_share = min(share, LANGUAGE_DOCUMENTS / max(1, documents))
-        term_share = sample(corpus, split, TERM_BYTES)
+        term_share = sample(corpus, split, TERM_BYTES) / share
         for table, places in sampled(corpus, split, share):
             texts = [
                 [text for text in row if text] for row in zip(*(table[f].to_pylist() for f in FIELDS), strict=True)
@@ -104,10 +122,10 @@ def measure(tok: Tokenizer, corpus: Path, sample_bytes: int = SAMPLE_BYTES) -> M
             of_content = ids[ids >= NUM_SPECIAL].astype(np.int64)
             found.spread += np.bincount(np.unique(unit * vocab + of_content) % vocab, minlength=vocab)
             found.num_units += int(sums["units"].sum())
-            for text in (text for of, at in zip(texts, places, strict=True) if at < term_share for text in of):
-                if found.word_bytes < 2 * TERM_BYTES:  # one document may be larger than the sample
-                    found.num_pieces += count_words(text, found.words, found.word_pieces)
-                    found.word_bytes += len(text.encode())
+            for name, of in zip(table["id"].to_pylist(), texts, strict=True):
+                for text in of:
+                    amounts = count_words(text, name, term_share, found.words, found.word_pieces)
+                    found.num_pieces, found.word_bytes = found.num_pieces + amounts[0], found.word_bytes + amounts[1]
     if identify is not None:
         found.languages = f"told by py3langid from the beginning of {looked_at:,} documents"
     return found

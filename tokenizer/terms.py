@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from typing import Any
+from zlib import crc32
 
 from tokenizer.bpe import Tokenizer
 
@@ -28,14 +29,20 @@ RULE = (
 )
 
 
-def count_words(text: str, words: Counter[str], pieces: Counter[str]) -> int:
-    """Add a text's words, as written, and for each case-folded one the pieces that hold it; returns how many pieces."""
-    starts = range(0, len(text), PIECE)
+def count_words(text: str, name: str, share: float, words: Counter[str], pieces: Counter[str]) -> tuple[int, int]:
+    """Add the words of a share of a text's pieces, as written, and for each case-folded one the pieces that hold it.
+
+    `name`, the document's, decides with a piece's place whether it is in. Returns how many pieces were, and bytes.
+    """
+    starts = [i for i in range(0, len(text), PIECE) if share >= 1 or crc32(f"{name} {i}".encode()) < share * 2**32]
+    num_bytes = 0
     for start in starts:
-        found = Counter(_WORD.findall(text, start, start + PIECE))
+        piece = text[start : start + PIECE]
+        num_bytes += len(piece.encode())
+        found = Counter(_WORD.findall(piece))
         words.update(found)
         pieces.update({word.casefold() for word in found})
-    return len(starts)
+    return len(starts), num_bytes
 
 
 def residual_idf(count: int, pieces: int, num_pieces: int) -> float:

@@ -38,7 +38,7 @@ def usage(tok: Tokenizer, counts: np.ndarray, spread: np.ndarray, num_units: int
 
     def told(ids: Any, most: int = LISTED) -> list[dict[str, Any]]:
         return [
-            {"id": int(i), "text": tok.decode([int(i)]), "bytes": int(sizes[i]), "count": int(counts[i]),
+            {"id": int(i), "text": _shown(tok.decode_bytes([int(i)])), "bytes": int(sizes[i]), "count": int(counts[i]),
              "units": int(spread[i])} for i in ids[:most]
         ]  # fmt: skip
 
@@ -65,6 +65,14 @@ def usage(tok: Tokenizer, counts: np.ndarray, spread: np.ndarray, num_units: int
         "local_signs": sum(not any(c.isalnum() for c in tok.decode([int(i)])) for i in local),
         "local_tokens": told(local),
     }
+
+
+def _shown(content: bytes) -> str:
+    """A token's text; bytes that are no text by themselves as hexadecimal digits."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return f"<{content.hex(' ')}>"
 
 
 def _inside_longer(tok: Tokenizer, ids: np.ndarray, used: np.ndarray) -> set[int]:

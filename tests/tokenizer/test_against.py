@@ -78,6 +78,7 @@ def test_a_tokenizer_that_changes_text_is_named_and_its_verdict_too(corpus: Path
     assert of["changed"][1].startswith("the cat")
     assert of["fewer_percent"] < 0
     assert "does not give back 30 of 30 documents" in of["verdict"]
+    assert "are unknown ones" in of["verdict"]
 
 
 def test_a_sentencepiece_model_is_read_and_its_normaliser_seen(corpus: Path, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_the_interval_is_over_documents_within_their_source(tmp_path: Path, byte
 
 def of(fewer: float, ci: list[float] | None, vocab: int, changed: int = 0) -> dict[str, Any]:
     return {"name": "gpt2", "bytes_per_token": 3.41, "own_bytes_per_token": 3.97, "fewer_percent": fewer, "ci95": ci,
-            "vocab_size": vocab, "changed_documents": changed, "documents": 40}  # fmt: skip
+            "vocab_size": vocab, "changed_documents": changed, "documents": 40, "unknown_tokens": 0}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ def test_unused_tokens_are_pieces_bytes_or_glitches(tiny: Path) -> None:
     assert vocabulary["uses"] == 6
     assert vocabulary["unused_special"] == ["<|pad|>", "<|context|>"]
     assert part_of(vocabulary["rare_tokens"], "the")["count"] == 2
+    assert part_of(vocabulary["rare_tokens"], "<c3>")["bytes"] == 1
 
 
 def part_of(tokens: list[dict[str, Any]], text: str) -> dict[str, Any]:
@@ -202,6 +203,24 @@ def test_a_sample_is_of_the_size_asked_for_and_holds_any_smaller_one(tmp_path: P
     assert 400 < len(ids(0.25)) < 600
     assert ids(0.1) < ids(0.25) < ids(1.0)
     assert len(ids(1.0)) == 2000
+
+
+def test_a_sample_holds_its_share_of_a_text_that_is_larger_than_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "LONG_TEXT", 1000)
+    rows = [{"text": "the theatre " * 4000}, {"text": "the"}]
+    found = measure.measure(made_tokenizer(*THE), write_corpus(tmp_path / "c", rows, rows, rows), sample_bytes=4800)
+    assert found.parts["all", "", "train"][measure.SUMS.index("bytes")] == pytest.approx(4800, abs=5)
+    assert found.words["theatre"] == pytest.approx(400, abs=1)
+
+
+def test_words_are_of_a_share_of_the_pieces() -> None:
+    words: Counter[str] = Counter()
+    pieces: Counter[str] = Counter()
+    number, num_bytes = count_words("word " * 400_000, "a book", 0.25, words, pieces)
+    assert number == pytest.approx(2_000_000 / 4096 / 4, rel=0.2)
+    assert words["word"] == pytest.approx(num_bytes / 5, rel=0.01)
 
 
 def test_figures_of_a_sample_say_so(tmp_path: Path) -> None:
@@ -289,7 +308,7 @@ def test_key_terms_are_what_texts_are_about_and_not_grammar() -> None:
     pieces: Counter[str] = Counter()
     grammar, topic = "their result about which " * 3, "Entropy and entropy of Entropy. " * 2
     texts = [grammar + topic * (i % 5 == 0) + r"\alpha \begin{bmatrix}" for i in range(100)]
-    number = sum(count_words(text, words, pieces) for text in texts)
+    number = sum(count_words(text, "", 1.0, words, pieces)[0] for text in texts)
     assert (number, pieces["entropy"], words["Entropy"], words["entropy"]) == (100, 20, 80, 40)
     assert "alpha" not in words
     assert "bmatrix" not in words
