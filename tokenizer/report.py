@@ -161,7 +161,7 @@ def advice(report: dict[str, Any]) -> list[str]:
     if seldom > RARE_SHARE:
         lines.append(
             f"{seldom:.0%} of the vocabulary is used fewer than {vocabulary['rare_under']} times: embeddings that "
-            "learn little; try half the --vocab_size"
+            "learn little; a smaller vocabulary (--vocab_size) would do"
         )
     if named.get("tokens_per_term", 0) > TERM_TOKENS:
         lines.append(
