@@ -15,7 +15,7 @@ from tokenizer.against import compare, open_others, verdict
 TEXTS = [
     "The cat sat on the mat and the dog ran.",
     "A dog and a cat ran to the mat.",
-    "the É, é and <|endoftext|>!",
+    "the É, é and <|endoftext|>abc<|endoftext|>!",
 ] * 10
 
 
@@ -51,7 +51,10 @@ def test_all_content_is_counted_and_nothing_else(corpus: Path, bytes_file: Path)
     plain.no_truncation()
     plain.no_padding()
     plain.encode_special_tokens = True
-    assert of["tokens"] == sum(len(plain.encode(text, add_special_tokens=False).ids) for text in TEXTS)
+    tokens = sum(len(plain.encode(text, add_special_tokens=False).ids) for text in TEXTS)
+    assert of["tokens"] == tokens
+    plain.encode_special_tokens = False
+    assert tokens != sum(len(plain.encode(text, add_special_tokens=False).ids) for text in TEXTS)  # it is in the texts
     assert of["bytes"] == sum(len(text.encode()) for text in TEXTS)
     assert of["own_tokens"] == sum(len(made_tokenizer(*THE).encode(text)) for text in TEXTS)
     assert (of["documents"], of["changed_documents"], of["unknown_tokens"]) == (30, 0, 0)
