@@ -11,6 +11,9 @@ epoch, its memory, the wait for the first step, and the positions a second of on
 
 Long words: texts of one letter, space or digit, of 10 KB to 10 MB (bench/long_words.py); --long true measures no more.
 
+Tokenizers: training and encoding by each backend, on one core and on all, against its library alone
+(bench/tokenizer_speed.py); --tokenizers true measures no more.
+
 The corpus is the embedded one, or that of --run or --config.
 
     python bench/data_speed.py --rows 100000,1000000 --json bench/results/cleaning.json
@@ -45,6 +48,7 @@ import torch
 from bench.cleaning_scale import cleaning_line, measure_cleaning
 from bench.long_words import long_line, measure_long
 from bench.machine import facts, tell
+from bench.tokenizer_speed import measure_tokenizers, speed_line, texts_of
 from common.errors import UserError, run_command
 from common.runs import run_folder
 from config import Config, load_command
@@ -52,7 +56,7 @@ from data.loader import batches, epoch_plan, row_weights
 from data.packing import Plan
 from data.tokens import Tokens, id_dtype
 from tokenizer.bpe import load_tokenizer
-from tokenizer.encode import FIELDS, build_store, read_corpus
+from tokenizer.encode import build_store
 from train import make_inputs
 from training.step import to_device
 
@@ -73,6 +77,7 @@ class Options:
         rows: sizes of corpora, with commas between them, that are made, audited and prepared, and nothing else
         row_bytes: of a made row
         long: encode texts of one character over and over, and nothing else
+        tokenizers: train and encode by each backend, and nothing else
         json: file to write the results to
     """
 
@@ -82,6 +87,7 @@ class Options:
     rows: str | None = None
     row_bytes: int = 500
     long: bool = False
+    tokenizers: bool = False
     json: str | None = None
 
 
@@ -101,6 +107,10 @@ def main() -> None:
     if options.long:
         words = measure_long(load_tokenizer(ready_run(config) / "tokenizer"), options.turns)
         tell({**facts(), "long_words": words}, [long_line(one) for one in words], options.json)
+        return
+    if options.tokenizers:
+        speeds = measure_tokenizers(ready_run(config), VOCABULARY, options.turns)
+        tell({**facts(), "tokenizers": speeds}, [speed_line(one) for one in speeds], options.json)
         return
     result = measure(config, options)
     tell(result, table(result), options.json)
@@ -127,6 +137,7 @@ def measure(config: Config, options: Options) -> dict[str, Any]:
         "tokenize": [measure_tokenize(run, options.turns)],
         "loader": measure_loader(made, options.turns),
         "long_words": measure_long(load_tokenizer(run / "tokenizer"), options.turns),
+        "tokenizers": measure_tokenizers(run, VOCABULARY, options.turns),
     }
 
 
@@ -184,17 +195,6 @@ def one_turn(name: str, run: Path) -> float:
     start = time.perf_counter()
     getattr(bpe, name)(texts, add_special_tokens=False)
     return time.perf_counter() - start
-
-
-def texts_of(run: Path) -> list[str]:
-    """The fields of the training split that hold text, document by document."""
-    return [
-        text
-        for part in read_corpus(run / "corpus", "train", list(FIELDS))
-        for row in zip(*(part[name].to_pylist() for name in FIELDS), strict=True)
-        for text in row
-        if text is not None
-    ]
 
 
 def log_spread(tokens: Tokens) -> float:
@@ -311,6 +311,7 @@ def table(result: dict[str, Any]) -> list[str]:
             lines.append(f"  {name:18} {rate:7.2f} MB/s {found['tokens_per_s'][name]:13,.0f} tokens/s")
         lines.append(f"  build_store has {found['ratio_vs_encode_batch']:.0%} of encode_batch's speed")
     lines += ["", *map(long_line, result["long_words"])]
+    lines += ["", *map(speed_line, result["tokenizers"])]
     loader = result["loader"]
     lines += ["", f"loader: {loader['tokens']:,} tokens in {loader['documents']:,} documents ({loader['lengths']})"]
     for plan in loader["plans"]:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from common.errors import UserError
 from tokenizer.patterns import Digits, Pattern, break_of, cut, regex_of, split_white
 from tokenizer.template import SPECIAL_TOKENS
-from tokenizer.words import word_splits
+from tokenizer.words import cut_words
 
 # Characters of a text, and of a list of such pieces, that the trainer is handed at once.
 PIECE, BATCH = 1 << 16, 1 << 20
@@ -33,8 +33,12 @@ def train_bpe(
     where the texts support no more."""
     regex = regex_of(pattern, digits, code)
     bpe = tokenizers.Tokenizer(models.BPE())
-    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([*word_splits(regex), as_bytes])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(regex), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -49,7 +53,6 @@ def train_bpe(
         pool.submit(bpe.train_from_iterator, _batches(texts, break_of(regex)), trainer).result()
     finally:
         pool.shutdown(wait=False)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([word_splits(regex)[0], as_bytes])  # encoding bears words of any length
     return bpe
 
 
@@ -77,7 +80,8 @@ def _batches(texts: Iterable[str], end: re.Pattern[str] | None) -> Iterator[list
     size = 0
     for text in texts:
         for part in cut(text, end, PIECE):
-            batch += split_white(part)[::2]  # megabytes of spaces teach nothing
+            for piece in split_white(part)[::2]:  # megabytes of spaces teach nothing
+                batch += cut_words(piece)
             size += len(part)
             if size >= BATCH:
                 yield batch
