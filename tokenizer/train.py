@@ -18,14 +18,12 @@ import pyarrow.parquet as pq
 from common.errors import run_command
 from common.runs import run_folder
 from config import Config, load_command
-from data.loader import about_corpus
 from tokenizer.against import Other, open_others
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
 from tokenizer.encode import corpus_files
-from tokenizer.patterns import AFTER_BREAK, break_of, regex_of
 from tokenizer.report import terminal_lines, write_report
-from tokenizer.sample import plan_sample, sample_texts, survey, within_memory
+from tokenizer.sample import sample_texts, survey, training_sample
 
 AGAINST_HELP = (
     "tokenizers to compare with on the test split: tokenizer.json, sentencepiece .model or a folder; by commas"
@@ -43,10 +41,9 @@ def train(config: Config) -> Tokenizer:
             if others or not (out / "report.html").exists():
                 report(tok, corpus, out, others)
             return tok
+        settings = config.tokenizer
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
-        settings, (_, weights) = config.tokenizer, about_corpus(corpus / "manifest.json")
-        sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
-        num_bytes = sum(sample.bytes.values())
+        num_bytes = sum(survey(corpus).values())
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
         if settings.file is not None:
             print(f"vocabulary: taken from {settings.file}, with loam's special tokens in place of its own")
@@ -55,11 +52,7 @@ def train(config: Config) -> Tokenizer:
             reason = "as asked" if settings.vocab_size else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
             size = settings.vocab_size or default_vocab_size(num_bytes)
             print(f"vocabulary: {size:,} tokens, {reason}; BPE by {settings.backend}")
-            regex = None
-            if settings.backend == "tokenizers":
-                regex = regex_of(settings.pattern, settings.digits, settings.code)
-                sample = within_memory(corpus, sample, weights, regex)
-            end = break_of(regex) if regex else AFTER_BREAK
+            sample, end = training_sample(corpus, settings)
             tok = train_tokenizer(sample_texts(corpus, sample, end), num_bytes, settings, out)
             print(*sample.lines(), sep="\n")
         if tok.backend == "tokenizers" and tok.pattern is None:
