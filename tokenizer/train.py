@@ -1,6 +1,7 @@
 """Train the run's tokenizer: byte-level BPE on the training split only.
 
 Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json).
+With --sweep 1024,2048,4096 it compares sizes instead and trains no tokenizer for the run.
 """
 
 import sys
@@ -68,12 +69,20 @@ def report(tok: Tokenizer, corpus: Path) -> dict[str, object]:
 
 def main() -> None:
     """The command."""
-    config = load_command("tokenizer", __doc__)
+    flags = {"sweep": (None, "sizes to compare, separated by commas; the run's tokenizer is neither made nor changed")}
+    config = load_command("tokenizer", __doc__, flags=flags)
+    if config.args.sweep is not None:
+        from tokenizer.sweep import parse_sizes, sweep
+
+        parse_sizes(config.args.sweep, config.tokenizer)  # refused before a corpus is made for it
     if not (run_folder(config.run) / "corpus" / "manifest.json").exists():
         from data.prepare import prepare_run  # made here so that the owner's command works on a fresh clone
 
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
+    if config.args.sweep is not None:
+        sweep(config, config.args.sweep, training_texts(run_folder(config.run) / "corpus"))
+        return
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")
     print(f"next: torchrun train.py --run-name {config.run}")
