@@ -3,7 +3,7 @@
     LOAM_CORPORA=... python bench/vocabulary.py --json bench/results/vocabulary.json
 
 Each is the default recipe of train.py on one corpus, one shape, one seed. Sizes are compared twice: after equal epochs,
-so the same bytes seen, and after equal training FLOPs, those of the middle size, for whoever has a budget. A step holds
+so the same bytes seen, and after equal training FLOPs, those of 4,096 tokens, for whoever has a budget. A step holds
 the same bytes at every size, to a row. Bits per byte are of the validation split, which they compare across tokenizers.
 Runs that the JSON file holds already are not run again; `--report true` only prints: the figures, and what rules would
 have chosen, with the bits per byte that the choice loses against the best size of the corpus.
@@ -52,20 +52,17 @@ from tokenizer.train import training_texts
 from training.config import TrainConfig
 from training.plan import run_flops
 
-MANY = [1024, 2048, 4096, 8192, 16384]
-FEW, SOME = [1024, 2048, 4096, 8000], [1024, 2048, 4096, 8192, 14000]  # no more are supported
-# corpus, shape, epochs, sizes. Small corpora are seen more often, as they are when a run takes minutes.
+MIDDLE = 4096  # the size whose FLOPs all have where FLOPs are equal
+# corpus, shape, epochs, sizes as far as the text supports them. Small corpora are seen more often: runs of like time.
 RUNS = [
-    ("novel", "nano", 8, FEW),
-    ("textbooks", "nano", 3, SOME),
-    ("embedded", "nano", 2, MANY),
-    ("novels", "nano", 1, MANY),
-    ("medicine", "nano", 1, MANY),
-    ("novel", "tiny", 6, FEW),
-    ("embedded", "tiny", 1, MANY),
+    ("novel", "nano", 8, [1024, 2048, MIDDLE, 8000]),
+    ("textbooks", "nano", 3, [1024, 2048, MIDDLE, 8192, 14000]),
+    ("embedded", "nano", 2, [1024, 2048, MIDDLE, 8192, 16384]),
+    ("novels", "nano", 1, [2048, MIDDLE, 8192, 16384]),
+    ("medicine", "nano", 1, [2048, MIDDLE, 8192, 16384]),
+    ("novel", "tiny", 8, [1024, 2048, MIDDLE, 8000]),
 ]
 STEPS_PER_EPOCH = 400  # as train.py aims at
-SEEDS = (0, 1)
 SIZE = ("corpus", "shape", "epochs", "compared")  # what sizes are compared within
 KEY = (*SIZE, "vocab_size", "seed")
 
@@ -76,12 +73,16 @@ class Options:
 
     Args:
         json: file of the runs' ends, read and added to
+        seeds: how many, from 0
         corpora: only these, separated by commas
+        shapes: only these, separated by commas
         report: print what the file holds and run nothing
     """
 
     json: str = "bench/results/vocabulary.json"
+    seeds: int = 2
     corpora: str | None = None
+    shapes: str | None = None
     report: bool = False
 
 
@@ -90,20 +91,24 @@ def main() -> None:
     options: Options = load_command(None, __doc__, options=Options).args.options
     file = Path(options.json)
     if not options.report:
-        collect(file, options.corpora.split(",") if options.corpora else None)
+        collect(file, options)
     print(*report(read(file)), sep="\n")
 
 
-def collect(file: Path, corpora: list[str] | None) -> None:
+def collect(file: Path, options: Options) -> None:
     """Run what the file does not hold yet, one seed after the other, and write it after each run."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    for seed, (corpus, shape, epochs, sizes), compared in product(SEEDS, RUNS, ("epochs", "flops")):
+    for seed, (corpus, shape, epochs, sizes), compared in product(range(options.seeds), RUNS, ("epochs", "flops")):
+        if options.corpora and corpus not in options.corpora.split(","):
+            continue
+        if options.shapes and shape not in options.shapes.split(","):
+            continue
         for size in sizes:
             points = read(file)
             held = {tuple(point[name] for name in KEY): point for point in points}
-            if (corpus, shape, epochs, compared, size, seed) in held or (corpora is not None and corpus not in corpora):
+            if (corpus, shape, epochs, compared, size, seed) in held:
                 continue
-            if compared == "flops" and size == middle_of(sizes):  # the same run
+            if compared == "flops" and size == MIDDLE:  # the same run
                 points.append({**held[corpus, shape, epochs, "epochs", size, seed], "compared": compared})
             else:
                 points.append(train_one(corpus, shape, epochs, compared, size, seed, sizes))
@@ -127,12 +132,11 @@ def train_one(
 ) -> dict[str, Any]:
     """The end of one training: of `epochs`, or of the FLOPs that these take at the middle one of `sizes`."""
     opened = open_sizes(corpus, tuple(sizes))
-    middle = middle_of(sizes)
     train, val = opened[size]
-    one = {at: run_flops(sized(shape, at), epoch_plan(opened[at][0], CONTEXT, 0, 0), 1) for at in (size, middle)}
-    rows = rows_per_step(len(pack(opened[middle][0].lengths, CONTEXT)), len(pack(train.lengths, CONTEXT)))
+    one = {at: run_flops(sized(shape, at), epoch_plan(opened[at][0], CONTEXT, 0, 0), 1) for at in (size, MIDDLE)}
+    rows = rows_per_step(len(pack(opened[MIDDLE][0].lengths, CONTEXT)), len(pack(train.lengths, CONTEXT)))
     an_epoch = num_steps(epoch_plan(train, CONTEXT, seed, 0), rows)
-    steps = epochs * an_epoch if compared == "epochs" else round(an_epoch * epochs * one[middle] / one[size])
+    steps = epochs * an_epoch if compared == "epochs" else round(an_epoch * epochs * one[MIDDLE] / one[size])
     setting = Setting(train, val, val, sized(shape, size), -(-steps // an_epoch), {}, torch.device("cpu"))
     end = default_recipe(setting, TrainConfig(batch_tokens=rows * CONTEXT), seed, steps)[-1]
     counts = np.bincount(train.ids, minlength=size)[SMALLEST:]
@@ -151,11 +155,6 @@ def train_one(
         "bits_per_byte": round(end["bits_per_byte"], 5),
         "seconds": round(end["seconds"], 1),
     }
-
-
-def middle_of(sizes: list[int]) -> int:
-    """The size whose FLOPs all have where FLOPs are equal."""
-    return sizes[len(sizes) // 2]
 
 
 def rows_per_step(middle: int, own: int) -> int:

@@ -95,6 +95,11 @@ def sweep(config: Config, asked: str, texts: Iterable[str]) -> list[Row]:
     result = {"training_bytes": num_bytes, "model": asdict(config.model), "tokenizer": asdict(config.tokenizer)}
     result |= {"sizes": [asdict(row) for row in rows], "recommended": best, "reason": reason}
     write_json(folder / "tokenizer-sweep.json", result)
+    print(f"written: {folder / 'tokenizer-sweep.json'}")
+    if (folder / "tokenizer").exists():
+        print("the run's own tokenizer stays as it is; one of another size needs another --run")
+    else:
+        print(f"next: python tokenizer/train.py --run {config.run} --vocab_size {best}")
     return rows
 
 

@@ -18,7 +18,7 @@ from tokenizer.bpe import Tokenizer, train_bpe
 from tokenizer.config import SMALLEST, TokenizerConfig, default_vocab_size
 from tokenizer.encode import encode_table
 from tokenizer.sweep import count_tokens, parse_sizes, recommend, sweep, train_sizes, truncate_bpe
-from tokenizer.train import report, training_texts
+from tokenizer.train import main, report, train, training_texts
 from training.plan import attended, run_flops
 
 LETTERS = ["a", "b", "aa", "ab", "é", "你好", "1", "\n", " the", " then", "def ", "    return x", "'ll"]
@@ -74,6 +74,15 @@ def test_the_figures_are_those_of_a_run_at_that_size(run: Path, capsys: pytest.C
     assert not (run / "tokenizer").exists()
 
 
+def test_a_tokenizer_that_is_there_is_no_obstacle_and_stays(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(Config(tokenizer=TokenizerConfig(vocab_size=280)))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    monkeypatch.setattr("sys.argv", ["train.py", "--sweep", "270,300", "--pattern", "gpt2"])  # not that tokenizer's
+    main()
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path for path in run.rglob("*") if path.is_file()} - set(before) == {run / "tokenizer-sweep.json"}
+
+
 def test_counts_do_not_depend_on_how_documents_are_read(
     run: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,11 +119,13 @@ def test_sizes_may_be_spaced() -> None:
     assert parse_sizes(" 300, 400 ", TokenizerConfig()) == [300, 400]
 
 
-def test_a_size_that_the_text_does_not_support_is_refused_with_the_one_it_does() -> None:
-    most = train_bpe(TEXTS, 5000, 2, False).get_vocab_size()
-    with pytest.raises(UserError, match=f"support.* {most} tokens"):
-        train_sizes(TEXTS, [300, most + 1], TokenizerConfig())
-    assert list(train_sizes(TEXTS, [300, most], TokenizerConfig())) == [300, most]
+@pytest.mark.parametrize("min_frequency", [2, 5])
+def test_a_size_that_the_text_does_not_support_is_refused_with_the_one_it_does(min_frequency: int) -> None:
+    most = train_bpe(TEXTS, 5000, min_frequency, False).get_vocab_size()
+    config = TokenizerConfig(min_frequency=min_frequency)
+    with pytest.raises(UserError, match=f"supports {most} tokens"):
+        train_sizes(TEXTS, [300, most + 1], config)
+    assert list(train_sizes(TEXTS, [300, most], config)) == [300, most]
 
 
 def test_the_size_nearest_to_the_rule_is_recommended() -> None:
