@@ -53,14 +53,16 @@ from training.config import TrainConfig
 from training.plan import run_flops
 
 MIDDLE = 4096  # the size whose FLOPs all have where FLOPs are equal
-# corpus, shape, epochs, sizes as far as the text supports them. Small corpora are seen more often: runs of like time.
+# corpus, shape, epochs, sizes as far as the text supports them. Small corpora are seen more often.
 RUNS = [
     ("novel", "nano", 8, [1024, 2048, MIDDLE, 8000]),
+    ("novel", "nano", 2, [1024, 2048, MIDDLE, 8000]),
     ("textbooks", "nano", 3, [1024, 2048, MIDDLE, 8192, 14000]),
     ("embedded", "nano", 2, [1024, 2048, MIDDLE, 8192, 16384]),
     ("novels", "nano", 1, [2048, MIDDLE, 8192, 16384]),
     ("medicine", "nano", 1, [2048, MIDDLE, 8192, 16384]),
     ("novel", "tiny", 8, [1024, 2048, MIDDLE, 8000]),
+    ("textbooks", "nano", 10, [2048, MIDDLE, 8192]),
 ]
 STEPS_PER_EPOCH = 400  # as train.py aims at
 SIZE = ("corpus", "shape", "epochs", "compared")  # what sizes are compared within
