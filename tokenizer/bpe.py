@@ -1,25 +1,33 @@
-"""Byte-level BPE with `tokenizers`: train on the training split, save, load, encode and decode without loss.
+"""A tokenizer's folder: train by one of two backends, save, load, encode and decode without loss.
 
-In: an iterator of texts. Out: a folder with tokenizer.json and tokenizer_config.json that `transformers` opens.
-No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Text is split by one of three
-patterns, by default that of the Qwen2 family. Ids 0 to 5 are the special tokens of `tokenizer/template.py`.
+In: an iterator of texts, or a finished tokenizer. Out: a folder with tokenizer.json and tokenizer_config.json that
+`transformers` opens, and from sentencepiece a tokenizer.model with the same ids.
+No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Byte-level BPE (`tokenizers`)
+splits text by a pattern first and writes all of it in bytes; BPE by sentencepiece (tokenizer/spm.py) writes characters,
+and in bytes those that it lacks. Ids 0 to 5 are the special tokens of `tokenizer/template.py`.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
 
 from common.errors import UserError
-from common.files import atomic_folder
+from common.files import atomic_folder, scratch_folder
 from common.text import error_line, not_unicode
 from tokenizer.config import TokenizerConfig, default_vocab_size
-from tokenizer.patterns import LONG_WHITE, PATTERNS, split_white
+from tokenizer.native import BYTE_TOKEN, SPACE, encode_native
+from tokenizer.patterns import AFTER_BREAK, LINE_BREAK, LONE_BREAK, LONG_WHITE, PATTERNS, split_white
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 
 def train_bpe(
@@ -49,16 +57,19 @@ def train_bpe(
         pool.submit(bpe.train_from_iterator, pieces, trainer).result()
     finally:
         pool.shutdown(wait=False)
+    return bpe
+
+
+def save_tokenizer(bpe: tokenizers.Tokenizer, folder: Path, model: bytes | None = None) -> None:
+    """Write tokenizer.json and tokenizer_config.json, and sentencepiece's `model` where there is one."""
+    bpe.add_special_tokens(list(SPECIAL_TOKENS))
+    assert [bpe.token_to_id(token) for token in SPECIAL_TOKENS] == list(range(NUM_SPECIAL))
     # Engines that encode plain text put the bos in front that every document was trained with.
     bpe.post_processor = processors.TemplateProcessing(
         single=f"{SPECIAL_TOKENS[BOS]} $A", special_tokens=[(SPECIAL_TOKENS[BOS], BOS)]
     )
-    assert [bpe.token_to_id(token) for token in SPECIAL_TOKENS] == list(range(NUM_SPECIAL))
-    return bpe
-
-
-def save_tokenizer(bpe: tokenizers.Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json."""
+    if model is not None:
+        (folder / "tokenizer.model").write_bytes(model)
     bpe.save(str(folder / "tokenizer.json"))
     config = {
         # Without this class AutoTokenizer builds a Qwen2 tokenizer, which normalises: other ids, and lossy.
@@ -76,24 +87,39 @@ def save_tokenizer(bpe: tokenizers.Tokenizer, folder: Path) -> None:
 class Tokenizer:
     """A trained tokenizer: content to ids and back; special tokens never come out of `encode`.
 
-    UserError where a token cannot be told in bytes.
+    Attributes:
+        vocab_size: number of tokens, special ones included
+        backend: tokenizers (byte-level BPE) or sentencepiece
+        pattern: name of the pattern that byte-level BPE splits text by; None: another one
+        cut: where a text may be cut without a change of its ids; None: nowhere
+    UserError where a token cannot be told in bytes, or `native` is not of these tokens.
     """
 
-    def __init__(self, bpe: tokenizers.Tokenizer) -> None:
+    def __init__(self, bpe: tokenizers.Tokenizer, native: "SentencePieceProcessor | None" = None) -> None:
         bpe.encode_special_tokens = True  # text that spells a special token is encoded as text
-        self._bpe = bpe
+        self._bpe, self._native = bpe, native
         self._white = tokenizers.Tokenizer(bpe.model)  # takes a text for one word of the pattern
         self._white.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         self.vocab_size: int = bpe.get_vocab_size()
+        self.backend = "sentencepiece" if getattr(bpe.model, "byte_fallback", False) else "tokenizers"
         split = json.loads(bpe.pre_tokenizer.__getstate__()).get("pretokenizers", [{}])[0] if bpe.pre_tokenizer else {}
         regex = split.get("pattern", {}).get("Regex")
-        self.pattern = next((name for name, own in PATTERNS.items() if own == regex), None)  # None: another one
-        letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
+        self.pattern = next((name for name, own in PATTERNS.items() if own == regex), None)
         pieces = [bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size)]
-        if "" in pieces or any(letter not in letters for piece in pieces for letter in piece):
-            raise UserError("its ids have gaps, or its tokens letters that stand for no byte")
+        if "" in pieces:
+            raise UserError("its ids have gaps")
+        if native is not None and [*map(native.id_to_piece, range(native.vocab_size()))] != [
+            *SPECIAL_TOKENS,
+            *(piece.replace(" ", SPACE) for piece in pieces),
+        ]:
+            raise UserError("tokenizer.model beside it holds other tokens")
         self._bytes = [token.encode() for token in SPECIAL_TOKENS]
-        self._bytes += [bytes(letters[letter] for letter in piece) for piece in pieces]
+        self._bytes += _byte_level(pieces) if self.backend == "tokenizers" else _with_byte_tokens(pieces)
+        self.cut: re.Pattern[str] | None
+        if self.backend == "tokenizers":
+            self.cut = LINE_BREAK if self.pattern in ("qwen2", "llama3") else LONE_BREAK
+        else:
+            self.cut = AFTER_BREAK if all(b"\n" not in token[:-1] for token in self._bytes) else None
 
     def encode(self, text: str) -> list[int]:
         """Ids of content (no bos, no eos)."""
@@ -101,15 +127,23 @@ class Tokenizer:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, on all cores. UserError for a string that is not valid Unicode (a lone surrogate)."""
-        short = self.pattern == "gpt2" or all(len(text) < LONG_WHITE for text in texts)
         try:
-            return _ids(self._bpe, texts) if short else [self._encode_pieces(split_white(text)) for text in texts]
-        except TypeError:  # what the Rust side makes of it
-            for found in map(not_unicode, texts):
-                if found:
+            if self._native is not None:
+                return encode_native(self._native, texts)
+            if self._is_short(texts):
+                return _ids(self._bpe, texts)
+            return [self._encode_pieces(split_white(text)) for text in texts]
+        except (TypeError, RuntimeError):  # what the Rust and the C++ side make of it
+            for text in texts:
+                if isinstance(text, str) and (found := not_unicode(text)):
                     line = f"a text is not valid UTF-8, or holds a lone surrogate: {found}; repair it first"
                     raise UserError(line) from None
             raise
+
+    def _is_short(self, texts: list[str]) -> bool:
+        """Whether the pattern takes the texts as they are."""
+        pattern_looks_back = self.backend == "tokenizers" and self.pattern != "gpt2"
+        return not pattern_looks_back or all(len(text) < LONG_WHITE for text in texts)
 
     def _encode_pieces(self, pieces: list[str]) -> list[int]:
         """Ids of a text that `split_white` has split, in a row."""
@@ -142,31 +176,93 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if [bpe.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(NUM_SPECIAL)):
         raise UserError(f"{file}: its first tokens are not {' '.join(SPECIAL_TOKENS)}, so it is not one of loam's")
     try:
-        tok = Tokenizer(bpe)
+        tok = Tokenizer(bpe, _native(folder / "tokenizer.model"))
     except UserError as error:
-        raise UserError(f"{file}: not a byte-level tokenizer: {error}") from None
+        raise UserError(f"{file}: not a tokenizer of loam's: {error}") from None
     if min(chain.from_iterable(tok.encode_batch(list(SPECIAL_TOKENS))), default=NUM_SPECIAL) < NUM_SPECIAL:
         raise UserError(f'{file}: text that spells a special token becomes the token: all six must be "special": true')
     return tok
 
 
 def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfig, folder: Path) -> Tokenizer:
-    """Train on `texts` (`num_bytes` of UTF-8) and write `folder`; UserError where they support no such vocabulary."""
-    size = config.vocab_size or default_vocab_size(num_bytes)
-    bpe = train_bpe(texts, size, config.min_frequency, True, config.pattern)
-    found = bpe.get_vocab_size()
-    if config.vocab_size is not None and found < config.vocab_size:
-        raise UserError(
-            f"vocab_size {config.vocab_size}: {num_bytes:,} bytes of training text support {found} tokens "
-            f"(pairs seen {config.min_frequency} times or more); ask for {found} or fewer"
-        )
+    """Train on `texts` (`num_bytes` of UTF-8) and write `folder`; UserError where they support no such vocabulary.
+
+    A finished tokenizer that `config` names is taken as it is, and no text is read.
+    """
     with atomic_folder(folder) as temporary:
-        save_tokenizer(bpe, temporary)
+        if config.file is not None:
+            from tokenizer.bring import bring
+
+            bpe, model = bring(Path(config.file))
+        else:
+            size = config.vocab_size or default_vocab_size(num_bytes)
+            bpe, model = train_backend(texts, size, config, True, temporary)
+            if config.vocab_size is not None and bpe.get_vocab_size() < size:
+                often = f" (pairs seen {config.min_frequency} times or more)" if config.backend == "tokenizers" else ""
+                found = bpe.get_vocab_size()
+                raise UserError(
+                    f"vocab_size {size}: {num_bytes:,} bytes of training text support {found} tokens{often}; "
+                    f"ask for {found} or fewer"
+                )
+        save_tokenizer(bpe, temporary, model)
     return load_tokenizer(folder)
+
+
+def train_backend(
+    texts: Iterable[str], vocab_size: int, config: TokenizerConfig, show_progress: bool, folder: Path
+) -> tuple[tokenizers.Tokenizer, bytes | None]:
+    """Train by the backend of `config`: the tokenizer, and sentencepiece's model of the same rules or None.
+
+    It may have fewer tokens than asked for. sentencepiece reads its text from a file, for a while in `folder`.
+    """
+    if config.backend == "tokenizers":
+        return train_bpe(texts, vocab_size, config.min_frequency, show_progress, config.pattern), None
+    from tokenizer.spm import as_tokenizer, train_spm
+
+    with scratch_folder(folder / "sentencepiece") as scratch:
+        model = train_spm(texts, vocab_size, config.digits != "whole", show_progress, scratch)
+    return as_tokenizer(model), model.SerializeToString()
 
 
 def _ids(bpe: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in bpe.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _native(file: Path) -> "SentencePieceProcessor | None":
+    """sentencepiece with the model beside a tokenizer.json; None where either is missing: tokenizer.json says the same.
+
+    It takes two thirds of the time on texts of a line each.
+    """
+    if not file.exists():
+        return None
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError:
+        return None
+    try:
+        return SentencePieceProcessor(model_proto=file.read_bytes())
+    except RuntimeError as error:
+        raise UserError(f"{file} is damaged: {error_line(error)}") from None
+
+
+def _with_byte_tokens(pieces: list[str]) -> list[bytes]:
+    """The bytes of each piece in a vocabulary of characters and of names of bytes."""
+    found = [bytes([int(piece[3:5], 16)]) if BYTE_TOKEN.fullmatch(piece) else piece.encode() for piece in pieces]
+    missing = {*range(256)} - {int(piece[3:5], 16) for piece in pieces if BYTE_TOKEN.fullmatch(piece)}
+    if missing:
+        raise UserError(f"it has no token for the byte 0x{min(missing):02X}, so not every text can be told in it")
+    return found
+
+
+def _byte_level(pieces: list[str]) -> list[bytes]:
+    """The bytes of each piece in a vocabulary of letters that stand for bytes."""
+    letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
+    if any(letter not in letters for piece in pieces for letter in piece):
+        raise UserError("its tokens have letters that stand for no byte")
+    if missing := letters.keys() - pieces:
+        lowest = min(letters[letter] for letter in missing)
+        raise UserError(f"it has no token for the byte 0x{lowest:02X}, so not every text can be told in it")
+    return [bytes(letters[letter] for letter in piece) for piece in pieces]
 
 
 def _byte_letters() -> list[str]:

@@ -1,7 +1,7 @@
 """The [tokenizer] section: its settings, their limits, and the size that is taken where none is named."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from common.errors import UserError
@@ -23,21 +23,40 @@ class TokenizerConfig:
         min_frequency: how often a pair must occur in the training text to become a token
         pattern: what text is split by before pairs are merged: qwen2 makes each digit a token, llama3 three at most,
             gpt2 numbers of any length
+        backend: tokenizers (byte-level BPE) or sentencepiece (BPE on characters, in bytes where it lacks one)
+        digits: single (each digit a token of its own, the default) or whole (numbers of any length), of sentencepiece
+        file: a finished tokenizer to take instead of training one: a tokenizer.json, or a .model of sentencepiece
     """
 
     vocab_size: int | None = None
     min_frequency: int = 2
     pattern: Literal["qwen2", "llama3", "gpt2"] = "qwen2"
+    backend: Literal["tokenizers", "sentencepiece"] = "tokenizers"
+    digits: Literal["single", "whole"] | None = None
+    file: str | None = None
 
     def __post_init__(self) -> None:
         if self.vocab_size is not None and self.vocab_size < SMALLEST:
             raise UserError(
                 f"vocab_size {self.vocab_size}: {SMALLEST} or more are needed (256 bytes, {NUM_SPECIAL} special tokens)"
             )
+        if self.file is not None:
+            told = [f.name for f in fields(self) if f.name != "file" and getattr(self, f.name) != f.default]
+            if told:
+                raise UserError(f"file {self.file}: a finished tokenizer is taken as it is; leave out {told[0]}")
+        if self.backend == "sentencepiece":
+            self._check_sentencepiece()
         if self.vocab_size is not None and self.vocab_size > LARGEST:
             raise UserError(f"vocab_size {self.vocab_size}: {LARGEST:,} or fewer are possible")
         if not 1 <= self.min_frequency < 2**63:
             raise UserError(f"min_frequency {self.min_frequency}: must be from 1 up to, not including, 2**63")
+
+    def _check_sentencepiece(self) -> None:
+        for f in fields(self):
+            if f.name in ("pattern", "min_frequency") and getattr(self, f.name) != f.default:
+                raise UserError(f"{f.name}: sentencepiece knows no such setting; it is of backend tokenizers")
+        if self.vocab_size is not None and self.vocab_size < SMALLEST + 2:
+            raise UserError(f"vocab_size {self.vocab_size}: sentencepiece needs two characters more, {SMALLEST + 2}")
 
 
 def default_vocab_size(num_bytes: int) -> int:

@@ -33,10 +33,6 @@ ABOUT = ("id", "source", "kind", "category", "difficulty", "group")  # columns t
 SLICE_BYTES = 2 << 20  # text that is encoded at a time; a quarter of it takes 10% more CPU time
 IN_FLIGHT = 3  # slices, so that cores encode while Python joins two that ended together
 PIECE = 1 << 14  # characters of a long text that one core encodes: a book in one piece keeps the others waiting
-# Where a text may be cut without a change of its ids: what stands after a line break begins a new word. qwen2 and
-# llama3 take white space up to its last line break as one word; gpt2 parts the last of several from the others where
-# text follows, so there a break must stand alone. All that is \S in Python is so in the patterns too.
-_LINE_BREAK, _LONE_BREAK = re.compile(r"\n(?=\S)"), re.compile(r"(?<=\S)\n(?=\S)")
 
 
 def corpus_files(corpus: Path, split: str) -> list[Path]:
@@ -163,8 +159,7 @@ def _encode(table: pa.Table, tok: Tokenizer) -> tuple[np.ndarray, pa.Table]:
     fields = [table[name].to_pylist() for name in FIELDS]
     texts = [text for row in zip(*fields, strict=True) for text in row if text is not None]
     # All fields in one batch: the cores idle once a slice, while the last texts finish, not once a field.
-    end = _LINE_BREAK if tok.pattern in ("qwen2", "llama3") else _LONE_BREAK
-    pieces = [_cut(text, end) if len(text) > PIECE else (text,) for text in texts]
+    pieces = [_cut(text, tok.cut) if tok.cut and len(text) > PIECE else (text,) for text in texts]
     encoded = tok.encode_batch(list(chain.from_iterable(pieces)))
     sizes = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
     content = np.fromiter(chain.from_iterable(encoded), dtype=id_dtype(tok.vocab_size), count=sizes.sum())

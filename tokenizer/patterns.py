@@ -22,6 +22,12 @@ WHITE = "\t\x0b\x0c \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(
 LONG_WHITE = 1 << 22
 _WHITE_RUN = re.compile(f"[{WHITE}]+")
 
+# Where a text may be cut without a change of its ids: what stands after a line break begins a new word. qwen2 and
+# llama3 take white space up to its last line break as one word; gpt2 parts the last of several from the others where
+# text follows, so there a break must stand alone. All that is \S in Python is so in the patterns too.
+LINE_BREAK, LONE_BREAK = re.compile(r"\n(?=\S)"), re.compile(r"(?<=\S)\n(?=\S)")
+AFTER_BREAK = re.compile(r"\n")  # where no token but the break itself holds one
+
 
 def split_white(text: str) -> list[str]:
     """The text in pieces, every second one white space of about LONG_WHITE characters or more, a word of the pattern.

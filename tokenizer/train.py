@@ -42,10 +42,14 @@ def train(config: Config) -> Tokenizer:
             return tok
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
         num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
-        wanted = config.tokenizer.vocab_size
+        wanted, file = config.tokenizer.vocab_size, config.tokenizer.file
         reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
-        print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}")
+        if file is None:
+            by = f"BPE by {config.tokenizer.backend}"
+            print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}; {by}")
+        else:
+            print(f"vocabulary: taken from {file}, with loam's special tokens in place of its own")
         tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
         write_json(out / "report.json", report(tok, corpus))
         return tok

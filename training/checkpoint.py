@@ -1,7 +1,7 @@
 """Checkpoints: a `transformers` folder with its provenance and what resume needs; complete or absent, never pickled.
 
   config.json model.safetensors generation_config.json      the model          (model/huggingface.py)
-  tokenizer.json tokenizer_config.json                      the tokenizer      (copied from the run)
+  tokenizer.json tokenizer_config.json [tokenizer.model]    the tokenizer      (copied from the run)
   loam.json                                                 provenance, metrics, sha256 of each file
   trainer/ optimizer.safetensors rng.safetensors state.json what resume needs  (kept for the newest two)
 

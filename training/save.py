@@ -57,7 +57,10 @@ def tokenizer_files(folder: Path, seq_len: int) -> dict[str, bytes]:
     if not isinstance(config, dict):
         raise UserError(f"{folder}/tokenizer_config.json is damaged: it holds no object")
     content = _json({**config, "model_max_length": seq_len}).encode("utf-8")
-    return {"tokenizer.json": (folder / "tokenizer.json").read_bytes(), "tokenizer_config.json": content}
+    files = {"tokenizer.json": (folder / "tokenizer.json").read_bytes(), "tokenizer_config.json": content}
+    if (native := folder / "tokenizer.model").exists():  # sentencepiece's
+        files["tokenizer.model"] = native.read_bytes()
+    return files
 
 
 class Saver:

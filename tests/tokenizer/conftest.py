@@ -1,4 +1,4 @@
-"""A small tokenizer, trained once, and texts that broke other people's."""
+"""A small tokenizer of each backend, trained once, and texts that broke other people's."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", params=["tokenizers", "sentencepiece"])
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
-    train_tokenizer(iter(TEXTS), 10_000, TokenizerConfig(vocab_size=400), folder)
+    train_tokenizer(iter(TEXTS), 10_000, TokenizerConfig(vocab_size=360, backend=request.param), folder)
     return folder
 
 

@@ -15,7 +15,7 @@ from data.writing import DOCUMENT_SCHEMA
 from tokenizer import encode
 from tokenizer.bpe import Tokenizer, train_bpe
 from tokenizer.encode import FIELDS, build_store, encode_table
-from tokenizer.patterns import PATTERNS
+from tokenizer.patterns import LINE_BREAK, LONE_BREAK, PATTERNS
 from tokenizer.template import ASSISTANT, render
 
 # Line breaks of all kinds, white space that Python and the split pattern may judge differently, marks, special tokens.
@@ -93,9 +93,9 @@ def test_encoding_a_slice_equals_rendering_each_document(
 def test_a_long_text_is_cut_before_lines_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "PIECE", 5)
     text = "one\ntwo\n\n  three\nfour\n\nfive"
-    assert encode._cut(text, encode._LINE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\n", "five")
-    assert encode._cut(text, encode._LONE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\nfive")
-    assert encode._cut("no line ends here", encode._LINE_BREAK) == ("no line ends here",)
+    assert encode._cut(text, LINE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\n", "five")
+    assert encode._cut(text, LONE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\nfive")
+    assert encode._cut("no line ends here", LINE_BREAK) == ("no line ends here",)
 
 
 white = st.text(alphabet=" \n\r\t\u00a0\u2028\x1c.a1Ä", max_size=40)

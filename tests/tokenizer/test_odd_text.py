@@ -36,9 +36,13 @@ HARD = {
 }
 
 
-def test_of_every_single_byte_there_is_one_token(tok: Tokenizer) -> None:
+def test_of_every_single_byte_there_is_a_token(tok: Tokenizer) -> None:
     singles = [tok.decode_bytes([i]) for i in range(NUM_SPECIAL, tok.vocab_size)]
-    assert all(singles.count(bytes([byte])) == 1 for byte in range(256))
+    assert {bytes([byte]) for byte in range(256)} <= {*singles}
+    if tok.backend == "tokenizers":
+        assert all(singles.count(bytes([byte])) == 1 for byte in range(256))
+    else:  # characters of one byte that the texts hold have a token of their own too
+        assert singles[:256] == [bytes([byte]) for byte in range(256)]
     assert tok.decode_bytes(singles.index(bytes([byte])) + NUM_SPECIAL for byte in range(256)) == bytes(range(256))
 
 
