@@ -3,18 +3,19 @@
 In: a run whose corpus is there, sizes in ascending order. Out: a table, and runs/<run>/tokenizer-sweep.json. The run's
 own tokenizer is neither made nor changed.
 
-  1. one tokenizer is trained at the largest size, and holds all smaller ones: merges are made in order of frequency,
-     and the size only ends them
+  1. byte-level BPE is trained once, at the largest size, and holds all smaller ones: merges are made in order of
+     frequency, and the size only ends them; sentencepiece is trained at each size
   2. each encodes the training and the validation split, rendered by the template as in training
   3. what an epoch then costs the run's model follows by arithmetic
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,7 +27,7 @@ from common.files import read_json, write_json
 from common.runs import run_folder
 from config import Config
 from data.packing import cut
-from tokenizer.bpe import Tokenizer, train_bpe
+from tokenizer.bpe import Tokenizer, load_tokenizer, save_tokenizer, train_backend
 from tokenizer.config import TokenizerConfig, default_vocab_size
 from tokenizer.encode import ABOUT, FIELDS, corpus_files, encode_table, read_corpus
 from tokenizer.template import NUM_SPECIAL
@@ -60,7 +61,7 @@ class Row:
     flops_per_epoch: float
 
 
-def sweep(config: Config, asked: str, texts: Iterable[str]) -> list[Row]:
+def sweep(config: Config, asked: str, texts: Callable[[], Iterable[str]]) -> list[Row]:
     """Measure the sizes that the user `asked` for on a run's corpus; prints and writes the table and a recommendation.
 
     `texts`: of the training split. UserError for sizes that are none, or that the texts do not support.
@@ -105,6 +106,10 @@ def sweep(config: Config, asked: str, texts: Iterable[str]) -> list[Row]:
 
 def parse_sizes(asked: str, config: TokenizerConfig) -> list[int]:
     """The sizes of a command line: "1024,2048". UserError unless they ascend and each is a possible `vocab_size`."""
+    if config.file is not None:
+        raise UserError(
+            f"--sweep: file {config.file} is a finished tokenizer, which has one size; leave out one of them"
+        )
     words = [word.strip() for word in asked.split(",")]
     if not all(re.fullmatch("[0-9]{1,18}", word) for word in words):
         raise UserError(f"--sweep {asked}: whole numbers separated by commas are needed, as in --sweep 1024,2048,4096")
@@ -116,16 +121,26 @@ def parse_sizes(asked: str, config: TokenizerConfig) -> list[int]:
     return sizes
 
 
-def train_sizes(texts: Iterable[str], sizes: list[int], config: TokenizerConfig) -> dict[int, Tokenizer]:
-    """A tokenizer of each size, ascending, by one training. UserError where the texts support no such vocabulary."""
-    largest = train_bpe(texts, sizes[-1], config.min_frequency, True, config.pattern)
-    found = largest.get_vocab_size()
-    if found < sizes[-1]:
-        raise UserError(
-            f"--sweep {sizes[-1]}: the training text supports {found} tokens (pairs seen {config.min_frequency} times "
-            f"or more); ask for {found} or fewer"
-        )
-    return {size: Tokenizer(truncate_bpe(largest, size)) for size in sizes}
+def train_sizes(texts: Callable[[], Iterable[str]], sizes: list[int], config: TokenizerConfig) -> dict[int, Tokenizer]:
+    """A tokenizer of each size, ascending. UserError where the texts support no such vocabulary.
+
+    Byte-level BPE is trained once. sentencepiece is trained once a size: which characters it counts as rare, and spells
+    in bytes, depends on the size.
+    """
+    toks = {}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for size in reversed(sizes):
+            bpe, model = train_backend(texts(), size, config, True, folder)
+            found = bpe.get_vocab_size()
+            if found < size:
+                often = f" (pairs seen {config.min_frequency} times or more)" if config.backend == "tokenizers" else ""
+                raise UserError(f"--sweep {size}: the training text supports {found} tokens{often}; ask for no more")
+            if config.backend == "tokenizers":
+                return {smaller: Tokenizer(truncate_bpe(bpe, smaller)) for smaller in sizes}
+            save_tokenizer(bpe, folder, model)
+            toks[size] = load_tokenizer(folder)
+    return {size: toks[size] for size in sizes}
 
 
 def truncate_bpe(bpe: tokenizers.Tokenizer, size: int) -> tokenizers.Tokenizer:

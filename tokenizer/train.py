@@ -85,7 +85,7 @@ def main() -> None:
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
     if config.args.sweep is not None:
-        sweep(config, config.args.sweep, training_texts(run_folder(config.run) / "corpus"))
+        sweep(config, config.args.sweep, lambda: training_texts(run_folder(config.run) / "corpus"))
         return
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")

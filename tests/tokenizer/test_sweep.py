@@ -55,7 +55,7 @@ def test_a_truncated_tokenizer_is_the_one_trained_at_that_size(pattern: str, min
 
 def test_the_figures_are_those_of_a_run_at_that_size(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Config(model=ModelConfig(seq_len=64, tie_embeddings=False))
-    rows = sweep(config, "270,300", training_texts(run / "corpus"))
+    rows = sweep(config, "270,300", lambda: training_texts(run / "corpus"))
     weights = {"a": 2.0}
     for row in rows:
         tok = Tokenizer(train_bpe(training_texts(run / "corpus"), row.vocab_size, 2, False))
@@ -115,6 +115,20 @@ def test_what_are_no_sizes_is_refused(asked: str, said: str) -> None:
         parse_sizes(asked, TokenizerConfig())
 
 
+def test_a_finished_tokenizer_has_one_size() -> None:
+    with pytest.raises(UserError, match=r"own\.json is a finished tokenizer"):
+        parse_sizes("300,400", TokenizerConfig(file="own.json"))
+
+
+def test_sizes_of_sentencepiece_are_each_trained() -> None:
+    config = TokenizerConfig(backend="sentencepiece")
+    toks = train_sizes(lambda: TEXTS, [270, 280], config)
+    assert [tok.vocab_size for tok in toks.values()] == [270, 280]
+    assert all(tok.backend == "sentencepiece" and tok.decode(tok.encode(TEXTS[0])) == TEXTS[0] for tok in toks.values())
+    with pytest.raises(UserError, match=r"supports \d+ tokens; ask"):
+        train_sizes(lambda: TEXTS, [270, 5000], config)
+
+
 def test_sizes_may_be_spaced() -> None:
     assert parse_sizes(" 300, 400 ", TokenizerConfig()) == [300, 400]
 
@@ -124,8 +138,8 @@ def test_a_size_that_the_text_does_not_support_is_refused_with_the_one_it_does(m
     most = train_bpe(TEXTS, 5000, min_frequency, False).get_vocab_size()
     config = TokenizerConfig(min_frequency=min_frequency)
     with pytest.raises(UserError, match=f"supports {most} tokens"):
-        train_sizes(TEXTS, [300, most + 1], config)
-    assert list(train_sizes(TEXTS, [300, most], config)) == [300, most]
+        train_sizes(lambda: TEXTS, [300, most + 1], config)
+    assert list(train_sizes(lambda: TEXTS, [300, most], config)) == [300, most]
 
 
 def test_the_size_nearest_to_the_rule_is_recommended() -> None:
