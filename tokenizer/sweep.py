@@ -12,7 +12,7 @@ own tokenizer is neither made nor changed.
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,7 +100,10 @@ def sweep(config: Config, asked: str, texts: Callable[[], Iterable[str]]) -> lis
     if (folder / "tokenizer").exists():
         print("the run's own tokenizer stays as it is; one of another size needs another --run")
     else:
-        print(f"next: python tokenizer/train.py --run {config.run} --vocab_size {best}")
+        settings = {**asdict(config.tokenizer), "vocab_size": best}
+        told = [f"--{field.name} {settings[field.name]}" for field in fields(TokenizerConfig)
+                if settings[field.name] != field.default]  # fmt: skip
+        print(f"next: python tokenizer/train.py --run {config.run} {' '.join(told)}")
     return rows
 
 

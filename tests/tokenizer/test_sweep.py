@@ -74,6 +74,13 @@ def test_the_figures_are_those_of_a_run_at_that_size(run: Path, capsys: pytest.C
     assert not (run / "tokenizer").exists()
 
 
+def test_the_next_command_has_the_sweeps_settings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(
+        Config(tokenizer=TokenizerConfig(vocab_size=999, pattern="gpt2")), "270", lambda: training_texts(run / "corpus")
+    )
+    assert "next: python tokenizer/train.py --run default --vocab_size 270 --pattern gpt2\n" in capsys.readouterr().out
+
+
 def test_a_tokenizer_that_is_there_is_no_obstacle_and_stays(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(Config(tokenizer=TokenizerConfig(vocab_size=280)))
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
