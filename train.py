@@ -28,10 +28,10 @@ import torch
 from tqdm import tqdm
 
 from common.errors import MachineError, UserError, run_command
-from common.files import file_sha256, read_json
+from common.files import file_sha256
 from common.runs import CHANGEABLE, InUse, run_folder
 from config import Config, load_command
-from data.loader import batches, epoch_plan, num_steps
+from data.loader import about_corpus, batches, epoch_plan, num_steps
 from data.tokens import Tokens, open_tokens
 from eval.epoch import finish_epoch, keep_average
 from eval.ngrams import counted, ngram_bits_per_byte
@@ -191,16 +191,6 @@ def open_store(folder: Path, split: str, world: World) -> Tokens:
     where = (folder / "corpus", split, folder / "tokenizer", folder / "tokens")
     stem = distributed.from_main(world, lambda: sound_store(*where))
     return distributed.on_all(world, lambda: open_tokens(stem, load_tokenizer(folder / "tokenizer").vocab_size))
-
-
-def about_corpus(manifest: Path) -> tuple[str, dict[str, float]]:
-    """A corpus's fingerprint, and how often each source's documents are seen where that is not once."""
-    found = read_json(manifest)
-    try:
-        weights = {source["name"]: float(source["weight"]) for source in found["sources"]}
-        return str(found["fingerprint"]), {name: weight for name, weight in weights.items() if weight != 1}
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{manifest} is damaged: prepare the corpus anew") from None
 
 
 def train_until_stopped(run: Run) -> bool:

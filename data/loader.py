@@ -10,13 +10,26 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError
+from common.files import read_json
 from data.packing import Plan, pack, shuffle_rows
 from data.tokens import Tokens
 
 IGNORE = -100  # target of a position without one, as in torch's cross_entropy
+
+
+def about_corpus(manifest: Path) -> tuple[str, dict[str, float]]:
+    """A corpus's fingerprint, and how often each source's documents are seen where that is not once."""
+    found = read_json(manifest)
+    try:
+        weights = {source["name"]: float(source["weight"]) for source in found["sources"]}
+        return str(found["fingerprint"]), {name: weight for name, weight in weights.items() if weight != 1}
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{manifest} is damaged: prepare the corpus anew") from None
 
 
 @dataclass

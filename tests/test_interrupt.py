@@ -107,11 +107,11 @@ sys.path.insert(0, {str(REPOSITORY)!r})
 import tokenizer.train as script
 from common.errors import run_command
 
-def training_texts(corpus):
+def sample_texts(corpus, sample, end):
     yield "a"
     {TELL_AND_WAIT.replace(chr(10), "; ")}
 
-script.training_texts = training_texts
+script.sample_texts = sample_texts
 sys.argv = ["tokenizer/train.py", "--config", "my.toml"]
 run_command(script.main)
 """)

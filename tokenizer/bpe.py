@@ -2,62 +2,32 @@
 
 In: an iterator of texts, or a finished tokenizer. Out: a folder with tokenizer.json and tokenizer_config.json that
 `transformers` opens, and from sentencepiece a tokenizer.model with the same ids.
-No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Byte-level BPE (`tokenizers`)
-splits text by a pattern first and writes all of it in bytes; BPE by sentencepiece (tokenizer/spm.py) writes characters,
-and in bytes those that it lacks. Ids 0 to 5 are the special tokens of `tokenizer/template.py`.
+No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for every string. Byte-level BPE by `tokenizers`
+(tokenizer/byte_level.py) splits text by a pattern first and writes all of it in bytes; BPE by sentencepiece
+(tokenizer/spm.py) writes characters, and in bytes those that it lacks. Ids 0 to 5 are the special tokens of
+`tokenizer/template.py`.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import pre_tokenizers, processors
 
 from common.errors import UserError
 from common.files import atomic_folder, scratch_folder
 from common.text import error_line, not_unicode
+from tokenizer.byte_level import byte_level_bytes, train_bpe
 from tokenizer.config import TokenizerConfig, default_vocab_size
 from tokenizer.native import BYTE_TOKEN, SPACE, encode_native
-from tokenizer.patterns import AFTER_BREAK, LINE_BREAK, LONE_BREAK, LONG_WHITE, PATTERNS, split_white
+from tokenizer.patterns import AFTER_BREAK, LONG_WHITE, break_of, must_split_white, name_of, split_white
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
-
-
-def train_bpe(
-    texts: Iterable[str], vocab_size: int, min_frequency: int, show_progress: bool, pattern: str = "qwen2"
-) -> tokenizers.Tokenizer:
-    """Train on `texts`, split by one of PATTERNS; the result may have fewer tokens than asked for where the texts
-    support no more."""
-    bpe = tokenizers.Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PATTERNS[pattern]), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=show_progress,
-    )
-    # In a thread of its own, as no signal is heard inside: Ctrl-C ends the wait, and with it the process.
-    pool = ThreadPoolExecutor(1)
-    try:
-        pieces = (piece for text in texts for piece in split_white(text)[::2])  # megabytes of spaces teach nothing
-        pool.submit(bpe.train_from_iterator, pieces, trainer).result()
-    finally:
-        pool.shutdown(wait=False)
-    return bpe
 
 
 def save_tokenizer(bpe: tokenizers.Tokenizer, folder: Path, model: bytes | None = None) -> None:
@@ -91,20 +61,22 @@ class Tokenizer:
         vocab_size: number of tokens, special ones included
         backend: tokenizers (byte-level BPE) or sentencepiece
         pattern: name of the pattern that byte-level BPE splits text by; None: another one
-        cut: where a text may be cut without a change of its ids; None: nowhere
+        native: sentencepiece with the model that lay beside tokenizer.json, if any
+        line_break: behind which a text may be cut without a change of its ids; None: nowhere
     UserError where a token cannot be told in bytes, or `native` is not of these tokens.
     """
 
     def __init__(self, bpe: tokenizers.Tokenizer, native: "SentencePieceProcessor | None" = None) -> None:
         bpe.encode_special_tokens = True  # text that spells a special token is encoded as text
-        self._bpe, self._native = bpe, native
+        self._bpe, self.native = bpe, native
         self._white = tokenizers.Tokenizer(bpe.model)  # takes a text for one word of the pattern
         self._white.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         self.vocab_size: int = bpe.get_vocab_size()
         self.backend = "sentencepiece" if getattr(bpe.model, "byte_fallback", False) else "tokenizers"
         split = json.loads(bpe.pre_tokenizer.__getstate__()).get("pretokenizers", [{}])[0] if bpe.pre_tokenizer else {}
         regex = split.get("pattern", {}).get("Regex")
-        self.pattern = next((name for name, own in PATTERNS.items() if own == regex), None)
+        self.pattern = name_of(regex)
+        self._splits_white = must_split_white(regex)
         pieces = [bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size)]
         if "" in pieces:
             raise UserError("its ids have gaps")
@@ -114,12 +86,10 @@ class Tokenizer:
         ]:
             raise UserError("tokenizer.model beside it holds other tokens")
         self._bytes = [token.encode() for token in SPECIAL_TOKENS]
-        self._bytes += _byte_level(pieces) if self.backend == "tokenizers" else _with_byte_tokens(pieces)
-        self.cut: re.Pattern[str] | None
-        if self.backend == "tokenizers":
-            self.cut = LINE_BREAK if self.pattern in ("qwen2", "llama3") else LONE_BREAK
-        else:
-            self.cut = AFTER_BREAK if all(b"\n" not in token[:-1] for token in self._bytes) else None
+        self._bytes += byte_level_bytes(pieces) if self.backend == "tokenizers" else _with_byte_tokens(pieces)
+        self.line_break = break_of(regex)
+        if self.backend == "sentencepiece" and all(b"\n" not in token[:-1] for token in self._bytes):
+            self.line_break = AFTER_BREAK
 
     def encode(self, text: str) -> list[int]:
         """Ids of content (no bos, no eos)."""
@@ -128,9 +98,9 @@ class Tokenizer:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, on all cores. UserError for a string that is not valid Unicode (a lone surrogate)."""
         try:
-            if self._native is not None:
-                return encode_native(self._native, texts)
-            if self._is_short(texts):
+            if self.native is not None:
+                return encode_native(self.native, texts)
+            if not self._splits_white or all(len(text) < LONG_WHITE for text in texts):
                 return _ids(self._bpe, texts)
             return [self._encode_pieces(split_white(text)) for text in texts]
         except (TypeError, RuntimeError):  # what the Rust and the C++ side make of it
@@ -139,11 +109,6 @@ class Tokenizer:
                     line = f"a text is not valid UTF-8, or holds a lone surrogate: {found}; repair it first"
                     raise UserError(line) from None
             raise
-
-    def _is_short(self, texts: list[str]) -> bool:
-        """Whether the pattern takes the texts as they are."""
-        pattern_looks_back = self.backend == "tokenizers" and self.pattern != "gpt2"
-        return not pattern_looks_back or all(len(text) < LONG_WHITE for text in texts)
 
     def _encode_pieces(self, pieces: list[str]) -> list[int]:
         """Ids of a text that `split_white` has split, in a row."""
@@ -216,7 +181,8 @@ def train_backend(
     It may have fewer tokens than asked for. sentencepiece reads its text from a file, for a while in `folder`.
     """
     if config.backend == "tokenizers":
-        return train_bpe(texts, vocab_size, config.min_frequency, show_progress, config.pattern), None
+        settings = (config.pattern, config.digits, config.code)
+        return train_bpe(texts, vocab_size, config.min_frequency, show_progress, *settings), None
     from tokenizer.spm import as_tokenizer, train_spm
 
     with scratch_folder(folder / "sentencepiece") as scratch:
@@ -252,21 +218,3 @@ def _with_byte_tokens(pieces: list[str]) -> list[bytes]:
     if missing:
         raise UserError(f"it has no token for the byte 0x{min(missing):02X}, so not every text can be told in it")
     return found
-
-
-def _byte_level(pieces: list[str]) -> list[bytes]:
-    """The bytes of each piece in a vocabulary of letters that stand for bytes."""
-    letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
-    if any(letter not in letters for piece in pieces for letter in piece):
-        raise UserError("its tokens have letters that stand for no byte")
-    if missing := letters.keys() - pieces:
-        lowest = min(letters[letter] for letter in missing)
-        raise UserError(f"it has no token for the byte 0x{lowest:02X}, so not every text can be told in it")
-    return [bytes(letters[letter] for letter in piece) for piece in pieces]
-
-
-def _byte_letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary (GPT-2's table)."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

@@ -8,11 +8,10 @@ The files are named by a fingerprint of corpus, tokenizer, template and format, 
 when they are not what was written. A corpus that is not what was prepared is refused.
 """
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from common.errors import UserError
 from common.files import atomic_file, file_sha256, fingerprint, read_json, write_json
 from data.tokens import INDEX_SCHEMA, Tokens, from_index, id_dtype, open_tokens
 from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.patterns import cut
 from tokenizer.template import ASSISTANT, CHAT_TEMPLATE, join_document
 
 FORMAT = 1
@@ -159,7 +159,7 @@ def _encode(table: pa.Table, tok: Tokenizer) -> tuple[np.ndarray, pa.Table]:
     fields = [table[name].to_pylist() for name in FIELDS]
     texts = [text for row in zip(*fields, strict=True) for text in row if text is not None]
     # All fields in one batch: the cores idle once a slice, while the last texts finish, not once a field.
-    pieces = [_cut(text, tok.cut) if tok.cut and len(text) > PIECE else (text,) for text in texts]
+    pieces = [cut(text, tok.line_break, PIECE) for text in texts]
     encoded = tok.encode_batch(list(chain.from_iterable(pieces)))
     sizes = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
     content = np.fromiter(chain.from_iterable(encoded), dtype=id_dtype(tok.vocab_size), count=sizes.sum())
@@ -212,14 +212,6 @@ def _join(present: np.ndarray, lengths: np.ndarray, content: np.ndarray) -> tupl
     documents = np.repeat(np.arange(len(kind)), num_runs)[asked]
     prompts[documents] = ends[asked] - starts[documents]
     return flat, np.add.reduceat(run_length, first_run), prompts
-
-
-def _cut(text: str, end: re.Pattern[str]) -> tuple[str, ...]:
-    """Pieces of about PIECE characters behind an `end`, whose ids in a row are those of the text."""
-    places = [0]
-    while found := end.search(text, places[-1] + PIECE):
-        places.append(found.end())
-    return tuple(text[first:last] for first, last in pairwise([*places, len(text)]))
 
 
 def _with_offsets(index: pa.Table) -> pa.Table:

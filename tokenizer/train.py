@@ -1,11 +1,10 @@
-"""Train the run's tokenizer: byte-level BPE on the training split only.
+"""Train the run's tokenizer, on the training split only, or take a finished one.
 
 Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json).
 With --sweep 1024,2048,4096 it compares sizes instead and trains no tokenizer for the run.
 """
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -20,16 +19,12 @@ from common.errors import run_command
 from common.files import write_json
 from common.runs import run_folder
 from config import Config, load_command
+from data.loader import about_corpus
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
-
-
-def training_texts(corpus: Path) -> Iterator[str]:
-    """Every field of every training document."""
-    for table in read_corpus(corpus, "train", list(FIELDS)):
-        for name in FIELDS:
-            yield from (value for value in table[name].to_pylist() if value)
+from tokenizer.patterns import AFTER_BREAK, break_of, regex_of
+from tokenizer.sample import plan_sample, sample_texts, survey, within_memory
 
 
 def train(config: Config) -> Tokenizer:
@@ -41,16 +36,26 @@ def train(config: Config) -> Tokenizer:
             print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
             return tok
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
-        num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
-        wanted, file = config.tokenizer.vocab_size, config.tokenizer.file
-        reason = "as asked" if wanted else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
+        settings, (_, weights) = config.tokenizer, about_corpus(corpus / "manifest.json")
+        sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
+        num_bytes = sum(sample.bytes.values())
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
-        if file is None:
-            by = f"BPE by {config.tokenizer.backend}"
-            print(f"vocabulary: {wanted or default_vocab_size(num_bytes):,} tokens, {reason}; {by}")
+        if settings.file is not None:
+            print(f"vocabulary: taken from {settings.file}, with loam's special tokens in place of its own")
+            tok = train_tokenizer(iter([]), num_bytes, settings, out)
         else:
-            print(f"vocabulary: taken from {file}, with loam's special tokens in place of its own")
-        tok = train_tokenizer(training_texts(corpus), num_bytes, config.tokenizer, out)
+            reason = "as asked" if settings.vocab_size else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
+            size = settings.vocab_size or default_vocab_size(num_bytes)
+            print(f"vocabulary: {size:,} tokens, {reason}; BPE by {settings.backend}")
+            regex = None
+            if settings.backend == "tokenizers":
+                regex = regex_of(settings.pattern, settings.digits, settings.code)
+                sample = within_memory(corpus, sample, weights, regex)
+            end = break_of(regex) if regex else AFTER_BREAK
+            tok = train_tokenizer(sample_texts(corpus, sample, end), num_bytes, settings, out)
+            print(*sample.lines(), sep="\n")
+        if tok.backend == "tokenizers" and tok.pattern is None:
+            print("note: llama.cpp has no name for the pattern that splits text here: there will be no GGUF of it")
         write_json(out / "report.json", report(tok, corpus))
         return tok
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 from common.errors import UserError
-from tokenizer.bpe import Tokenizer, load_tokenizer, train_bpe, train_tokenizer
+from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
+from tokenizer.byte_level import train_bpe
 from tokenizer.config import SMALLEST, TokenizerConfig, default_vocab_size
 from tokenizer.patterns import PATTERNS
 from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS

@@ -1,7 +1,9 @@
 """The token store: on disk equals in memory, cached by what it was made from, absent until complete."""
 
 import json
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +15,10 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import encode
-from tokenizer.bpe import Tokenizer, train_bpe
+from tokenizer.bpe import Tokenizer
+from tokenizer.byte_level import train_bpe
 from tokenizer.encode import FIELDS, build_store, encode_table
-from tokenizer.patterns import LINE_BREAK, LONE_BREAK, PATTERNS
+from tokenizer.patterns import LINE_BREAK, LONE_BREAK, Digits, Pattern, cut, name_of, regex_of
 from tokenizer.template import ASSISTANT, render
 
 # Line breaks of all kinds, white space that Python and the split pattern may judge differently, marks, special tokens.
@@ -90,31 +93,35 @@ def test_encoding_a_slice_equals_rendering_each_document(
         assert tokens.table[f"bytes_{name}"].to_pylist() == [len(row.get(name, "").encode()) for row in rows]
 
 
-def test_a_long_text_is_cut_before_lines_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "PIECE", 5)
+def test_a_long_text_is_cut_before_lines_and_nothing_is_lost() -> None:
     text = "one\ntwo\n\n  three\nfour\n\nfive"
-    assert encode._cut(text, LINE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\n", "five")
-    assert encode._cut(text, LONE_BREAK) == ("one\ntwo\n\n  three\n", "four\n\nfive")
-    assert encode._cut("no line ends here", LINE_BREAK) == ("no line ends here",)
+    assert cut(text, LINE_BREAK, 5) == ["one\ntwo\n\n  three\n", "four\n\n", "five"]
+    assert cut(text, LONE_BREAK, 5) == ["one\ntwo\n\n  three\n", "four\n\nfive"]
+    assert cut(text, None, 5) == [text]
+    assert cut("no line ends here", LINE_BREAK, 5) == ["no line ends here"]
 
 
 white = st.text(alphabet=" \n\r\t\u00a0\u2028\x1c.a1Ä", max_size=40)
 
 
+Settings = tuple[Pattern, Digits | None, bool]
+SETTINGS: list[Settings] = list(product(get_args(Pattern), (None, *get_args(Digits)), (False, True)))
+
+
 @pytest.fixture(scope="module")
 def toks() -> dict[str, Tokenizer]:
-    texts = ["one\ntwo\n\n  three 12345 \r\n\n\n four... it's \t 66 \n" * 20]
-    return {name: Tokenizer(train_bpe(texts, 400, 2, False, name)) for name in PATTERNS}
+    texts = ["one\ntwo\n\n  three 12345 \r\n\n\n four... it's \t 66 \n\n\t.a1\n  a;\n   .\n" * 20]
+    return {regex_of(*one): Tokenizer(train_bpe(texts, 400, 2, False, *one)) for one in SETTINGS}
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=white, piece=st.integers(1, 6))
-@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("settings_", SETTINGS)
 def test_pieces_have_the_ids_of_the_whole_by_every_pattern(
-    toks: dict[str, Tokenizer], monkeypatch: pytest.MonkeyPatch, name: str, text: str, piece: int
+    toks: dict[str, Tokenizer], monkeypatch: pytest.MonkeyPatch, settings_: Settings, text: str, piece: int
 ) -> None:
-    tok = toks[name]
-    assert tok.pattern == name
+    tok = toks[regex_of(*settings_)]
+    assert tok.pattern == name_of(regex_of(*settings_))
     monkeypatch.setattr(encode, "PIECE", piece)
     tokens = encode_table(corpus_table([{"text": text}]), tok)
     assert tokens.document(0).tolist() == render(tok, {"text": text})

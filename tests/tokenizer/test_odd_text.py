@@ -16,7 +16,8 @@ from tokenizers import Regex, pre_tokenizers
 
 from common.errors import UserError
 from tokenizer import bpe
-from tokenizer.bpe import Tokenizer, train_bpe
+from tokenizer.bpe import Tokenizer
+from tokenizer.byte_level import train_bpe
 from tokenizer.patterns import WHITE, split_white
 from tokenizer.template import NUM_SPECIAL
 

@@ -14,7 +14,8 @@ import pytest
 from data.packing import pack, shuffle_rows
 from data.readers import read_file
 from data.sources import SourceConfig, check_sources, list_files
-from tokenizer.bpe import Tokenizer, train_bpe
+from tokenizer.bpe import Tokenizer
+from tokenizer.byte_level import train_bpe
 from tokenizer.template import render
 
 CORPORA = Path(os.environ.get("LOAM_CORPORA", "/nonexistent"))

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
 from common.errors import UserError
-from tokenizer import encode, spm
+from tokenizer import spm
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import SMALLEST, TokenizerConfig
+from tokenizer.patterns import cut
 from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS
 
 CORPORA = Path(os.environ.get("LOAM_CORPORA") or "/nonexistent")
@@ -98,7 +99,7 @@ def test_every_document_of_the_corpora_has_the_same_ids_by_both(tmp_path: Path) 
     some = [text for path in files for text in [*documents(path)][::20]]
     tok = trained(tmp_path / "t", some, vocab_size=8192)
     bpe = exported(tmp_path / "t")
-    assert tok.cut is not None
+    assert tok.line_break is not None
     for path in files:
         texts = [*documents(path)]
         assert texts, path
@@ -173,9 +174,8 @@ def test_a_text_is_cut_behind_line_breaks_without_a_change_of_ids(
 ) -> None:
     tok = load_tokenizer(folder)
     text = "".join(random_texts("ab \n\r", 5, 2000, 40)) + "\n" * 5
-    assert tok.cut is not None
-    monkeypatch.setattr(encode, "PIECE", 50)
-    pieces = encode._cut(text, tok.cut)
+    assert tok.line_break is not None
+    pieces = cut(text, tok.line_break, 50)
     assert len(pieces) > 100
     assert [i for ids in tok.encode_batch([*pieces]) for i in ids] == tok.encode(text)
 
