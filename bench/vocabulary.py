@@ -45,7 +45,7 @@ from data.prepare import prepare_run
 from data.tokens import Tokens
 from eval.losses import content_bytes
 from model.config import count_parameters
-from tokenizer.config import SMALLEST, TokenizerConfig
+from tokenizer.config import SMALLEST
 from tokenizer.encode import encode_table, read_corpus
 from tokenizer.sweep import train_sizes
 from tokenizer.train import training_texts
@@ -124,7 +124,7 @@ def open_sizes(corpus: str, sizes: tuple[int, ...]) -> dict[int, tuple[Tokens, T
     folder = run_folder(config.run) / "corpus"
     if not (folder / "manifest.json").exists():
         prepare_run(config)
-    toks = train_sizes(lambda: training_texts(folder), list(sizes), TokenizerConfig())
+    toks = train_sizes(lambda: training_texts(folder, config.tokenizer), list(sizes), config.tokenizer)
     train, val = (pa.concat_tables(read_corpus(folder, split)) for split in ("train", "val"))
     return {size: (encode_table(train, tok), encode_table(val, tok)) for size, tok in toks.items()}
 

@@ -23,13 +23,15 @@ import tokenizers
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import write_json
 from common.runs import run_folder
 from config import Config
+from data.loader import about_corpus
 from data.packing import cut
 from tokenizer.bpe import Tokenizer, load_tokenizer, save_tokenizer, train_backend
 from tokenizer.config import TokenizerConfig, default_vocab_size
 from tokenizer.encode import ABOUT, FIELDS, corpus_files, encode_table, read_corpus
+from tokenizer.sample import survey
 from tokenizer.template import NUM_SPECIAL
 
 
@@ -73,9 +75,9 @@ def sweep(config: Config, asked: str, texts: Callable[[], Iterable[str]]) -> lis
     shapes = {size: resolve_shape(config.model, size) for size in sizes}
     folder = run_folder(config.run)
     corpus = folder / "corpus"
-    num_bytes = sum(sum(table["n_bytes"].to_pylist()) for table in read_corpus(corpus, "train", ["n_bytes"]))
+    num_bytes = sum(survey(corpus).values())
     toks = train_sizes(texts, sizes, config.tokenizer)
-    weights = {source["name"]: float(source["weight"]) for source in read_json(corpus / "manifest.json")["sources"]}
+    _, weights = about_corpus(corpus / "manifest.json")
     seq_len = shapes[sizes[0]].seq_len
     train, held_out = (count_tokens(corpus, split, toks, seq_len, weights) for split in ("train", "val"))
     tables = 1 if config.model.tie_embeddings else 2  # of a number for each token and each unit of the width

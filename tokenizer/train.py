@@ -4,7 +4,9 @@ Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_
 With --sweep 1024,2048,4096 it compares sizes instead and trains no tokenizer for the run.
 """
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -21,10 +23,10 @@ from common.runs import run_folder
 from config import Config, load_command
 from data.loader import about_corpus
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
-from tokenizer.config import default_vocab_size
+from tokenizer.config import TokenizerConfig, default_vocab_size
 from tokenizer.encode import FIELDS, corpus_files, read_corpus
 from tokenizer.patterns import AFTER_BREAK, break_of, regex_of
-from tokenizer.sample import plan_sample, sample_texts, survey, within_memory
+from tokenizer.sample import Sample, plan_sample, sample_texts, survey, within_memory
 
 
 def train(config: Config) -> Tokenizer:
@@ -36,9 +38,8 @@ def train(config: Config) -> Tokenizer:
             print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
             return tok
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
-        settings, (_, weights) = config.tokenizer, about_corpus(corpus / "manifest.json")
-        sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
-        num_bytes = sum(sample.bytes.values())
+        settings, by_source = config.tokenizer, survey(corpus)
+        num_bytes = sum(by_source.values())
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
         if settings.file is not None:
             print(f"vocabulary: taken from {settings.file}, with loam's special tokens in place of its own")
@@ -47,17 +48,33 @@ def train(config: Config) -> Tokenizer:
             reason = "as asked" if settings.vocab_size else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
             size = settings.vocab_size or default_vocab_size(num_bytes)
             print(f"vocabulary: {size:,} tokens, {reason}; BPE by {settings.backend}")
-            regex = None
-            if settings.backend == "tokenizers":
-                regex = regex_of(settings.pattern, settings.digits, settings.code)
-                sample = within_memory(corpus, sample, weights, regex)
-            end = break_of(regex) if regex else AFTER_BREAK
+            sample, end = training_sample(corpus, by_source, settings)
             tok = train_tokenizer(sample_texts(corpus, sample, end), num_bytes, settings, out)
             print(*sample.lines(), sep="\n")
         if tok.backend == "tokenizers" and tok.pattern is None:
             print("note: llama.cpp has no name for the pattern that splits text here: there will be no GGUF of it")
         write_json(out / "report.json", report(tok, corpus))
         return tok
+
+
+def training_sample(
+    corpus: Path, by_source: dict[str, int], settings: TokenizerConfig
+) -> tuple[Sample, re.Pattern[str] | None]:
+    """What a tokenizer of these settings reads of the training split, and behind what its long texts may be cut.
+
+    `by_source`: bytes of the split.
+    """
+    _, weights = about_corpus(corpus / "manifest.json")
+    sample = plan_sample(by_source, weights, settings.sample_bytes, settings.seed)
+    if settings.backend != "tokenizers":
+        return sample, AFTER_BREAK
+    regex = regex_of(settings.pattern, settings.digits, settings.code)
+    return within_memory(corpus, sample, weights, regex), break_of(regex)
+
+
+def training_texts(corpus: Path, settings: TokenizerConfig) -> Iterator[str]:
+    """The texts that `train` would read."""
+    return sample_texts(corpus, *training_sample(corpus, survey(corpus), settings))
 
 
 def report(tok: Tokenizer, corpus: Path) -> dict[str, object]:
@@ -90,7 +107,8 @@ def main() -> None:
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
     if config.args.sweep is not None:
-        sweep(config, config.args.sweep, lambda: training_texts(run_folder(config.run) / "corpus"))
+        corpus = run_folder(config.run) / "corpus"
+        sweep(config, config.args.sweep, lambda: training_texts(corpus, config.tokenizer))
         return
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")

@@ -17,6 +17,7 @@ from tests.tokenizer.test_encode import corpus_table
 from tokenizer.bpe import Tokenizer, train_bpe
 from tokenizer.config import SMALLEST, TokenizerConfig, default_vocab_size
 from tokenizer.encode import encode_table
+from tokenizer.patterns import Pattern
 from tokenizer.sweep import count_tokens, parse_sizes, recommend, sweep, train_sizes, truncate_bpe
 from tokenizer.train import main, report, train, training_texts
 from training.plan import attended, run_flops
@@ -39,13 +40,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         field = DOCUMENT_SCHEMA.field("n_bytes")
         pq.write_table(table.append_column(field, [sizes]), folder / "corpus" / f"{split}-00000.parquet")
     sources = [{"name": "a", "weight": 2.0}, {"name": "b", "weight": 1.0}]
-    write_json(folder / "corpus" / "manifest.json", {"sources": sources})
+    write_json(folder / "corpus" / "manifest.json", {"fingerprint": "", "sources": sources})
     return folder
 
 
 @pytest.mark.parametrize("min_frequency", [1, 2, 5])
 @pytest.mark.parametrize("pattern", ["qwen2", "gpt2"])
-def test_a_truncated_tokenizer_is_the_one_trained_at_that_size(pattern: str, min_frequency: int) -> None:
+def test_a_truncated_tokenizer_is_the_one_trained_at_that_size(pattern: Pattern, min_frequency: int) -> None:
     largest = train_bpe(TEXTS, 5000, min_frequency, False, pattern)
     most = largest.get_vocab_size()
     assert most < 5000  # so that its last merges are those that min_frequency ended
@@ -55,10 +56,10 @@ def test_a_truncated_tokenizer_is_the_one_trained_at_that_size(pattern: str, min
 
 def test_the_figures_are_those_of_a_run_at_that_size(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Config(model=ModelConfig(seq_len=64, tie_embeddings=False))
-    rows = sweep(config, "270,300", lambda: training_texts(run / "corpus"))
+    rows = sweep(config, "270,300", lambda: training_texts(run / "corpus", TokenizerConfig()))
     weights = {"a": 2.0}
     for row in rows:
-        tok = Tokenizer(train_bpe(training_texts(run / "corpus"), row.vocab_size, 2, False))
+        tok = Tokenizer(train_bpe(training_texts(run / "corpus", TokenizerConfig()), row.vocab_size, 2, False))
         compression = report(tok, run / "corpus")
         assert row.bytes_per_token == compression["train"]["bytes_per_token"]  # type: ignore[index]
         assert row.held_out_bytes_per_token == compression["val"]["bytes_per_token"]  # type: ignore[index]
@@ -76,7 +77,9 @@ def test_the_figures_are_those_of_a_run_at_that_size(run: Path, capsys: pytest.C
 
 def test_the_next_command_has_the_sweeps_settings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(
-        Config(tokenizer=TokenizerConfig(vocab_size=999, pattern="gpt2")), "270", lambda: training_texts(run / "corpus")
+        Config(tokenizer=TokenizerConfig(vocab_size=999, pattern="gpt2")),
+        "270",
+        lambda: training_texts(run / "corpus", TokenizerConfig()),
     )
     assert "next: python tokenizer/train.py --run default --vocab_size 270 --pattern gpt2\n" in capsys.readouterr().out
 
