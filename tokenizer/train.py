@@ -1,7 +1,8 @@
 """Train the run's tokenizer, on the training split only, or take a finished one.
 
 Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json, report.html).
---against compares with other tokenizers, also where the run has its own already.
+--against compares with other tokenizers, also where the run has its own already. --sweep 1024,2048,4096 compares sizes
+and trains no tokenizer for the run.
 """
 
 import sys
@@ -23,11 +24,12 @@ from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
 from tokenizer.encode import corpus_files
 from tokenizer.report import terminal_lines, write_report
-from tokenizer.sample import sample_texts, survey, training_sample
+from tokenizer.sample import sample_texts, survey, training_sample, training_texts
 
 AGAINST_HELP = (
     "tokenizers to compare with on the test split: tokenizer.json, sentencepiece .model or a folder; by commas"
 )
+SWEEP_HELP = "sizes to compare, separated by commas; the run's tokenizer is neither made nor changed"
 
 
 def train(config: Config) -> Tokenizer:
@@ -68,12 +70,20 @@ def report(tok: Tokenizer, corpus: Path, folder: Path, others: list[Other]) -> N
 
 def main() -> None:
     """The command."""
-    config = load_command("tokenizer", __doc__, flags={"against": (None, AGAINST_HELP)})
+    config = load_command("tokenizer", __doc__, flags={"against": (None, AGAINST_HELP), "sweep": (None, SWEEP_HELP)})
+    if config.args.sweep is not None:
+        from tokenizer.sweep import parse_sizes, sweep
+
+        parse_sizes(config.args.sweep, config.tokenizer)  # refused before a corpus is made for it
     if not (run_folder(config.run) / "corpus" / "manifest.json").exists():
         from data.prepare import prepare_run  # made here so that the owner's command works on a fresh clone
 
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
+    if config.args.sweep is not None:
+        corpus = run_folder(config.run) / "corpus"
+        sweep(config, config.args.sweep, lambda: training_texts(corpus, config.tokenizer))
+        return
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")
     print(f"next: torchrun train.py --run-name {config.run}")
