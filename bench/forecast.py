@@ -136,8 +136,8 @@ def read(file: Path) -> list[dict[str, Any]]:
     return json.loads(file.read_text(encoding="utf-8"))["points"] if file.exists() else []
 
 
-def open_corpus(corpus: str, shape: str) -> tuple[Setting, float]:
-    """Tokens of a corpus, made where they are missing, with a shape; and the n-gram model's bits per byte."""
+def corpus_config(corpus: str, run: str) -> Config:
+    """Settings of a run on one of CORPORA; UserError where its files are not known."""
     folder = os.environ.get("LOAM_CORPORA")
     settings, paths = CORPORA[corpus]
     if paths and not folder:
@@ -146,17 +146,26 @@ def open_corpus(corpus: str, shape: str) -> tuple[Setting, float]:
         SourceConfig(name=Path(path).name.split(".")[0], path=f"{folder}/{path}", **settings)  # type: ignore[arg-type]
         for path in paths
     ]
-    config = Config(run=f"bench-forecast-{corpus}", source=sources)
+    return Config(run=run, source=sources)
+
+
+def sized(shape: str, vocab_size: int) -> Shape:
+    """One of SHAPES with a vocabulary."""
+    layers, width, heads, kv_heads, inner = SHAPES[shape]
+    return Shape(vocab_size, layers, width, heads, kv_heads, width // heads, inner, CONTEXT)
+
+
+def open_corpus(corpus: str, shape: str) -> tuple[Setting, float]:
+    """Tokens of a corpus, made where they are missing, with a shape; and the n-gram model's bits per byte."""
+    config = corpus_config(corpus, f"bench-forecast-{corpus}")
     make_inputs(config)
     run = run_folder(config.run)
     train, val = (
         build_store(run / "corpus", split, run / "tokenizer", run / "tokens", quiet=True) for split in ("train", "val")
     )
     vocab_size = load_tokenizer(run / "tokenizer").vocab_size
-    layers, width, heads, kv_heads, inner = SHAPES[shape]
-    sizes = Shape(vocab_size, layers, width, heads, kv_heads, width // heads, inner, CONTEXT)
     ngram = ngram_bits_per_byte(train, val, vocab_size)
-    return Setting(train, val, val, sizes, 0, {}, torch.device("cpu")), ngram
+    return Setting(train, val, val, sized(shape, vocab_size), 0, {}, torch.device("cpu")), ngram
 
 
 def train_one(setting: Setting, ngram: float, corpus: str, shape: str, epochs: int) -> dict[str, Any]:

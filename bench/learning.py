@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -147,25 +148,27 @@ def inputs(config: Config, options: Options) -> Setting:
     return Setting(train, val, held_out, shape, options.epochs, weights, device)
 
 
-def default_recipe(setting: Setting, asked: TrainConfig, seed: int) -> list[dict[str, float]]:
-    """The curve of what train.py would do: one point an epoch."""
+def default_recipe(setting: Setting, asked: TrainConfig, seed: int, steps: int | None = None) -> list[dict[str, float]]:
+    """The curve of what train.py would do: one point an epoch. `steps`: end after so many, inside the last epoch."""
     config = replace(asked, epochs=setting.epochs, seed=seed)
     plan, described = derive(config, setting.shape, setting.train, setting.weights, World(0, 1, setting.device))
+    plan = replace(plan, total_steps=steps or plan.total_steps)
     if seed == 0:
         print(f"{setting.epochs} epochs:", *described, sep="\n")
 
     def epoch_of(epoch: int) -> Iterator[Step]:
         rows = epoch_plan(setting.train, setting.shape.seq_len, seed, epoch, setting.weights)
         state = {"epoch": epoch, "step": 0}
-        for step, _ in batches(
+        left = plan.total_steps - epoch * plan.steps_per_epoch  # epochs differ by a step, as their packing does
+        taken = batches(
             rows,
             setting.train,
             plan.rows_per_step,
             plan.micro_batch,
             state,
             prompt_weight=config.prompt_loss_weight,
-        ):
-            yield step
+        )
+        yield from (step for step, _ in islice(taken, None if steps is None else left))
 
     torch.manual_seed(seed)
     model = Decoder(setting.shape).to(setting.device)

@@ -86,6 +86,7 @@ def test_ragged_rows_and_broken_lines_go_to_quarantine_and_the_rest_is_prepared(
         (["train.py", "--model.preset", "huge"], "seed-126m"),
         (["train.py", "--model.seq_len", "1000000000"], "a step of one row needs about"),
         (["tokenizer/train.py", "--vocab_size", "100"], "262"),
+        (["tokenizer/train.py", "--sweep", "1024,512"], "--sweep 1024,512: sizes must ascend"),
         (["eval/compare.py", "ckpt1", "ckpt6"], "no run"),
         (["chat.py", "nowhere"], "no run"),
         (["chat.py", "nowhere", "--seed", "99999999999999999999"], "--seed 99999999999999999999: must be less than"),

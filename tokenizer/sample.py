@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from common.errors import UserError
+from data.loader import about_corpus
+from tokenizer.config import TokenizerConfig
 from tokenizer.encode import FIELDS, read_corpus
-from tokenizer.patterns import break_of, cut
+from tokenizer.patterns import AFTER_BREAK, break_of, cut, regex_of
 from tokenizer.words import words_growth
 
 PIECE = 1 << 20  # bytes: larger documents, of a small budget those above 1/256 of it, are cut into pieces of that size
@@ -56,6 +58,21 @@ class Sample:
                 for source, num_bytes in sorted(self.bytes.items())
             ]
         return lines
+
+
+def training_sample(corpus: Path, settings: TokenizerConfig) -> tuple[Sample, re.Pattern[str] | None]:
+    """What a tokenizer of these settings is trained on, and the breaks behind which its texts may be cut."""
+    _, weights = about_corpus(corpus / "manifest.json")
+    sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
+    if settings.backend == "sentencepiece":
+        return sample, AFTER_BREAK
+    regex = regex_of(settings.pattern, settings.digits, settings.code)
+    return within_memory(corpus, sample, weights, regex), break_of(regex)
+
+
+def training_texts(corpus: Path, settings: TokenizerConfig) -> Iterator[str]:
+    """The texts of `training_sample`."""
+    yield from sample_texts(corpus, *training_sample(corpus, settings))
 
 
 def survey(corpus: Path) -> dict[str, int]:

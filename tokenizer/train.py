@@ -1,6 +1,8 @@
 """Train the run's tokenizer, on the training split only, or take a finished one.
 
-Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json).
+Reads runs/<run>/corpus, writes runs/<run>/tokenizer (tokenizer.json, tokenizer_config.json, report.json, report.html).
+--against compares with other tokenizers, also where the run has its own already. --sweep 1024,2048,4096 compares sizes
+and trains no tokenizer for the run.
 """
 
 import sys
@@ -15,29 +17,35 @@ if __name__ == "__main__":
 import pyarrow.parquet as pq
 
 from common.errors import run_command
-from common.files import write_json
 from common.runs import run_folder
 from config import Config, load_command
-from data.loader import about_corpus
+from tokenizer.against import Other, open_others
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.config import default_vocab_size
-from tokenizer.encode import FIELDS, corpus_files, read_corpus
-from tokenizer.patterns import AFTER_BREAK, break_of, regex_of
-from tokenizer.sample import plan_sample, sample_texts, survey, within_memory
+from tokenizer.encode import corpus_files
+from tokenizer.report import terminal_lines, write_report
+from tokenizer.sample import sample_texts, survey, training_sample, training_texts
+
+AGAINST_HELP = (
+    "tokenizers to compare with on the test split: tokenizer.json, sentencepiece .model or a folder; by commas"
+)
+SWEEP_HELP = "sizes to compare, separated by commas; the run's tokenizer is neither made nor changed"
 
 
 def train(config: Config) -> Tokenizer:
     """Train and save the tokenizer of a run whose corpus is there; prints what it decided and why."""
+    others = open_others(getattr(config.args, "against", None))  # first: a wrong path stops before the work
     with config.claimed("tokenizer") as folder:
         corpus, out = folder / "corpus", folder / "tokenizer"
         if (out / "tokenizer.json").exists():
             tok = load_tokenizer(out)
             print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
+            if others or not (out / "report.html").exists():
+                report(tok, corpus, out, others)
             return tok
+        settings = config.tokenizer
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
-        settings, (_, weights) = config.tokenizer, about_corpus(corpus / "manifest.json")
-        sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
-        num_bytes = sum(sample.bytes.values())
+        num_bytes = sum(survey(corpus).values())
         print(f"training text: {num_bytes:,} bytes in {documents:,} documents of {corpus} (training split only)")
         if settings.file is not None:
             print(f"vocabulary: taken from {settings.file}, with loam's special tokens in place of its own")
@@ -46,43 +54,36 @@ def train(config: Config) -> Tokenizer:
             reason = "as asked" if settings.vocab_size else "the power of two nearest to 3 * sqrt(bytes), 512 to 32,768"
             size = settings.vocab_size or default_vocab_size(num_bytes)
             print(f"vocabulary: {size:,} tokens, {reason}; BPE by {settings.backend}")
-            regex = None
-            if settings.backend == "tokenizers":
-                regex = regex_of(settings.pattern, settings.digits, settings.code)
-                sample = within_memory(corpus, sample, weights, regex)
-            end = break_of(regex) if regex else AFTER_BREAK
+            sample, end = training_sample(corpus, settings)
             tok = train_tokenizer(sample_texts(corpus, sample, end), num_bytes, settings, out)
             print(*sample.lines(), sep="\n")
         if tok.backend == "tokenizers" and tok.pattern is None:
             print("note: llama.cpp has no name for the pattern that splits text here: there will be no GGUF of it")
-        write_json(out / "report.json", report(tok, corpus))
+        report(tok, corpus, out, others)
         return tok
 
 
-def report(tok: Tokenizer, corpus: Path) -> dict[str, object]:
-    """Compression on each split: bytes, content tokens, bytes per token."""
-    result: dict[str, object] = {"vocab_size": tok.vocab_size}
-    for split in ("train", "val", "test"):
-        num_bytes = num_tokens = 0
-        for table in read_corpus(corpus, split, list(FIELDS)):
-            for name in FIELDS:
-                texts = [value for value in table[name].to_pylist() if value]
-                num_bytes += sum(len(text.encode()) for text in texts)
-                num_tokens += sum(map(len, tok.encode_batch(texts)))
-        per_token = round(num_bytes / max(1, num_tokens), 4)
-        result[split] = {"bytes": num_bytes, "tokens": num_tokens, "bytes_per_token": per_token}
-        print(f"{split}: {per_token} bytes per token ({num_bytes:,} bytes, {num_tokens:,} tokens)")
-    return result
+def report(tok: Tokenizer, corpus: Path, folder: Path, others: list[Other]) -> None:
+    """Write the report and print its main figures."""
+    print("\n".join(terminal_lines(write_report(tok, corpus, folder, others), folder / "report.html")))
 
 
 def main() -> None:
     """The command."""
-    config = load_command("tokenizer", __doc__)
+    config = load_command("tokenizer", __doc__, flags={"against": (None, AGAINST_HELP), "sweep": (None, SWEEP_HELP)})
+    if config.args.sweep is not None:
+        from tokenizer.sweep import parse_sizes, sweep
+
+        parse_sizes(config.args.sweep, config.tokenizer)  # refused before a corpus is made for it
     if not (run_folder(config.run) / "corpus" / "manifest.json").exists():
         from data.prepare import prepare_run  # made here so that the owner's command works on a fresh clone
 
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
+    if config.args.sweep is not None:
+        corpus = run_folder(config.run) / "corpus"
+        sweep(config, config.args.sweep, lambda: training_texts(corpus, config.tokenizer))
+        return
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")
     print(f"next: torchrun train.py --run-name {config.run}")

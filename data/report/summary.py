@@ -200,12 +200,14 @@ def write_page(audit: Audit, path: Path) -> None:
     )  # fmt: skip
 
 
-def render_page(template: str, path: Path, **values: Any) -> None:
+def render_page(template: str, path: Path, templates: Path | None = None, **values: Any) -> None:
+    """Write a page from a template of this room, or of the folder `templates`, in this room's styles."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     folder = Path(__file__).parent / "templates"
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+    loader = FileSystemLoader([*([templates] if templates else []), folder])
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
                               finalize=visible, undefined=StrictUndefined)  # fmt: skip
     environment.filters |= {
         "percent": percent,
