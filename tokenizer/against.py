@@ -3,7 +3,8 @@
 In: paths of a tokenizer.json, a sentencepiece .model, or a folder with one; nothing is fetched. Each keeps its own
 normaliser and split; its special tokens, truncation and padding are off. Tokens are counted document by document, each
 field by itself, as this tokenizer's are. One that drops or changes text looks better than it is: what comes back from
-decoding is held against the text, and unknown tokens are counted.
+decoding is held against the text, and unknown tokens are counted. Whether a corpus needs a tokenizer of its own is
+asked only where one was trained on it and the other is not loam's, which the same user may have made otherwise.
 """
 
 import math
@@ -20,13 +21,14 @@ from common.text import error_line
 from tokenizer.bpe import Tokenizer
 from tokenizer.encode import FIELDS
 from tokenizer.measure import OTHERS, sampled
+from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS
 
 FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 EQUAL = 0.02  # of the tokens: a difference below this decides nothing
 LARGER = 1.2  # times: a vocabulary that is larger
-LEAST = 10  # documents for an interval
+LEAST = 10  # documents for an interval, and for an answer
 MOST_SOURCES = 20
-NO = "No: the other one compresses as well or better"
+CANNOT = "Which one needs fewer tokens cannot be told"
 SHOWN = 40  # characters around the first that does not come back
 
 
@@ -39,11 +41,19 @@ class Other(NamedTuple):
     unknown: int | None  # id of the token for what it has no token for
     encode: Callable[[list[str]], list[list[int]]]
     decode: Callable[[list[list[int]]], list[str]]
+    loams: bool  # made by loam: its first tokens are loam's special tokens
 
 
 def open_others(paths: str | None) -> list[Other]:
-    """Tokenizers of a comma-separated list; UserError for what is none."""
-    return [_open(Path(name.strip())) for name in (paths or "").split(",") if name.strip()]
+    """Tokenizers of a comma-separated list; UserError for what is none and for blank names; None: no list."""
+    if paths is None:
+        return []
+    names = [name.strip() for name in paths.split(",")]
+    if not all(names):
+        raise UserError(
+            f"--against '{paths}': a name is blank; name files or folders, separated by commas, as in a.json,b"
+        )
+    return [_open(Path(name)) for name in names]
 
 
 def _open(path: Path) -> Other:
@@ -74,6 +84,7 @@ def _tokenizers(name: str, file: Path) -> Other:
         name, file, found.get_vocab_size(), None if unknown is None else found.token_to_id(unknown),
         lambda texts: [one.ids for one in found.encode_batch_fast(texts, add_special_tokens=False)],
         lambda ids: found.decode_batch(ids, skip_special_tokens=False),
+        [found.id_to_token(i) for i in range(NUM_SPECIAL)] == list(SPECIAL_TOKENS),
     )  # fmt: skip
 
 
@@ -81,11 +92,18 @@ def _sentencepiece(name: str, file: Path) -> Other:
     import sentencepiece
 
     found = sentencepiece.SentencePieceProcessor(model_file=str(file))
-    return Other(name, file, found.vocab_size(), found.unk_id(), found.encode, found.decode)
+    size = found.vocab_size()
+    loams = [found.id_to_piece(i) for i in range(min(size, NUM_SPECIAL))] == list(SPECIAL_TOKENS)
+    return Other(name, file, size, found.unk_id(), found.encode, found.decode, loams)
 
 
-def compare(tok: Tokenizer, others: list[Other], corpus: Path, share: float, terms: list[str]) -> list[dict[str, Any]]:
-    """One section a tokenizer, from the sample of the test split; `terms`: key terms, whose tokens are counted too."""
+def compare(
+    tok: Tokenizer, others: list[Other], corpus: Path, share: float, terms: list[str], taken: bool = False
+) -> list[dict[str, Any]]:
+    """One section a tokenizer, from the sample of the test split; `terms`: key terms, whose tokens are counted too.
+
+    `taken`: `tok` was not trained on this corpus.
+    """
     sources: list[str] = []
     own: list[int] = []
     num_bytes: list[int] = []
@@ -115,6 +133,7 @@ def compare(tok: Tokenizer, others: list[Other], corpus: Path, share: float, ter
             "file": other.file.name,
             "sha256": file_sha256(other.file),
             "vocab_size": other.vocab_size,
+            "loams": other.loams,
             "documents": len(own),
             "bytes": sum(num_bytes),
             "tokens": int(tokens.sum()),
@@ -126,7 +145,7 @@ def compare(tok: Tokenizer, others: list[Other], corpus: Path, share: float, ter
             "tokens_per_term": _ratio(sum(map(len, other.encode([" " + term for term in terms]))), len(terms)),
             "by_source": _by_source(sources, np.asarray(num_bytes), np.asarray(own), tokens),
         }
-        section["verdict"] = verdict(section, tok.vocab_size)
+        section["verdict"] = verdict(section, tok.vocab_size, taken or other.loams)
         sections.append(section)
     return sections
 
@@ -178,30 +197,57 @@ def _first_change(text: str, back: str) -> list[str]:
     return [text[start : start + SHOWN], back[start : start + SHOWN]]
 
 
-def verdict(of: dict[str, Any], own_size: int) -> str:
-    """Figures in one sentence, and whether the corpus needs a tokenizer of its own."""
-    fewer, ci = of["fewer_percent"], of["ci95"]
+def verdict(of: dict[str, Any], own_size: int, plain: bool = False) -> str:
+    """Figures in one sentence, with their interval and what they rest on, and what follows from them.
+
+    plain: which of the two needs fewer tokens; else whether the corpus needs a tokenizer of its own.
+    """
+    fewer, ci, documents = of["fewer_percent"], of["ci95"], of["documents"]
     if fewer is None:
         return f"{of['name']}: the test split has no text that could be compared"
     times = of["vocab_size"] / own_size
-    if times >= LARGER:
-        size = f"a vocabulary {times:.2g} times smaller"
-    else:
-        size = f"a vocabulary {1 / times:.2g} times larger" if times <= 1 / LARGER else "a vocabulary of the same size"
-    amount = f"{abs(fewer):.3g}% {'fewer' if fewer >= 0 else 'more'} tokens with {size}"
+    factor, kind = max(times, 1 / times), "smaller" if times > 1 else "larger"
+    many = f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
+    size = f"{many} times {kind}" if factor >= LARGER else "of the same size"
+    interval = "" if ci is None else " [{:.3g}, {:.3g}]".format(*sorted(ci if fewer >= 0 else (-ci[0], -ci[1])))
     line = (
-        f"{of['name']}: {of['bytes_per_token']:.2f} bytes a token, this one {of['own_bytes_per_token']:.2f}: {amount}"
+        f"{of['name']}: {of['bytes_per_token']:.2f} bytes a token, this one {of['own_bytes_per_token']:.2f}, in "
+        f"{documents:,} document{'' if documents == 1 else 's'} ({of['bytes']:,} bytes) of the test split: "
+        f"{abs(fewer):.3g}%{interval} {'fewer' if fewer >= 0 else 'more'} tokens with a vocabulary {size}"
     )
-    sure = ci is None or ci[0] > 0 or ci[1] < 0
-    if fewer > 100 * EQUAL and sure:
-        answer = "Yes, the corpus is worth a tokenizer of its own: it needs fewer tokens"
-    elif of["changed_documents"]:
-        changed = f"{of['changed_documents']:,} of {of['documents']:,} documents"
-        answer = f"Yes, the corpus needs its own: the other one does not give back {changed}, which flatters its figure"
-        if of["unknown_tokens"]:
-            answer += f"; {of['unknown_tokens']:,} of its tokens are unknown ones"
-    elif fewer < -100 * EQUAL and sure:
-        answer = "Only for its size: the other one's larger vocabulary needs fewer tokens" if times >= LARGER else NO
+    flaws = " and ".join(_flaws(of))
+    if ci is None:
+        answer = f"{CANNOT}: {documents} document{' is' if documents == 1 else 's are'} too few"
+    elif ci[0] <= 0 <= ci[1] and max(-ci[0], ci[1]) > 100 * EQUAL:
+        answer = f"{CANNOT}: the interval holds 0"
+    elif flaws and not plain and fewer <= 100 * EQUAL:
+        return f"{line}. Yes, the corpus needs its own: the other one {flaws}, so its figure is of another text"
     else:
-        answer = "Yes, for its size: as many tokens, and fewer embeddings to learn" if times >= LARGER else NO
-    return f"{line}. {answer}" + ("" if ci is not None else f" ({of['documents']} documents: too few for an interval)")
+        answer = _answer(fewer, times >= LARGER, plain)
+    return f"{line}. {answer}" + (f", with a reservation: the other one {flaws}" if flaws else "")
+
+
+def _flaws(of: dict[str, Any]) -> list[str]:
+    """What the other one makes of the text that is not the text."""
+    flaws = []
+    if of["changed_documents"]:
+        flaws.append(f"does not give back {of['changed_documents']:,} of {of['documents']:,} documents")
+    if of["unknown_tokens"]:
+        flaws.append(f"has no token for parts of them ({of['unknown_tokens']:,} of its tokens are unknown ones)")
+    return flaws
+
+
+def _answer(fewer: float, smaller: bool, plain: bool) -> str:
+    """What follows from a difference that can be told; smaller: this vocabulary is the smaller one."""
+    if abs(fewer) <= 100 * EQUAL:
+        equal = f"about as many tokens ({EQUAL:.0%} apart or less)"
+        if plain:
+            return f"They need {equal}"
+        return f"Yes, for its size: {equal}, and fewer embeddings to learn" if smaller else f"No: both need {equal}"
+    if plain:
+        return "This one needs fewer tokens" if fewer > 0 else "The other one needs fewer tokens"
+    if fewer > 0:
+        return "Yes, the corpus is worth a tokenizer of its own: it needs fewer tokens"
+    if smaller:
+        return "Only for its size: the other one's larger vocabulary needs fewer tokens"
+    return "No: the other one needs fewer tokens"

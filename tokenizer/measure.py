@@ -55,6 +55,7 @@ class Measured:
     languages: str  # what the languages rest on, or why there are none
     words: Counter[str] = field(default_factory=Counter)  # as written -> occurrences
     word_pieces: Counter[str] = field(default_factory=Counter)  # case-folded -> pieces of text that hold it
+    cut: Counter[str] = field(default_factory=Counter)  # characters of which a token is a byte, in TERM_BYTES
     num_pieces: int = 0
     word_bytes: int = 0
 
@@ -122,6 +123,10 @@ def measure(tok: Tokenizer, corpus: Path, sample_bytes: int = SAMPLE_BYTES) -> M
             of_content = ids[ids >= NUM_SPECIAL].astype(np.int64)
             found.spread += np.bincount(np.unique(unit * vocab + of_content) % vocab, minlength=vocab)
             found.num_units += int(sums["units"].sum())
+            ends = np.cumsum(sums["tokens"])
+            for i in np.flatnonzero((sums["lone_bytes"] > 0) & (places < term_share)):
+                of_document = of_content[ends[i] - sums["tokens"][i] : ends[i]]
+                found.cut.update(_cut("".join(texts[i]), token_bytes[of_document], lone[of_document]))
             for name, of in zip(table["id"].to_pylist(), texts, strict=True):
                 for text in of:
                     amounts = count_words(text, name, term_share, found.words, found.word_pieces)
@@ -166,6 +171,13 @@ def _sums(
            for name, size in zip(("bb", "bt", "tt"), sizes, strict=True)},
     }  # fmt: skip
     return sums, ids, np.cumsum(place % BLOCK == 0) - 1
+
+
+def _cut(text: str, sizes: np.ndarray, lone: np.ndarray) -> list[str]:
+    """Characters of which a token is a byte. sizes: int (N,), bytes of each token; lone: bool (N,), those that are."""
+    starts = np.flatnonzero(np.frombuffer(text.encode(), np.uint8) & 0xC0 != 0x80)  # of characters
+    places = (np.cumsum(sizes) - sizes)[lone]
+    return [text[i] for i in np.unique(np.searchsorted(starts, places, side="right") - 1)]
 
 
 def _num_words(fields: list[str]) -> int:

@@ -4,7 +4,8 @@
                                -> usage.py     tokens never, seldom or locally used
                                -> terms.py     key terms and how they are cut
                                -> against.py   other tokenizers on the test split
-                               -> report.json, report.html (report_page.py), and lines for the terminal
+                               -> advice.py    what to do about the figures, and lines for the terminal
+                               -> report.json, report.html (report_page.py)
 
 The same corpus, tokenizer and others give the same bytes of report.json.
 """
@@ -16,46 +17,65 @@ from typing import Any
 import numpy as np
 
 from common.files import write_json
+from tokenizer.advice import advice
 from tokenizer.against import Other, compare
 from tokenizer.bpe import Tokenizer
-from tokenizer.measure import BAND_NAMES, OTHERS, SAMPLE_BYTES, SPLITS, SUMS, Parts, measure
+from tokenizer.config import TokenizerConfig
+from tokenizer.measure import BAND_NAMES, OTHERS, SAMPLE_BYTES, SPLITS, SUMS, Parts, measure, sample
 from tokenizer.report_page import write_page
 from tokenizer.terms import terms
-from tokenizer.usage import usage
+from tokenizer.usage import cut_characters, usage
 
 HELD_OUT = ("val", "test")
 DIMENSIONS = ("source", "category", "language", "length")
 LISTED = 20  # values of a dimension, the largest by bytes
-LEAST_UNITS = 10  # for an interval
-# Advice is given past these; what the corpora of the project show stands in docs/decisions.md.
-GAP, RARE_SHARE, TERM_TOKENS, LONE_SHARE = 5.0, 0.25, 1.5, 0.02
+LEAST_UNITS = 10  # for an interval; for one of the gap as many documents of either side too
 
 
 def write_report(
-    tok: Tokenizer, corpus: Path, folder: Path, others: list[Other] | None = None, sample_bytes: int = SAMPLE_BYTES
+    tok: Tokenizer,
+    corpus: Path,
+    folder: Path,
+    others: list[Other] | None = None,
+    sample_bytes: int = SAMPLE_BYTES,
+    settings: TokenizerConfig | None = None,
 ) -> dict[str, Any]:
     """Measure, and write report.json and report.html into `folder`; returns what report.json holds."""
-    report = make_report(tok, corpus, others or [], sample_bytes)
+    report = make_report(tok, corpus, others or [], sample_bytes, settings)
     write_json(folder / "report.json", report)
     write_page(report, folder / "report.html")
     return report
 
 
-def make_report(tok: Tokenizer, corpus: Path, others: list[Other], sample_bytes: int = SAMPLE_BYTES) -> dict[str, Any]:
-    """The report as plain values. A split's figures are of its sample where shares[split] is below 1."""
+def make_report(
+    tok: Tokenizer,
+    corpus: Path,
+    others: list[Other],
+    sample_bytes: int = SAMPLE_BYTES,
+    settings: TokenizerConfig | None = None,
+) -> dict[str, Any]:
+    """The report as plain values. A split's figures are of its sample where shares[split] is below 1.
+
+    `settings`: what `tok` was made by, for advice that its user can follow; the defaults where it is None.
+    """
+    settings = settings or TokenizerConfig()
+    taken = settings.file is not None
     found = measure(tok, corpus, sample_bytes)
     named = terms(tok, found.words, found.word_pieces, found.num_pieces, found.word_bytes)
     words = [term["word"] for term in named["terms"]]
     report: dict[str, Any] = {
         "vocab_size": tok.vocab_size,
+        "taken": taken,
+        "read_share": None if taken else round(sample(corpus, "train", settings.sample_bytes), 6),
         **{split: figures(sums_of(found.parts, "all", "", (split,))) for split in SPLITS},
         "sample": {"bytes": sample_bytes, "shares": {split: round(found.shares[split], 6) for split in SPLITS}},
         "gap": gap(found.parts),
         "by": {dimension: by(found.parts, dimension) for dimension in DIMENSIONS},
         "languages": found.languages,
         "vocabulary": usage(tok, found.counts, found.spread, found.num_units),
+        "cut_characters": cut_characters(found.cut),
         "key_terms": named,
-        "against": compare(tok, others, corpus, found.shares["test"], words),
+        "against": compare(tok, others, corpus, found.shares["test"], words, taken),
     }
     report["advice"] = advice(report)
     return report
@@ -119,10 +139,12 @@ def gap(parts: Parts) -> dict[str, Any]:
     """How many more tokens held-out text takes than training text of the same kin does, in percent.
 
     Sources and scripts differ more than splits do, so the held-out bytes of each stand against its own training text.
-    The interval is over units of both. What has no kin in the training text is left out.
+    The interval is over units of both. What has no kin in the training text is left out. Blocks of fewer than
+    LEAST_UNITS documents, of either side, have none: they say how the few differ, and nothing of others.
     """
     expected = actual = variance = 0.0
     num_bytes = units = 0.0
+    documents = np.zeros(2)  # held out, training
     for value in dict.fromkeys(value for of, value, _ in parts if of == "kin"):
         train, held = (dict(zip(SUMS, sums_of(parts, "kin", value, splits).tolist(), strict=True))
                        for splits in (("train",), HELD_OUT))  # fmt: skip
@@ -135,78 +157,15 @@ def gap(parts: Parts) -> dict[str, Any]:
         variance += max(0.0, squares[0]) + (held["bytes"] / train["bytes"]) ** 2 * max(0.0, squares[1])
         num_bytes += held["bytes"]
         units += held["units"]
+        documents += [held["documents"], train["documents"]]
+    enough = min(units, *documents) >= LEAST_UNITS
     percent = 100 * (actual / expected - 1) if expected else None
-    error = 196 * math.sqrt(variance * units / (units - 1)) / expected if units >= LEAST_UNITS else None
+    error = 196 * math.sqrt(variance * units / (units - 1)) / expected if enough else None
     return {
         "percent": None if percent is None else round(percent, 2),
         "ci95": None if error is None or percent is None else [round(percent - error, 2), round(percent + error, 2)],
         "bytes": int(num_bytes),
+        "documents": int(documents[0]),
+        "train_documents": int(documents[1]),
         "units": int(units),
     }
-
-
-# -- words for people
-
-
-def advice(report: dict[str, Any]) -> list[str]:
-    """What to do about the figures that are out of bounds, one line each."""
-    lines = []
-    vocabulary, named, width = report["vocabulary"], report["key_terms"], report["gap"]
-    if width["ci95"] and width["ci95"][0] > GAP:
-        lines.append(
-            f"held-out text takes {width['percent']:.1f}% more tokens than training text: the vocabulary has learnt "
-            "this text by heart; a smaller --vocab_size or a higher --min_frequency generalises better"
-        )
-    seldom = (vocabulary["never"] + vocabulary["rare"]) / max(1, vocabulary["tokens"])
-    if seldom > RARE_SHARE:
-        lines.append(
-            f"{seldom:.0%} of the vocabulary is used fewer than {vocabulary['rare_under']} times: embeddings that "
-            "learn little; a smaller vocabulary (--vocab_size) would do"
-        )
-    if named.get("tokens_per_term", 0) > TERM_TOKENS:
-        lines.append(
-            f"a key term takes {named['tokens_per_term']:.2f} tokens: a larger --vocab_size would hold more of "
-            "them whole"
-        )
-    lone = report["train"]["lone_byte_share"] or 0
-    if lone > LONE_SHARE:
-        lines.append(
-            f"{lone:.1%} of the tokens are single bytes of characters that have no token: a larger --vocab_size, or a "
-            "look at which language is seldom in the corpus"
-        )
-    if vocabulary["glitch_never"]:
-        where = "" if report["sample"]["shares"]["train"] == 1 else " of the sample"
-        lines.append(
-            f"{vocabulary['glitch_never']} tokens stand in no training document{where} in any form: prompts that hold "
-            "them meet embeddings that were never trained"
-        )
-    return lines
-
-
-def terminal_lines(report: dict[str, Any], page: Path) -> list[str]:
-    """The main figures."""
-    lines = []
-    for split in SPLITS:
-        of, share = report[split], report["sample"]["shares"][split]
-        part = "" if share == 1 else f", a sample of {share:.1%}"
-        lines.append(
-            f"{split}: {of['bytes_per_token']} bytes per token ({of['bytes']:,} bytes, {of['tokens']:,} tokens{part})"
-        )
-    vocabulary, named = report["vocabulary"], report["key_terms"]
-    if (percent := report["gap"]["percent"]) is not None:
-        ci = report["gap"]["ci95"]
-        sure = f" [{ci[0]:+.1f}, {ci[1]:+.1f}]" if ci else ", too little text for an interval"
-        lines.append(
-            f"held-out text of the same sources and scripts: {percent:+.1f}%{sure} tokens "
-            f"({report['gap']['bytes']:,} bytes)"
-        )
-    lines.append(
-        f"vocabulary: {vocabulary['never']:,} of {vocabulary['tokens']:,} tokens never used in training, "
-        f"{vocabulary['rare']:,} fewer than {vocabulary['rare_under']} times"
-    )
-    if named["terms"]:
-        first = ", ".join(term["word"] for term in named["terms"][:5])
-        lines.append(f"key terms: {named['one_token']} of {len(named['terms'])} are one token ({first}, ...)")
-    lines += [of["verdict"] for of in report["against"]]
-    lines += [f"advice: {line}" for line in report["advice"]]
-    return [*lines, f"report: {page}"]

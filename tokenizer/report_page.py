@@ -9,6 +9,7 @@ from typing import Any
 
 from data.report.summary import render_page
 from data.report.view import part
+from tokenizer.advice import alone_line, gap_line
 
 TITLES = {
     "source": "By source",
@@ -17,6 +18,7 @@ TITLES = {
     "length": "By length of document",
 }
 TOKENS_SHOWN = 12  # of a list, before the fold
+BARS_SHOWN = 4  # side by side, this tokenizer's first; a table has all
 
 
 def write_page(report: dict[str, Any], path: Path) -> None:
@@ -42,7 +44,10 @@ def write_page(report: dict[str, Any], path: Path) -> None:
         tokens_shown=TOKENS_SHOWN,
         named=report["key_terms"],
         against=report["against"],
+        gap_line=gap_line(report["gap"]) if report["gap"]["percent"] is not None else None,
+        alone_line=None if report["against"] else alone_line(report),
         sources=against_bars(report["against"]),
+        bars_shown=BARS_SHOWN,
     )  # fmt: skip
 
 

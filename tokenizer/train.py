@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from common.errors import run_command
 from common.runs import run_folder
 from config import Config, load_command
+from tokenizer.advice import terminal_lines
 from tokenizer.against import Other, open_others
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
-from tokenizer.config import default_vocab_size
+from tokenizer.config import TokenizerConfig, default_vocab_size
 from tokenizer.encode import corpus_files
-from tokenizer.report import terminal_lines, write_report
+from tokenizer.report import write_report
 from tokenizer.sample import sample_texts, survey, training_sample, training_texts
 
 AGAINST_HELP = (
@@ -41,7 +42,7 @@ def train(config: Config) -> Tokenizer:
             tok = load_tokenizer(out)
             print(f"{out} is there already: {tok.vocab_size:,} tokens, made with the same settings")
             if others or not (out / "report.html").exists():
-                report(tok, corpus, out, others)
+                report(tok, corpus, out, others, config.tokenizer)
             return tok
         settings = config.tokenizer
         documents = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, "train"))
@@ -59,13 +60,14 @@ def train(config: Config) -> Tokenizer:
             print(*sample.lines(), sep="\n")
         if tok.backend == "tokenizers" and tok.pattern is None:
             print("note: llama.cpp has no name for the pattern that splits text here: there will be no GGUF of it")
-        report(tok, corpus, out, others)
+        report(tok, corpus, out, others, settings)
         return tok
 
 
-def report(tok: Tokenizer, corpus: Path, folder: Path, others: list[Other]) -> None:
+def report(tok: Tokenizer, corpus: Path, folder: Path, others: list[Other], settings: TokenizerConfig) -> None:
     """Write the report and print its main figures."""
-    print("\n".join(terminal_lines(write_report(tok, corpus, folder, others), folder / "report.html")))
+    told = write_report(tok, corpus, folder, others, settings=settings)
+    print(*terminal_lines(told, folder / "report.html"), sep="\n")
 
 
 def main() -> None:

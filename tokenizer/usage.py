@@ -1,12 +1,14 @@
 """What a vocabulary is used for: tokens that training shows a model never, seldom, or in few documents only.
 
-In: uses of each token in the training split, and the units (measure.py) that use it. Out: a section of the report.
+In: uses of each token in the training split, and the units (measure.py) that use it; characters that are cut into
+bytes. Out: sections of the report.
 
 Of tokens that are never used, most BPE tokens are pieces: they stand inside of a longer token, which is always taken in
 their place. Bytes are there so that every text can be encoded. What is neither is a glitch token: the training text
 holds it in no way, so a prompt that does meets an embedding that was never trained.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ def usage(tok: Tokenizer, counts: np.ndarray, spread: np.ndarray, num_units: int
     """counts, spread: int64 (V,). Ids of special tokens are told apart, and in no other figure."""
     sizes = np.asarray(tok.token_bytes)
     ordinary = np.arange(len(counts)) >= NUM_SPECIAL
+    made = ordinary.copy()  # by merges, or of the text's characters: a vocabulary of any size has the 256 bytes
+    made[_byte_tokens(tok, sizes)] = False
     never = np.flatnonzero(ordinary & (counts == 0))
     rare = np.flatnonzero(ordinary & (counts > 0) & (counts < RARE))
     inside = _inside_longer(tok, never[sizes[never] > 1], np.flatnonzero(ordinary & (counts > 0)))
@@ -47,6 +51,9 @@ def usage(tok: Tokenizer, counts: np.ndarray, spread: np.ndarray, num_units: int
         "tokens": int(ordinary.sum()),
         "uses": int(counts[ordinary].sum()),
         "units": num_units,
+        "made": int(made.sum()),
+        "made_never": int(made[never].sum()),
+        "made_rare": int(made[rare].sum()),
         "unused_special": [SPECIAL_TOKENS[i] for i in range(NUM_SPECIAL) if not counts[i]],
         "never": len(never),
         "bytes_never": int((sizes[never] == 1).sum()),
@@ -65,6 +72,19 @@ def usage(tok: Tokenizer, counts: np.ndarray, spread: np.ndarray, num_units: int
         "local_signs": sum(not any(c.isalnum() for c in tok.decode([int(i)])) for i in local),
         "local_tokens": told(local),
     }
+
+
+def cut_characters(counted: Counter[str]) -> dict[str, Any]:
+    """How many characters are cut so that a token is a byte of them, and the first by how often they are."""
+    first = sorted(counted, key=lambda c: (-counted[c], c))[:LISTED]
+    shown = [{"text": c if c.isprintable() else f"U+{ord(c):04X}", "count": counted[c]} for c in first]
+    return {"number": len(counted), "first": shown}
+
+
+def _byte_tokens(tok: Tokenizer, sizes: np.ndarray) -> list[int]:
+    """The token of each byte: the first that is only it. A vocabulary of characters has them before its letters."""
+    alone = np.flatnonzero(sizes == 1).tolist()
+    return list({tok.decode_bytes([i]): i for i in reversed(alone)}.values())
 
 
 def _shown(content: bytes) -> str:

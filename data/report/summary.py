@@ -201,7 +201,7 @@ def write_page(audit: Audit, path: Path) -> None:
 
 
 def render_page(template: str, path: Path, templates: Path | None = None, **values: Any) -> None:
-    """Write a page from a template of this room, or of the folder `templates`, in this room's styles."""
+    """Write a page from a template of this room, or of `templates`, in this room's styles and those of that folder."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -216,7 +216,8 @@ def render_page(template: str, path: Path, templates: Path | None = None, **valu
         "size": size,
         "evidence": visible_in_mark,
     }
-    css = "".join((folder / name).read_text(encoding="utf-8") for name in ("audit.css", "rows.css"))
+    styles = [folder / "audit.css", folder / "rows.css", *(sorted(templates.glob("*.css")) if templates else [])]
+    css = "".join(style.read_text(encoding="utf-8") for style in styles)
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     page = environment.get_template(template).render(css=Markup(css), policy=Markup(policy), **values)

@@ -1,5 +1,6 @@
 """Other tokenizers on the test split: counted as they are, lossy ones named, verdicts that follow from the figures."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def test_a_sentencepiece_model_is_read_and_its_normaliser_seen(corpus: Path, tmp
     [of] = compared(write_corpus(corpus, rows, rows, rows), tmp_path / "folder")
     assert of["changed_documents"] == 2  # two spaces and a line break; a ligature
     assert of["ci95"] is None
-    assert "too few for an interval" in of["verdict"]
+    assert "cannot be told: 3 documents are too few" in of["verdict"]
+    assert "does not give back 2 of 3 documents" in of["verdict"]
 
 
 def test_the_interval_is_over_documents_within_their_source(tmp_path: Path, bytes_file: Path) -> None:
@@ -112,27 +114,86 @@ def test_the_interval_is_over_documents_within_their_source(tmp_path: Path, byte
     assert of["ci95"][0] < of["fewer_percent"] - 1 < of["fewer_percent"] + 1 < of["ci95"][1]
 
 
-def of(fewer: float, ci: list[float] | None, vocab: int, changed: int = 0) -> dict[str, Any]:
+def of(
+    fewer: float, ci: list[float] | None, vocab: int, changed: int = 0, unknown: int = 0, documents: int = 40
+) -> dict[str, Any]:
     return {"name": "gpt2", "bytes_per_token": 3.41, "own_bytes_per_token": 3.97, "fewer_percent": fewer, "ci95": ci,
-            "vocab_size": vocab, "changed_documents": changed, "documents": 40, "unknown_tokens": 0}  # fmt: skip
+            "vocab_size": vocab, "changed_documents": changed, "documents": documents, "unknown_tokens": unknown,
+            "bytes": 51234}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
-        (of(14, [13, 15], 98304), "14% fewer tokens with a vocabulary 12 times smaller. Yes, the corpus is worth"),
-        (of(-9, [-10, -8], 98304), "9% more tokens with a vocabulary 12 times smaller. Only for its size"),
-        (of(-9, [-10, -8], 8192), "a vocabulary of the same size. No"),
-        (of(-9, [-10, -8], 4096), "a vocabulary 2 times larger. No"),
-        (of(-9, [-10, -8], 8192, changed=7), "does not give back 7 of 40 documents"),
-        (of(1, [-3, 5], 98304), "Yes, for its size"),
-        (of(9, [-3, 21], 8192), "No"),  # it may be nothing
-        (of(9, None, 8192), "Yes, the corpus is worth a tokenizer of its own"),
+        (
+            of(14, [13, 15], 98304),
+            "14% [13, 15] fewer tokens with a vocabulary 12 times smaller. Yes, the corpus is worth",
+        ),
+        (of(-9, [-10, -8], 98304), "9% [8, 10] more tokens with a vocabulary 12 times smaller. Only for its size"),
+        (of(-9, [-10, -8], 1 << 21), "a vocabulary 256 times smaller."),
+        (of(-9, [-10, -8], 8192), "a vocabulary of the same size. No: the other one needs fewer tokens"),
+        (of(-9, [-10, -8], 4096), "a vocabulary 2.0 times larger. No"),
+        (of(-9, [-10, -8], 8192, changed=7), "Yes, the corpus needs its own: the other one does not give back 7 of 40"),
+        (of(1, [0.5, 1.5], 98304), "Yes, for its size: about as many tokens"),
+        (of(0, [0, 0], 8192), "No: both need about as many tokens"),
+        (of(0.1, [-0.5, 0.7], 8192), "No: both need about as many tokens"),  # none that would matter
+        (of(1, [-3, 5], 98304), "Which one needs fewer tokens cannot be told: the interval holds 0"),
+        (of(9, [-3, 21], 8192), "Which one needs fewer tokens cannot be told: the interval holds 0"),
+        (of(9, None, 8192, documents=9), "Which one needs fewer tokens cannot be told: 9 documents are too few"),
+        (of(9, None, 8192, documents=1), "1 document (51,234 bytes) of the test split: 9% fewer"),
+        (of(9, None, 8192, documents=1), "cannot be told: 1 document is too few"),
+        (
+            of(9, [-3, 21], 8192, changed=7),
+            "the interval holds 0, with a reservation: the other one does not give back 7",
+        ),
     ],
 )
 def test_the_verdict_follows_from_the_figures(figures: dict[str, Any], said: str) -> None:
     assert said in verdict(figures, 8192)
-    assert verdict(figures, 8192).startswith("gpt2: 3.41 bytes a token, this one 3.97: ")
+    assert verdict(figures, 8192).startswith("gpt2: 3.41 bytes a token, this one 3.97, in ")
+
+
+def test_fewer_tokens_than_one_that_changes_text_are_told_with_a_reservation() -> None:
+    line = verdict(of(14, [13, 15], 98304, changed=40, unknown=1200), 8192)
+    assert "(51,234 bytes)" in line
+    assert "fewer tokens, with a reservation: the other one does not give back 40 of 40 documents and has no" in line
+    assert "1,200 of its tokens are unknown ones" in line
+    assert "reservation" not in verdict(of(14, [13, 15], 98304), 8192)
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        (of(14, [13, 15], 98304), "This one needs fewer tokens"),
+        (of(-9, [-10, -8], 98304), "The other one needs fewer tokens"),
+        (of(-9, [-10, -8], 98304, changed=2), "fewer tokens, with a reservation: the other one does not give back 2"),
+        (of(1, [0.5, 1.5], 98304), "They need about as many tokens"),
+    ],
+)
+def test_nothing_of_an_own_tokenizer_is_said_of_two_of_ones_own(figures: dict[str, Any], said: str) -> None:
+    assert said in verdict(figures, 8192, plain=True)
+    assert not re.search(r"own|Yes|No:|Only", verdict(figures, 8192, plain=True))
+
+
+def test_a_tokenizer_of_loams_and_one_that_was_taken_are_just_compared(corpus: Path, tokenizer_folder: Path) -> None:
+    [json, *model] = [tokenizer_folder / "tokenizer.json", *tokenizer_folder.glob("tokenizer.model")]
+    for of in compared(corpus, json, *model):
+        assert of["loams"]
+        assert "own" not in of["verdict"]
+
+
+def test_one_that_is_not_loams_is_held_against_an_own_one_unless_that_was_taken(corpus: Path, bytes_file: Path) -> None:
+    tok, others = made_tokenizer(*THE), open_others(str(bytes_file))
+    own, taken = (compare(tok, others, corpus, 1.0, [], taken)[0]["verdict"] for taken in (False, True))
+    assert ". No: " in own
+    assert ". The other one needs fewer tokens" in taken
+
+
+@pytest.mark.parametrize("names", ["", ",", ",,", " , ", "a.json,", "a.json,,b.json"])
+def test_a_blank_name_is_one_clear_line(names: str) -> None:
+    with pytest.raises(UserError, match="a name is blank") as error:
+        open_others(names)
+    assert "\n" not in str(error.value)
 
 
 def test_what_is_no_tokenizer_is_one_clear_line(tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ from data.prepare import prepare_run
 from data.sources import SourceConfig
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import measure, train
+from tokenizer.advice import terminal_lines
+from tokenizer.against import open_others
 from tokenizer.bpe import Tokenizer, train_bpe
 from tokenizer.encode import read_corpus
 from tokenizer.patterns import PATTERNS
-from tokenizer.report import make_report, terminal_lines, write_report
+from tokenizer.report import make_report, write_report
 from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS
 from tokenizer.terms import count_words, key_terms, residual_idf
 
@@ -131,11 +133,17 @@ def test_unused_tokens_are_pieces_bytes_or_glitches(tiny: Path) -> None:
     assert vocabulary["never"] == 253 + 2
     assert vocabulary["typed"] == 2  # "th" and "qz" typed alone
     assert vocabulary["rare"] == 5
+    assert (vocabulary["made"], vocabulary["made_never"], vocabulary["made_rare"]) == (4, 2, 2)  # no bytes
     assert [band["tokens"] for band in vocabulary["bands"]] == [255, 5, 0, 0, 0, 0]
     assert vocabulary["uses"] == 6
     assert vocabulary["unused_special"] == ["<|pad|>", "<|context|>"]
     assert part_of(vocabulary["rare_tokens"], "the")["count"] == 2
     assert part_of(vocabulary["rare_tokens"], "<c3>")["bytes"] == 1
+
+
+def test_tokens_that_were_made_are_those_beside_the_256_bytes(tok: Tokenizer, tiny: Path) -> None:
+    """Of either backend: letters of sentencepiece's are tokens of a byte, too."""
+    assert make_report(tok, tiny, [])["vocabulary"]["made"] == tok.vocab_size - NUM_SPECIAL - 256
 
 
 def part_of(tokens: list[dict[str, Any]], text: str) -> dict[str, Any]:
@@ -283,7 +291,7 @@ import sys; from pathlib import Path
 sys.modules.update(dict.fromkeys({absent}))
 import tokenizer.bpe, tokenizer.train
 corpus, folder = Path({str(tiny)!r}), Path({str(folder)!r})
-tokenizer.train.report(tokenizer.bpe.load_tokenizer(folder), corpus, folder, [])
+tokenizer.train.report(tokenizer.bpe.load_tokenizer(folder), corpus, folder, [], tokenizer.train.TokenizerConfig())
 """
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
@@ -339,6 +347,30 @@ def test_the_page_asks_for_nothing_and_escapes_all(tmp_path: Path) -> None:
     assert "Key terms" in page
 
 
+def test_the_page_names_its_bars_and_shows_a_few_of_many(tmp_path: Path) -> None:
+    rows = [{"text": "the theatre", "source": f"s{i % 2}"} for i in range(20)]
+    corpus, others = write_corpus(tmp_path / "c", rows, rows, rows), tmp_path / "of" / "others"
+    others.mkdir(parents=True)
+    names = [f"{others}/pe_{i}.json" for i in range(9)]
+    for name in names:
+        made_tokenizer(*THE)._bpe.save(name)
+    write_report(made_tokenizer(*THE), corpus, tmp_path, open_others(",".join(names)))
+    page = (tmp_path / "report.html").read_text()
+    legend = re.search(r'<p class="faint legend">(.*?)</p>', page)
+    assert legend
+    assert re.findall(r'class="key (of-\d)"', legend[1]) == ["of-0", "of-1", "of-2", "of-3"]
+    assert [*re.findall(r'title="([^"]*)"', legend[1])] == ["this one", *names[:3]]
+    bars = re.findall(r'<span class="bars">(.*?)</li>', page, re.DOTALL)
+    assert len(bars) == 2
+    for row in bars:  # each bar with its colour, and its figure behind it
+        assert re.findall(r'<rect class="(of-\d)"', row) == ["of-0", "of-1", "of-2", "of-3"]
+        assert row.count('class="figures"') == 4
+    table = page.split("all figures, of 10 tokenizers")[1].split("</table>")[0]
+    assert all(f'title="{name}"' in table for name in names)
+    assert "<span>of/</span><wbr><span>others/</span><wbr><span>pe_0.json</span>" in page
+    assert page.count("<table") == page.count('<div class="scroll"><table>')
+
+
 def trained_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, against: str | None = None) -> Config:
     monkeypatch.chdir(tmp_path)
     rows = "".join(f'{{"question": "What is {i} and {i}?", "answer": "It is {2 * i}, I think."}}\n' for i in range(80))
@@ -372,6 +404,28 @@ def test_a_made_tokenizer_is_compared_and_not_made_again(
     assert "Other tokenizers" in (folder / "report.html").read_text()
 
 
+def test_the_report_knows_how_the_tokenizer_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(config: Config) -> tuple[bool, float | None]:
+        train.train(config)
+        report = json.loads((tmp_path / "runs" / config.run / "tokenizer/report.json").read_text())
+        return report["taken"], report["read_share"]
+
+    config = trained_run(tmp_path, monkeypatch)
+    assert made(config) == (False, 1)
+    other = Config(run="s", source=config.source, args=config.args)
+    prepare_run(other)
+    other.tokenizer.sample_bytes, other.tokenizer.vocab_size = 1000, 265
+    taken, share = made(other)
+    assert not taken
+    assert share == pytest.approx(
+        1000 / sum(len(f"What is {i} and {i}?It is {2 * i}, I think.") for i in range(80)), rel=0.5
+    )
+    third = Config(run="t", source=config.source, args=config.args)
+    prepare_run(third)
+    third.tokenizer.file = str(tmp_path / "runs/r/tokenizer/tokenizer.json")
+    assert made(third) == (True, None)
+
+
 @needs_corpora
 def test_a_corpus_of_quantum_computing_has_its_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -398,4 +452,5 @@ def test_a_corpus_of_quantum_computing_has_its_terms(tmp_path: Path, monkeypatch
             whole = of["tokens"] if split == "train" else report["val"]["tokens"] + report["test"]["tokens"]
             assert sum(each["tokens"] for each in parts) == whole
     assert sum(band["tokens"] for band in report["vocabulary"]["bands"]) == tok.vocab_size - NUM_SPECIAL
+    assert report["advice"] == []  # the default size is not scolded
     assert report["vocabulary"]["glitch_never"] == 0  # it was trained on all of this text
