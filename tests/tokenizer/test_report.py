@@ -421,9 +421,17 @@ def test_the_report_knows_how_the_tokenizer_was_made(tmp_path: Path, monkeypatch
         1000 / sum(len(f"What is {i} and {i}?It is {2 * i}, I think.") for i in range(80)), rel=0.5
     )
     third = Config(run="t", source=config.source, args=config.args)
+    third.prepare.val_share = third.prepare.test_share = 0.2
     prepare_run(third)
     third.tokenizer.file = str(tmp_path / "runs/r/tokenizer/tokenizer.json")
     assert made(third) == (True, None)
+    foreign = tokenizers.Tokenizer(models.BPE({chr(i): i for i in range(128)}, []))
+    foreign.save(str(tmp_path / "foreign.json"))
+    third.args = SimpleNamespace(against=str(tmp_path / "foreign.json"))
+    assert made(third) == (True, None)  # told again where it is there already
+    [of] = json.loads((tmp_path / "runs/t/tokenizer/report.json").read_text())["against"]
+    assert not of["loams"]
+    assert "This one needs fewer tokens" in of["verdict"]
 
 
 @needs_corpora
