@@ -9,6 +9,7 @@ No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for ever
 """
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -165,7 +166,7 @@ def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfi
             bpe, model = bring(Path(config.file))
         else:
             size = config.vocab_size or default_vocab_size(num_bytes)
-            bpe, model = train_backend(texts, size, config, True, temporary)
+            bpe, model = train_backend(texts, size, config, sys.stderr.isatty(), temporary)
             if config.vocab_size is not None and bpe.get_vocab_size() < size:
                 often = f" (pairs seen {config.min_frequency} times or more)" if config.backend == "tokenizers" else ""
                 found = bpe.get_vocab_size()
@@ -211,8 +212,8 @@ def _native(file: Path) -> "SentencePieceProcessor | None":
         return None
     try:
         return SentencePieceProcessor(model_proto=file.read_bytes())
-    except RuntimeError as error:
-        raise UserError(f"{file} is damaged: {error_line(error)}") from None
+    except RuntimeError:
+        raise UserError(f"{file} is damaged: sentencepiece cannot read it") from None
 
 
 def _with_byte_tokens(pieces: list[str]) -> list[bytes]:

@@ -6,6 +6,7 @@ not BPE. Its own special tokens are left out: loam renders every prompt with its
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tokenizer.native import BYTE_TOKEN, SPACE
 from tokenizer.patterns import PATTERNS
 from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS
 
+NAMES = ("tokenizer.model", "spiece.model", "tokenizer.json")  # in a folder, the first that can be taken
 # What may stand in a pre-tokenizer: these only say where text is split, and drop nothing unless `behavior` says so.
 _SPLITTERS = ("Split", "ByteLevel", "Digits", "Punctuation", "UnicodeScripts")
 _KINDS = ("NORMAL", "USER_DEFINED", "BYTE")  # of sentencepiece's pieces; UNUSED ones are not, others are special
@@ -36,11 +38,13 @@ PROBES = [
 def bring(path: Path) -> tuple[tokenizers.Tokenizer, bytes | None]:
     """The tokenizer of a file, or of a folder that holds one; and sentencepiece's model where it was one."""
     if path.is_dir():
-        names = ("tokenizer.json", "tokenizer.model", "spiece.model")
-        found = [path / name for name in names if (path / name).is_file()]
-        if not found:
-            raise UserError(f"{path}: holds no {', '.join(names[:-1])} or {names[-1]}")
-        path = found[0]
+        files = [path / name for name in NAMES if (path / name).is_file()]
+        if not files:
+            raise UserError(f"{path}: holds no {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        for file in files[:-1]:
+            with suppress(UserError):
+                return bring(file)
+        return bring(files[-1])
     if not path.is_file():
         raise UserError(f"{path}: no such file; it is a tokenizer.json, a .model of sentencepiece, or a folder of one")
     try:
@@ -50,7 +54,8 @@ def bring(path: Path) -> tuple[tokenizers.Tokenizer, bytes | None]:
             raise UserError(f"has {bpe.get_vocab_size():,} tokens: {LARGEST:,} or fewer are possible")
         return bpe, model
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        said = str(error)
+        raise UserError(said if said.startswith(str(path)) else f"{path}: {said}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
