@@ -62,7 +62,7 @@ def measure_tokenizers(run: Path, vocab_size: int, turns: int) -> list[dict[str,
                         "cores": len(some),
                         "bytes": num_bytes,
                         "vocab_size": vocab_size,
-                        "seconds": {side: [round(s, 3) for s in taken] for side, taken in seconds.items()},
+                        "seconds": {side: [round(s, 5) for s in taken] for side, taken in seconds.items()},
                         "mb_per_s": {
                             side: round(num_bytes / statistics.median(taken) / 1e6, 2)
                             for side, taken in seconds.items()

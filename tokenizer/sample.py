@@ -80,7 +80,7 @@ def survey(corpus: Path) -> dict[str, int]:
     num_bytes: Counter[str] = Counter()
     for table in read_corpus(corpus, "train", ["source", "n_bytes"]):
         sources = table["source"].combine_chunks().dictionary_encode()
-        sizes = np.bincount(sources.indices, pc.fill_null(table["n_bytes"], 0))  # group_by would load a query engine
+        sizes = np.bincount(sources.indices, pc.fill_null(table["n_bytes"], 0))
         num_bytes.update(dict(zip(sources.dictionary.to_pylist(), map(int, sizes), strict=True)))
     return dict(num_bytes)
 

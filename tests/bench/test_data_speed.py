@@ -9,20 +9,25 @@ import pytest
 from bench import long_words
 from bench.data_speed import measure_loader, measure_tokenize, synthetic_tokens, table
 from bench.long_words import long_line, measure_long
+from bench.tokenizer_speed import measure_tokenizers, speed_line, usable_cores
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer.bpe import load_tokenizer, train_tokenizer
 from tokenizer.config import TokenizerConfig
+from tokenizer.encode import FIELDS
 
-ROWS = [
+SIDES = ("library", "loam")
+WORDS = "Prose, é.\nMore of it. " + " ".join(f"{a}{b}" for a in "abcdefgh" for b in ("one", "two", "three", "four")) * 3
+ROWS: list[dict[str, str]] = [
     {"id": "1", "kind": "qa", "source": "a", "question": "Why is it so?", "answer": "Because."},
     {"id": "2", "kind": "qa", "source": "a", "context": "Given.", "question": "What?", "answer": ""},
-    {"id": "3", "kind": "text", "source": "b", "text": "Prose, é.\nMore of it."},
+    {"id": "3", "kind": "text", "source": "b", "text": WORDS},
 ]
 
 
 def make_run(folder: Path) -> Path:
     (folder / "corpus").mkdir(parents=True)
     columns = {field.name: pa.array([row.get(field.name) for row in ROWS], field.type) for field in DOCUMENT_SCHEMA}
+    columns["n_bytes"] = pa.array([sum(len(row.get(name, "").encode()) for name in FIELDS) for row in ROWS])
     pq.write_table(pa.table(columns), folder / "corpus" / "train-00000.parquet")
     texts = iter(["Why is it so? Because. Given. What? Prose, é. More of it."] * 20)
     train_tokenizer(texts, 1000, TokenizerConfig(vocab_size=280), folder / "tokenizer")
@@ -56,7 +61,30 @@ def test_the_loader_is_measured_at_every_shape(tmp_path: Path) -> None:
     long = measure_long(load_tokenizer(make_run(tmp_path / "long") / "tokenizer"), 1, (100, 1000))
     tokenized = [measure_tokenize(make_run(tmp_path / "tiny"), 1)]
     facts = {"device": "CPU", "threads": 1, "commit": "none"}
-    assert len(table({**facts, "tokenize": tokenized, "loader": found, "long_words": long})) == 19
+    speeds = [{**SPEED, "backend": backend} for backend in ("tokenizers", "sentencepiece")]
+    assert len(table({**facts, "tokenize": tokenized, "loader": found, "long_words": long, "tokenizers": speeds})) == 22
+
+
+SPEED = {"what": "training", "cores": 1, "mb_per_s": {"library": 4.0, "loam": 3.8}, "ratio": 0.95}
+
+
+def test_each_backend_is_trained_and_encodes_on_one_core_and_on_all(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "tiny")
+    found = measure_tokenizers(run, 310, turns=1)
+    cores = sorted({1, len(usable_cores())})
+    assert [(one["backend"], one["what"], one["cores"]) for one in found] == [
+        (backend, what, some)
+        for backend in ("tokenizers", "sentencepiece")
+        for what in ("training", "encoding")
+        for some in cores
+    ]
+    fields = [row[name] for row in ROWS for name in ("text", "context", "question", "answer") if name in row]
+    assert {one["bytes"] for one in found} == {sum(len(field.encode()) for field in fields)}
+    assert all(len(one["seconds"][side]) == 1 and min(one["seconds"][side]) > 0 for one in found for side in SIDES)
+    assert sorted(path.name for path in run.iterdir()) == ["corpus", "tokenizer"]
+    assert speed_line({**SPEED, "backend": "tokenizers"}) == (
+        "  training by tokenizers, 1 cores: 3.80 MB/s, the library alone 4.00: 95%"
+    )
 
 
 def test_every_kind_of_long_word_is_encoded_in_every_size(tmp_path: Path) -> None:
