@@ -30,7 +30,7 @@ from tokenizer.config import TokenizerConfig
 from tokenizer.encode import FIELDS, build_store, read_corpus
 from tokenizer.patterns import LINE_BREAK, PATTERNS
 from tokenizer.sample import plan_sample, sample_texts, survey
-from tokenizer.spm import bpe_settings, sentences
+from tokenizer.spm import as_lines, bpe_settings
 from tokenizer.template import SPECIAL_TOKENS
 
 Backend = Literal["tokenizers", "sentencepiece"]
@@ -124,7 +124,7 @@ def tokenizers_encodes(texts: list[str], config: TokenizerConfig, folder: Path, 
 
 def sentencepiece_trains(texts: list[str], config: TokenizerConfig, folder: Path, num_threads: int) -> Ready:
     """`SentencePieceTrainer.train` over the sentences that loam would make of the texts, made before."""
-    made = [sentence for text in texts for sentence in sentences(text)]
+    made = [line for text in texts for line in as_lines(text).split("\n") if line]
     settings = {
         "model_type": "bpe",
         "vocab_size": config.vocab_size,

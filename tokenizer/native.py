@@ -20,13 +20,7 @@ FEW = 1 << 14  # characters that are encoded before threads have started
 
 def encode_native(model: "SentencePieceProcessor", texts: list[str]) -> list[list[int]]:
     """Ids of each text by sentencepiece itself; U+2581 in its three bytes."""
-    num_threads = (
-        1
-        if sum(map(len, texts)) < FEW
-        else len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    num_threads = 1 if sum(map(len, texts)) < FEW else usable_cores()
     parts = [text.split(SPACE) for text in texts]
     ids = iter(model.encode([*chain.from_iterable(parts)], num_threads=num_threads))
     if len(texts) == sum(map(len, parts)):
@@ -38,3 +32,8 @@ def encode_native(model: "SentencePieceProcessor", texts: list[str]) -> list[lis
         for _ in some[1:]:
             joined[-1] += between + next(ids)
     return joined
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

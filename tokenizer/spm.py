@@ -17,11 +17,10 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tokenizers
 from google.protobuf.message import Message
 from sentencepiece import sentencepiece_model_pb2
@@ -30,18 +29,19 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from tokenizer.config import SMALLEST
-from tokenizer.native import SPACE
+from tokenizer.native import SPACE, usable_cores
 from tokenizer.template import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
 
 SENTENCE = 1000  # characters, 4,000 bytes at most: sentencepiece skips what is longer than max_sentence_length
-COVERAGE = 0.9995  # of the text's characters get a piece of their own, as sentencepiece has it by default
+COVERAGE = 0.9995  # of the text's characters have a piece of their own, as sentencepiece has it by default
 # Ends of sentences. Line breaks, so that no piece holds one and a text may be cut there without a change of its ids;
 # what sentencepiece skips a sentence for (NUL, U+2585) or cannot learn (U+2581); the last letter of what spells a byte
 # token or a special one, so that no piece can spell it.
 _END = re.compile(
-    "[\r\n\0\u2581\u2585]+|(?<=<0x[0-9A-Fa-f][0-9A-Fa-f])(?=>)|"
+    "[\n\0\u2581\u2585]+|(?<=<0x[0-9A-Fa-f][0-9A-Fa-f])(?=>)|"
     + "|".join(f"(?<={re.escape(token[:-1])})(?=>)" for token in SPECIAL_TOKENS)
 )
+_ODD = ("\0", "\u2581", "\u2585", "<0x", "<|")  # where none of these stands, only line breaks end sentences
 _LONG = re.compile(rf".{{1,{SENTENCE}}}(?= |$)|.{{1,{SENTENCE}}}", re.DOTALL)
 _TRAIN = "import json, sys, sentencepiece as s; s.SentencePieceTrainer.train(**json.load(sys.stdin))"
 _MERGES = re.compile(rb"merges=(\d+)")
@@ -52,19 +52,17 @@ def train_spm(texts: Iterable[str], vocab_size: int, split_digits: bool, show_pr
     """Train on `texts`; `scratch` is a folder for as much as they take. The result may have fewer pieces than asked for
     where the texts support no more. UserError where they hold nothing to learn from."""
     file = scratch / "sentences.txt"
-    counts = _write_sentences(texts, file)
-    if not counts:
+    with file.open("w", encoding="utf-8", newline="") as out:
+        out.writelines(line + "\n" for text in texts if (line := as_lines(text)))
+    if not file.stat().st_size:
         raise UserError("the training text holds nothing but line breaks: there is nothing to learn a tokenizer from")
-    rare = _rare(counts, max(1, (vocab_size - SMALLEST) // 2))
-    if rare:
-        file = _without(rare, file)
     settings = {
         "input": str(file),
         "model_prefix": str(scratch / "trained"),
         "model_type": "bpe",
         "vocab_size": vocab_size,
         "hard_vocab_limit": False,
-        "character_coverage": COVERAGE if not rare else 1.0,
+        "character_coverage": COVERAGE,
         "required_chars": SPACE,  # else a space is spelled in the bytes of U+2581 where the texts hold none
         "normalization_rule_name": "identity",
         "add_dummy_prefix": False,
@@ -72,9 +70,15 @@ def train_spm(texts: Iterable[str], vocab_size: int, split_digits: bool, show_pr
         "allow_whitespace_only_pieces": True,  # indentation
         "split_digits": split_digits,
         "max_sentence_length": 4 * SENTENCE,
+        "num_threads": usable_cores(),
         **bpe_settings(),
     }
-    _train_in_a_process(settings, vocab_size, show_progress)
+    try:
+        _train_in_a_process(settings, vocab_size, show_progress)
+    except _NoRoom:
+        common = _without_rare(file, max(1, (vocab_size - SMALLEST) // 2))
+        settings |= {"input": str(common), "character_coverage": 1.0}
+        _train_in_a_process(settings, vocab_size, show_progress)
     model = schema.ModelProto.FromString((scratch / "trained.model").read_bytes())
     for name in ("input", "model_prefix", "num_threads"):  # the same texts give the same bytes, wherever they lie
         model.trainer_spec.ClearField(name)
@@ -98,13 +102,14 @@ def bpe_settings() -> dict[str, Any]:
     }
 
 
-def sentences(text: str) -> Iterator[str]:
-    """What sentencepiece is to learn from a text, in pieces of at most SENTENCE characters, cut at spaces if it can."""
-    for sentence in _END.split(text):
-        if len(sentence) > SENTENCE:
-            yield from _LONG.findall(sentence)
-        elif sentence:
-            yield sentence
+def as_lines(text: str) -> str:
+    """What sentencepiece is to learn from a text: sentences of SENTENCE characters at most, each a line."""
+    text = text.replace("\r", "\n")
+    if any(odd in text for odd in _ODD):
+        text = "\n".join(filter(None, _END.split(text)))
+    if max(map(len, text.split("\n"))) > SENTENCE:
+        text = "\n".join(part for line in text.split("\n") for part in _LONG.findall(line))
+    return text.strip("\n")
 
 
 def as_tokenizer(model: Message) -> tokenizers.Tokenizer:
@@ -129,43 +134,28 @@ def as_tokenizer(model: Message) -> tokenizers.Tokenizer:
     return bpe
 
 
-def _write_sentences(texts: Iterable[str], file: Path) -> Counter[int]:
-    """One sentence a line; returns how often each character is there, by its code point."""
-    counts: Counter[int] = Counter()
-    total = np.zeros(sys.maxunicode + 1, dtype=np.int64)
-    with file.open("w", encoding="utf-8", newline="") as out:
-        for text in texts:
-            lines = "\n".join(sentences(text))
-            if lines:
-                out.write(lines + "\n")
-                codes = np.frombuffer(lines.encode("utf-32-le"), dtype=np.uint32)
-                found = np.bincount(codes)
-                total[: len(found)] += found
-    total[ord("\n")] = 0
-    (present,) = total.nonzero()
-    counts.update(dict(zip(present.tolist(), total[present].tolist(), strict=True)))
-    return counts
+class _NoRoom(Exception):
+    """The vocabulary has fewer places than the text has characters that are to be covered."""
 
 
-def _rare(counts: Counter[int], most: int) -> list[int]:
-    """The characters that get no piece because `most` commoner ones make less than COVERAGE of the text; else none.
+def _without_rare(file: Path, most: int) -> Path:
+    """Another file of the sentences, ended at each character that is not among the `most` commonest.
 
-    Chinese has more characters than a small vocabulary has room; half of it is for merges. sentencepiece itself
-    refuses a coverage below 0.98, and a vocabulary without room for the characters that it covers.
+    Chinese has more characters than a small vocabulary has room; half of it is for merges. sentencepiece itself would
+    take no coverage below 0.98.
     """
-    common = counts.most_common()
-    covered = sum(count for _, count in common[:most])
-    return [code for code, _ in common[most:]] if covered < COVERAGE * counts.total() else []
-
-
-def _without(rare: list[int], file: Path) -> Path:
-    """The sentences of a file, ended at each rare character, in another file."""
-    ends = dict.fromkeys(rare, "\n")
-    other = file.with_name("common.txt")
-    with file.open(encoding="utf-8", newline="") as lines, other.open("w", encoding="utf-8", newline="") as out:
+    counts: Counter[str] = Counter()
+    with file.open(encoding="utf-8", newline="") as lines:
+        for line in lines:
+            counts.update(line)
+    del counts["\n"]
+    rare = sorted(counts, key=lambda char: (-counts[char], char))[most:]
+    ends = dict.fromkeys(map(ord, rare), "\n")
+    common = file.with_name("common.txt")
+    with file.open(encoding="utf-8", newline="") as lines, common.open("w", encoding="utf-8", newline="") as out:
         for line in lines:
             out.writelines(part + "\n" for part in line.translate(ends).split("\n") if part)
-    return other
+    return common
 
 
 def _train_in_a_process(settings: dict[str, Any], vocab_size: int, show_progress: bool) -> None:
@@ -184,6 +174,8 @@ def _train_in_a_process(settings: dict[str, Any], vocab_size: int, show_progress
                 if found := _MERGES.search(line):
                     bar.update(int(found.group(1)) - bar.n)
             if trainer.wait():
+                if b"required_chars" in last:
+                    raise _NoRoom
                 raise RuntimeError(f"sentencepiece ended with exit code {trainer.returncode}: {last.decode()}")
         finally:
             trainer.kill()

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,11 +163,29 @@ def test_no_piece_spells_a_special_token_or_a_byte(tmp_path: Path) -> None:
 
 def test_a_line_longer_than_sentencepiece_takes_is_learned_from(tmp_path: Path) -> None:
     line = "somewhere " * 20_000
-    assert "".join(spm.sentences(line)) == line
-    assert max(map(len, spm.sentences(line))) <= spm.SENTENCE
-    assert all(s.strip(" ") in ("", *(" ".join(["somewhere"] * n) for n in range(200))) for s in spm.sentences(line))
+    lines = spm.as_lines(line).split("\n")
+    assert "".join(lines) == line
+    assert max(map(len, lines)) <= spm.SENTENCE
+    assert all(s.strip(" ") in ("", *(" ".join(["somewhere"] * n) for n in range(200))) for s in lines)  # cut at spaces
     assert len(trained(tmp_path / "t", [line]).encode(" somewhere")) == 1
-    assert "".join(spm.sentences("x" * 5000)) == "x" * 5000
+    assert spm.as_lines("x" * 2500) == "\n".join(["x" * 1000, "x" * 1000, "x" * 500])
+
+
+@pytest.mark.parametrize(
+    "text", ["a b\n\n c", "\n\na\n", "a\r\n\rb", "a\0b", "<0xE2> <0xE", "<|user|>|>", "a\u2581b \u2585c", "é " * 900]
+)
+def test_lines_are_the_text_less_what_ends_them(text: str) -> None:
+    lines = spm.as_lines(text)
+    kept = str.maketrans("", "", "\r\n\0\u2581\u2585")
+    assert lines.replace("\n", "") == text.translate(kept)
+    assert not set(lines) & set("\r\0\u2581\u2585")
+    assert not re.search(r"<0x[0-9A-Fa-f]{2}>|<\|user\|>", lines)
+
+
+def test_empty_lines_teach_nothing(tmp_path: Path) -> None:
+    trained(tmp_path / "a", ["some words\n\n\nand others", "and others some words"] * 30)
+    trained(tmp_path / "b", ["some words\nand others", "and others some words"] * 30)
+    assert (tmp_path / "a" / "tokenizer.json").read_bytes() == (tmp_path / "b" / "tokenizer.json").read_bytes()
 
 
 def test_a_text_is_cut_behind_line_breaks_without_a_change_of_ids(
