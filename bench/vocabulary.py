@@ -58,11 +58,10 @@ RUNS = [
     ("novel", "nano", 8, [1024, 2048, MIDDLE, 8000]),
     ("novel", "nano", 2, [1024, 2048, MIDDLE, 8000]),
     ("textbooks", "nano", 3, [1024, 2048, MIDDLE, 8192, 14000]),
-    ("embedded", "nano", 2, [1024, 2048, MIDDLE, 8192, 16384]),
-    ("novels", "nano", 1, [2048, MIDDLE, 8192, 16384]),
-    ("medicine", "nano", 1, [2048, MIDDLE, 8192, 16384]),
-    ("novel", "tiny", 8, [1024, 2048, MIDDLE, 8000]),
-    ("textbooks", "nano", 10, [2048, MIDDLE, 8192]),
+    ("embedded", "nano", 2, [2048, MIDDLE, 8192, 16384]),
+    ("embedded", "tiny", 2, [MIDDLE, 8192]),
+    ("medicine", "nano", 1, [MIDDLE, 8192]),
+    ("textbooks", "nano", 10, [MIDDLE, 8192]),
 ]
 STEPS_PER_EPOCH = 400  # as train.py aims at
 SIZE = ("corpus", "shape", "epochs", "compared")  # what sizes are compared within
