@@ -201,6 +201,8 @@ def seed_noise(points: list[dict[str, Any]]) -> float:
     """Standard deviation of runs that differ by their seed alone, pooled over all others' settings; nan without any."""
     by_cell: dict[tuple[Any, ...], list[float]] = {}
     for point in points:
+        if point["compared"] == "flops" and point["vocab_size"] == MIDDLE:
+            continue  # it stands there twice
         by_cell.setdefault(tuple(point[name] for name in KEY[:-1]), []).append(point["bits_per_byte"])
     several = [values for values in by_cell.values() if len(values) > 1]
     squares = sum(statistics.variance(values) * (len(values) - 1) for values in several)
