@@ -91,6 +91,10 @@ class Tokenizer:
         if self.backend == "sentencepiece" and all(b"\n" not in token[:-1] for token in self._bytes):
             self.line_break = AFTER_BREAK
 
+    def to_json(self) -> str:
+        """What tokenizer.json holds."""
+        return self._bpe.to_str()
+
     def encode(self, text: str) -> list[int]:
         """Ids of content (no bos, no eos)."""
         return self.encode_batch([text])[0]

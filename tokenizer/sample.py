@@ -24,7 +24,7 @@ from data.loader import about_corpus
 from tokenizer.config import TokenizerConfig
 from tokenizer.encode import FIELDS, read_corpus
 from tokenizer.patterns import AFTER_BREAK, break_of, cut, regex_of
-from tokenizer.words import words_growth
+from tokenizer.words import SENTENCEPIECE, Trainer, byte_level_trainer, words_growth
 
 PIECE = 1 << 20  # bytes: larger documents, of a small budget those above 1/256 of it, are cut into pieces of that size
 # Text whose words cannot take more than 6 GB (75 bytes of memory a byte of base64, 105 of Chinese), text whose words
@@ -64,9 +64,9 @@ def training_sample(corpus: Path, settings: TokenizerConfig) -> tuple[Sample, re
     _, weights = about_corpus(corpus / "manifest.json")
     sample = plan_sample(survey(corpus), weights, settings.sample_bytes, settings.seed)
     if settings.backend == "sentencepiece":
-        return sample, AFTER_BREAK
+        return within_memory(corpus, sample, weights, SENTENCEPIECE, AFTER_BREAK), AFTER_BREAK
     regex = regex_of(settings.pattern, settings.digits, settings.code)
-    return within_memory(corpus, sample, weights, regex), break_of(regex)
+    return within_memory(corpus, sample, weights, byte_level_trainer(regex), break_of(regex)), break_of(regex)
 
 
 def training_texts(corpus: Path, settings: TokenizerConfig) -> Iterator[str]:
@@ -97,18 +97,20 @@ def plan_sample(num_bytes: Mapping[str, int], weights: Mapping[str, float], budg
     return Sample(budget, seed, dict(num_bytes), {source: weights.get(source, 1.0) * share for source in num_bytes})
 
 
-def within_memory(corpus: Path, sample: Sample, weights: Mapping[str, float], regex: str) -> Sample:
-    """The sample, or a smaller one where its distinct words would take more than MOST_MEMORY; says so."""
+def within_memory(
+    corpus: Path, sample: Sample, weights: Mapping[str, float], trainer: Trainer, end: re.Pattern[str] | None
+) -> Sample:
+    """The sample, or a smaller one where the trainer would take more than MOST_MEMORY for it; says so."""
     if sample.expected <= HARMLESS:
         return sample
     pilot = plan_sample(sample.bytes, weights, PILOT, sample.seed)
-    growth = words_growth(list(sample_texts(corpus, pilot, break_of(regex), "counting words")), regex)
+    growth = words_growth(list(sample_texts(corpus, pilot, end, "counting words")), trainer)
     if (memory := growth.memory_of(sample.expected)) <= MOST_MEMORY:
         return sample
     budget = growth.text_within(MOST_MEMORY)
     print(
-        f"the trainer would keep {memory / 1e9:.0f} GB for the distinct words of {sample.expected:,} bytes (they grow "
-        f"as bytes^{growth.power:.2f}): it reads {budget:,} bytes, for {MOST_MEMORY / 1e9:.0f} GB"
+        f"the trainer would take {memory / 1e9:.0f} GB for {sample.expected:,} bytes (their distinct words grow as "
+        f"bytes^{growth.power:.2f}): it reads {budget:,} bytes, for {MOST_MEMORY / 1e9:.0f} GB"
     )
     return plan_sample(sample.bytes, weights, budget, sample.seed)
 

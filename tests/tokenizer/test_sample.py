@@ -16,9 +16,9 @@ from common.errors import UserError
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import sample as room
 from tokenizer.bpe import train_bpe
-from tokenizer.patterns import LINE_BREAK, regex_of
+from tokenizer.patterns import AFTER_BREAK, LINE_BREAK, regex_of
 from tokenizer.sample import Sample, plan_sample, sample_texts, survey, within_memory
-from tokenizer.words import LONGEST_WORD, Growth, cut_words, words_growth
+from tokenizer.words import LONGEST_WORD, SENTENCEPIECE, Growth, byte_level_trainer, cut_words, words_growth
 
 Row = dict[str, str]
 FIELDS = ("text", "context", "question", "answer")
@@ -148,11 +148,11 @@ def letters(num: int, seed: int) -> Iterator[str]:
 
 
 def test_words_that_never_come_again_grow_as_the_text_does() -> None:
-    growth = words_growth([*letters(200, 0)], regex_of())
+    growth = words_growth([*letters(200, 0)], byte_level_trainer(regex_of()))
     assert growth.power > 0.98
     assert growth.memory_of(2 * growth.num_bytes) == pytest.approx(2 * growth.memory, rel=0.02)
     assert growth.text_within(growth.memory / 2) == pytest.approx(growth.num_bytes / 2, rel=0.02)
-    assert words_growth(["the same words again and again"] * 200, regex_of()).power == 0.1
+    assert words_growth(["the same words again and again"] * 200, byte_level_trainer(regex_of())).power == 0.1
 
 
 def test_a_power_law_is_met_at_the_text_it_was_counted_on() -> None:
@@ -160,6 +160,8 @@ def test_a_power_law_is_met_at_the_text_it_was_counted_on() -> None:
     assert growth.memory_of(1000) == 5000
     assert growth.memory_of(4000) == 10_000
     assert growth.text_within(10_000) == 4000
+    assert Growth(1000, 5000.0, 0.5, kept=2).memory_of(4000) == 18_000
+    assert Growth(1000, 5000.0, 0.5, kept=2).text_within(18_000) == 4000
 
 
 def test_a_sample_whose_words_would_not_fit_in_memory_is_smaller_and_says_so(
@@ -167,16 +169,20 @@ def test_a_sample_whose_words_would_not_fit_in_memory_is_smaller_and_says_so(
 ) -> None:
     corpus = write(tmp_path / "corpus", [document(i, "a", text) for i, text in enumerate(letters(400, 0))])
     sample = plan_sample(survey(corpus), {}, 10**9, 0)
-    assert within_memory(corpus, sample, {}, regex_of()) is sample  # harmless, whatever it holds
+    assert (
+        within_memory(corpus, sample, {}, byte_level_trainer(regex_of()), LINE_BREAK) is sample
+    )  # harmless, whatever it holds
     monkeypatch.setattr(room, "HARMLESS", 1000)
     monkeypatch.setattr(room, "PILOT", 50_000)
-    assert within_memory(corpus, sample, {}, regex_of()) is sample
+    assert within_memory(corpus, sample, {}, byte_level_trainer(regex_of()), LINE_BREAK) is sample
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(room, "MOST_MEMORY", 8e6)
-    smaller = within_memory(corpus, sample, {}, regex_of())
+    smaller = within_memory(corpus, sample, {}, byte_level_trainer(regex_of()), LINE_BREAK)
     # A word of nine letters and a space takes 300 + 100 * 10 bytes.
     assert smaller.budget == pytest.approx(8e6 / 1300 * 10, rel=0.1)
     assert "bytes^1.00" in capsys.readouterr().out
+    other = within_memory(corpus, sample, {}, SENTENCEPIECE, AFTER_BREAK)
+    assert other.budget == pytest.approx(8e6 / ((300 + 60 * 10) / 10 + 3), rel=0.1)  # the text itself three times
 
 
 @pytest.mark.parametrize("letters", ["ACGT", "=-*#"])
