@@ -102,7 +102,8 @@ def sweep(config: Config, asked: str, texts: Callable[[], Iterable[str]]) -> lis
     if (folder / "tokenizer").exists():
         print("the run's own tokenizer stays as it is; one of another size needs another --run")
     else:
-        settings = {**asdict(config.tokenizer), "vocab_size": best}
+        rule = default_vocab_size(num_bytes)  # which needs no flag
+        settings = {**asdict(config.tokenizer), "vocab_size": best if best != rule else None}
         told = [f"--{field.name} {settings[field.name]}" for field in fields(TokenizerConfig)
                 if settings[field.name] != field.default]  # fmt: skip
         print(f"next: python tokenizer/train.py --run {config.run} {' '.join(told)}")
