@@ -123,7 +123,8 @@ def open_sizes(corpus: str, sizes: tuple[int, ...]) -> dict[int, tuple[Tokens, T
     folder = run_folder(config.run) / "corpus"
     if not (folder / "manifest.json").exists():
         prepare_run(config)
-    toks = train_sizes(lambda: training_texts(folder, config.tokenizer), list(sizes), config.tokenizer)
+    scratch = folder.with_name(".bench-vocabulary.tmp")
+    toks = train_sizes(lambda: training_texts(folder, config.tokenizer), list(sizes), config.tokenizer, scratch)
     train, val = (pa.concat_tables(read_corpus(folder, split)) for split in ("train", "val"))
     return {size: (encode_table(train, tok), encode_table(val, tok)) for size, tok in toks.items()}
 

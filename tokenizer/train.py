@@ -110,8 +110,8 @@ def main() -> None:
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
     if config.args.sweep is not None:
-        corpus = run_folder(config.run) / "corpus"
-        sweep(config, config.args.sweep, lambda: training_texts(corpus, config.tokenizer))
+        with config.claimed("prepare", write=False) as folder:  # of other sources it would be another corpus
+            sweep(config, config.args.sweep, lambda: training_texts(folder / "corpus", config.tokenizer))
         return
     tok = train(config)
     print(f"{tok.vocab_size:,} tokens -> {run_folder(config.run) / 'tokenizer'}")
