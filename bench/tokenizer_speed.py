@@ -116,10 +116,10 @@ def tokenizers_trains(texts: list[str], config: TokenizerConfig, folder: Path, n
 
 
 def tokenizers_encodes(texts: list[str], config: TokenizerConfig, folder: Path, num_threads: int) -> Ready:
-    """`encode_batch` of the texts."""
+    """`encode_batch_fast` of the texts."""
     bpe = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     bpe.encode_special_tokens = True
-    return lambda: bpe.encode_batch(texts, add_special_tokens=False)
+    return lambda: bpe.encode_batch_fast(texts, add_special_tokens=False)
 
 
 def sentencepiece_trains(texts: list[str], config: TokenizerConfig, folder: Path, num_threads: int) -> Ready:

@@ -9,6 +9,7 @@ No normaliser, all 256 bytes in the alphabet, so decode(encode(s)) == s for ever
 """
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ from common.files import atomic_folder, scratch_folder
 from common.text import error_line, not_unicode
 from tokenizer.byte_level import byte_level_bytes, train_bpe
 from tokenizer.config import TokenizerConfig, default_vocab_size
-from tokenizer.native import BYTE_TOKEN, SPACE, encode_native
+from tokenizer.native import BYTE_TOKEN, encode_native
 from tokenizer.patterns import AFTER_BREAK, LONG_WHITE, break_of, must_split_white, name_of, split_white
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
 
@@ -73,18 +74,12 @@ class Tokenizer:
         self._white.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         self.vocab_size: int = bpe.get_vocab_size()
         self.backend = "sentencepiece" if getattr(bpe.model, "byte_fallback", False) else "tokenizers"
-        split = json.loads(bpe.pre_tokenizer.__getstate__()).get("pretokenizers", [{}])[0] if bpe.pre_tokenizer else {}
-        regex = split.get("pattern", {}).get("Regex")
+        regex = _regex(bpe)
         self.pattern = name_of(regex)
         self._splits_white = must_split_white(regex)
         pieces = [bpe.id_to_token(i) or "" for i in range(NUM_SPECIAL, self.vocab_size)]
         if "" in pieces:
             raise UserError("its ids have gaps")
-        if native is not None and [*map(native.id_to_piece, range(native.vocab_size()))] != [
-            *SPECIAL_TOKENS,
-            *(piece.replace(" ", SPACE) for piece in pieces),
-        ]:
-            raise UserError("tokenizer.model beside it holds other tokens")
         self._bytes = [token.encode() for token in SPECIAL_TOKENS]
         self._bytes += byte_level_bytes(pieces) if self.backend == "tokenizers" else _with_byte_tokens(pieces)
         self.line_break = break_of(regex)
@@ -145,7 +140,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if [bpe.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(NUM_SPECIAL)):
         raise UserError(f"{file}: its first tokens are not {' '.join(SPECIAL_TOKENS)}, so it is not one of loam's")
     try:
-        tok = Tokenizer(bpe, _native(folder / "tokenizer.model"))
+        tok = Tokenizer(bpe, _native(folder / "tokenizer.model", bpe))
     except UserError as error:
         raise UserError(f"{file}: not a tokenizer of loam's: {error}") from None
     if min(chain.from_iterable(tok.encode_batch(list(SPECIAL_TOKENS))), default=NUM_SPECIAL) < NUM_SPECIAL:
@@ -165,16 +160,18 @@ def train_tokenizer(texts: Iterator[str], num_bytes: int, config: TokenizerConfi
             bpe, model = bring(Path(config.file))
         else:
             size = config.vocab_size or default_vocab_size(num_bytes)
-            bpe, model = train_backend(texts, size, config, True, temporary)
-            if config.vocab_size is not None and bpe.get_vocab_size() < size:
-                often = f" (pairs seen {config.min_frequency} times or more)" if config.backend == "tokenizers" else ""
-                found = bpe.get_vocab_size()
-                raise UserError(
-                    f"vocab_size {size}: {num_bytes:,} bytes of training text support {found} tokens{often}; "
-                    f"ask for {found} or fewer"
-                )
+            bpe, model = train_backend(texts, size, config, sys.stderr.isatty(), temporary)
+            if config.vocab_size is not None:
+                check_supported(bpe, size, config)
         save_tokenizer(bpe, temporary, model)
     return load_tokenizer(folder)
+
+
+def check_supported(bpe: tokenizers.Tokenizer, size: int, config: TokenizerConfig) -> None:
+    """UserError where the text that `bpe` was trained on does not support `size` tokens."""
+    if (found := bpe.get_vocab_size()) < size:
+        often = f" (pairs seen {config.min_frequency} times or more)" if config.backend == "tokenizers" else ""
+        raise UserError(f"vocab_size {size}: the text that was read supports {found} tokens{often}; ask for no more")
 
 
 def train_backend(
@@ -187,32 +184,54 @@ def train_backend(
     if config.backend == "tokenizers":
         settings = (config.pattern, config.digits, config.code)
         return train_bpe(texts, vocab_size, config.min_frequency, show_progress, *settings), None
-    from tokenizer.spm import as_tokenizer, train_spm
-
+    try:
+        from tokenizer.spm import as_tokenizer, train_spm
+    except ImportError as error:
+        raise UserError(f"backend sentencepiece needs the library {error.name}, which is not installed here") from None
     with scratch_folder(folder / "sentencepiece") as scratch:
         model = train_spm(texts, vocab_size, config.digits != "whole", show_progress, scratch)
     return as_tokenizer(model), model.SerializeToString()
 
 
 def _ids(bpe: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:
-    return [encoding.ids for encoding in bpe.encode_batch_fast(texts, add_special_tokens=False)]
+    try:
+        return [encoding.ids for encoding in bpe.encode_batch_fast(texts, add_special_tokens=False)]
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # Oniguruma's, after 10 million tries; no Exception
+            raise UserError("a text has more white space in a row than this tokenizer's pattern can split") from None
+        raise
 
 
-def _native(file: Path) -> "SentencePieceProcessor | None":
-    """sentencepiece with the model beside a tokenizer.json; None where either is missing: tokenizer.json says the same.
+def _regex(bpe: tokenizers.Tokenizer) -> str | None:
+    """The pattern that parts text into words, where nothing else does."""
+    state = json.loads(bpe.pre_tokenizer.__getstate__()) if bpe.pre_tokenizer else {}
+    match state.get("pretokenizers"):
+        case [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False},
+            {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+        ]:
+            return regex
+    return None
+
+
+def _native(file: Path, bpe: tokenizers.Tokenizer) -> "SentencePieceProcessor | None":
+    """sentencepiece with the model beside a tokenizer.json of the same rules; None where either is missing.
 
     It takes two thirds of the time on texts of a line each.
     """
-    if not file.exists():
+    if not file.is_file():
         return None
     try:
         from sentencepiece import SentencePieceProcessor
+
+        from tokenizer.spm import as_tokenizer, read_model
     except ImportError:
         return None
-    try:
-        return SentencePieceProcessor(model_proto=file.read_bytes())
-    except RuntimeError as error:
-        raise UserError(f"{file} is damaged: {error_line(error)}") from None
+    model = read_model(file)
+    theirs, ours = (json.loads(one.to_str())["model"] for one in (as_tokenizer(model), bpe))
+    if any(theirs[key] != ours[key] for key in ("vocab", "merges")):
+        raise UserError("tokenizer.model beside it holds other tokens")
+    return SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 def _with_byte_tokens(pieces: list[str]) -> list[bytes]:

@@ -6,6 +6,7 @@ not BPE. Its own special tokens are left out: loam renders every prompt with its
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from tokenizers import decoders
 
 from common.errors import UserError
 from common.files import read_json
-from common.text import error_line
+from common.text import error_line, one_line
 from tokenizer.bpe import Tokenizer
 from tokenizer.config import LARGEST
 from tokenizer.native import BYTE_TOKEN, SPACE
 from tokenizer.patterns import PATTERNS
 from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS
 
+NAMES = ("tokenizer.model", "spiece.model", "tokenizer.json")  # in a folder, the first that can be taken
 # What may stand in a pre-tokenizer: these only say where text is split, and drop nothing unless `behavior` says so.
 _SPLITTERS = ("Split", "ByteLevel", "Digits", "Punctuation", "UnicodeScripts")
 _KINDS = ("NORMAL", "USER_DEFINED", "BYTE")  # of sentencepiece's pieces; UNUSED ones are not, others are special
@@ -36,11 +38,13 @@ PROBES = [
 def bring(path: Path) -> tuple[tokenizers.Tokenizer, bytes | None]:
     """The tokenizer of a file, or of a folder that holds one; and sentencepiece's model where it was one."""
     if path.is_dir():
-        names = ("tokenizer.json", "tokenizer.model", "spiece.model")
-        found = [path / name for name in names if (path / name).is_file()]
-        if not found:
-            raise UserError(f"{path}: holds no {', '.join(names[:-1])} or {names[-1]}")
-        path = found[0]
+        files = [path / name for name in NAMES if (path / name).is_file()]
+        if not files:
+            raise UserError(f"{path}: holds no {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        for file in files[:-1]:
+            with suppress(UserError):
+                return bring(file)
+        return bring(files[-1])
     if not path.is_file():
         raise UserError(f"{path}: no such file; it is a tokenizer.json, a .model of sentencepiece, or a folder of one")
     try:
@@ -50,7 +54,8 @@ def bring(path: Path) -> tuple[tokenizers.Tokenizer, bytes | None]:
             raise UserError(f"has {bpe.get_vocab_size():,} tokens: {LARGEST:,} or fewer are possible")
         return bpe, model
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        said = str(error)
+        raise UserError(said if said.startswith(str(path)) else f"{path}: {said}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -68,11 +73,14 @@ def _from_json(path: Path) -> tokenizers.Tokenizer:
         file = read_json(path)
         tokenizers.Tokenizer.from_file(str(path))
         model = file["model"]
+        for name in ("end_of_word_suffix", "continuing_subword_prefix"):
+            if model.get(name):
+                raise UserError(f"marks parts of words ({name} {model[name]!r}), which is not lossless")
         if (kind := model.get("type", "BPE")) != "BPE":
             raise UserError(f"is a {kind} tokenizer: BPE can be taken, and nothing else")
         vocab: dict[str, int] = model["vocab"]
         merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
-        special = {token["content"] for token in file.get("added_tokens") or []}
+        added = {token["content"]: bool(token.get("special")) for token in file.get("added_tokens") or []}
     except UserError:
         raise
     except Exception as error:  # the Rust side raises plain Exception for a damaged file
@@ -84,13 +92,17 @@ def _from_json(path: Path) -> tokenizers.Tokenizer:
         vocab = {_spaced(piece): i for piece, i in vocab.items()}
         merges = [(_spaced(left), _spaced(right)) for left, right in merges]
         _refuse_normaliser(file.get("normalizer"), ("Prepend", "Replace"))
+        if (splitter := file.get("pre_tokenizer")) is not None and splitter["type"] != "Metaspace":
+            raise UserError(f"its pre-tokenizer ({splitter['type']}) parts text, which is not done beside byte tokens")
         splitter = None
         decoder: decoders.Decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     else:
         _refuse_normaliser(file.get("normalizer"), ())
         splitter, decoder = _splitter(file.get("pre_tokenizer")), decoders.ByteLevel()
     made = {left + right for left, right in merges}
-    kept = [piece for piece in sorted(vocab, key=vocab.__getitem__) if piece not in special - made]
+    kept = [piece for piece in sorted(vocab, key=vocab.__getitem__) if piece not in added.keys() - made]
+    if lost := [token for token, special in added.items() if not special and token not in made]:
+        print(f"note: {path}: {len(lost)} tokens that no merge makes, as {one_line(lost[0], 30)!r}, are left out")
     if clash := set(SPECIAL_TOKENS) & set(kept):
         raise UserError(f"its text tokens include {min(clash)}, which is loam's own special token")
     numbered = {piece: i for i, piece in enumerate([*SPECIAL_TOKENS, *kept])}
@@ -148,17 +160,12 @@ def _splitter(pre: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _from_model(path: Path) -> tuple[tokenizers.Tokenizer, bytes]:
-    from google.protobuf.message import DecodeError
-
-    from tokenizer.spm import as_tokenizer, bpe_settings, schema
-
     try:
-        theirs = schema.ModelProto.FromString(path.read_bytes())
-    except DecodeError:
-        raise UserError("is not a model of sentencepiece") from None
+        from tokenizer.spm import as_tokenizer, bpe_settings, read_model, schema
+    except ImportError as error:
+        raise UserError(f"needs the library {error.name}, which is not installed here") from None
+    theirs = read_model(path)
     kinds, piece_type = schema.TrainerSpec.ModelType, schema.ModelProto.SentencePiece.Type
-    if not theirs.pieces:
-        raise UserError("is not a model of sentencepiece")
     if theirs.trainer_spec.model_type != kinds.BPE:
         raise UserError(f"is a {kinds.Name(theirs.trainer_spec.model_type)} model: BPE can be taken, and nothing else")
     of_type = {kind: [p for p in theirs.pieces if p.type == getattr(piece_type, kind)] for kind in _KINDS}
@@ -192,10 +199,13 @@ def _from_model(path: Path) -> tuple[tokenizers.Tokenizer, bytes]:
         ours.pieces.add(piece=token, score=0, type=piece_type.CONTROL if i else piece_type.UNKNOWN)
     for byte in range(256):
         ours.pieces.add(piece=f"<0x{byte:02X}>", score=0, type=piece_type.BYTE)
-    for piece in of_type["NORMAL"]:
+    # Of equal scores sentencepiece takes the leftmost, which no tokenizer.json can say: here no two are equal.
+    order = sorted(range(len(of_type["NORMAL"])), key=lambda i: -of_type["NORMAL"][i].score)
+    score = {i: -float(rank) for rank, i in enumerate(order)}
+    for i, piece in enumerate(of_type["NORMAL"]):
         if piece.piece in SPECIAL_TOKENS:
             raise UserError(f"its text tokens include {piece.piece}, which is loam's own special token")
-        ours.pieces.add(piece=piece.piece, score=piece.score, type=piece_type.NORMAL)
+        ours.pieces.add(piece=piece.piece, score=score[i], type=piece_type.NORMAL)
     ours.trainer_spec.vocab_size = len(ours.pieces)
     assert len(ours.pieces) == NUM_SPECIAL + 256 + len(of_type["NORMAL"])
     return as_tokenizer(ours), ours.SerializeToString()

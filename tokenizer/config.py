@@ -49,6 +49,8 @@ class TokenizerConfig:
                 f"vocab_size {self.vocab_size}: {SMALLEST} or more are needed (256 bytes, {NUM_SPECIAL} special tokens)"
             )
         if self.file is not None:
+            if not self.file.strip():
+                raise UserError("file: a path is needed, of a tokenizer.json or a .model of sentencepiece")
             told = [f.name for f in fields(self) if f.name != "file" and getattr(self, f.name) != f.default]
             if told:
                 raise UserError(f"file {self.file}: a finished tokenizer is taken as it is; leave out {told[0]}")

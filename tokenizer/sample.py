@@ -49,14 +49,18 @@ class Sample:
 
     def lines(self) -> list[str]:
         """What was taken of what, for a reader."""
-        whole, weighted = sum(self.bytes.values()), sum(self.taken.values())
-        lines = [f"trained on {weighted:,} bytes of {whole:,} (sample_bytes {self.budget:,})"]
+        whole, read = sum(self.bytes.values()), self.taken.total()
+        lines = [f"trained on {read:,} bytes; the split has {whole:,}, sample_bytes is {self.budget:,}"]
         if len(self.bytes) > 1 and any(copies != 1 for copies in self.copies.values()):
             lines += [
-                f"  {source}: {self.taken[source]:,} bytes of {num_bytes:,}, each text {self.copies[source]:.4g} times"
+                f"  {source}: {self.taken[source]:,} bytes of {num_bytes:,}, {_often(self.copies[source])}"
                 for source, num_bytes in sorted(self.bytes.items())
             ]
         return lines
+
+
+def _often(copies: float) -> str:
+    return f"each text {copies:.3g} times" if copies >= 0.1 or copies == 0 else f"one text of {round(1 / copies):,}"
 
 
 def training_sample(corpus: Path, settings: TokenizerConfig) -> tuple[Sample, re.Pattern[str] | None]:

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models
 from tqdm import tqdm
 
-from common.errors import UserError
+from common.errors import MachineError, UserError
 from tokenizer.config import SMALLEST
 from tokenizer.native import SPACE, usable_cores
 from tokenizer.template import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_TOKENS
@@ -112,6 +112,17 @@ def as_lines(text: str) -> str:
     return text.strip("\n")
 
 
+def read_model(path: Path) -> Message:
+    """A .model file; UserError where it is none."""
+    try:
+        model = schema.ModelProto.FromString(path.read_bytes())
+    except DecodeError:
+        raise UserError(f"{path} is not a model of sentencepiece") from None
+    if not model.pieces:
+        raise UserError(f"{path} is not a model of sentencepiece")
+    return model
+
+
 def as_tokenizer(model: Message) -> tokenizers.Tokenizer:
     """The rules of a BPE model with ids as ours (special tokens first, all 256 bytes): the same ids for every text."""
     normal = [piece.type == schema.ModelProto.SentencePiece.NORMAL for piece in model.pieces]
@@ -176,6 +187,9 @@ def _train_in_a_process(settings: dict[str, Any], vocab_size: int, show_progress
             if trainer.wait():
                 if b"required_chars" in last:
                     raise _NoRoom
+                if trainer.returncode < 0:
+                    said = f"was ended by signal {-trainer.returncode}, as where memory does not suffice"
+                    raise MachineError(f"sentencepiece {said}: a smaller [tokenizer] sample_bytes needs less")
                 raise RuntimeError(f"sentencepiece ended with exit code {trainer.returncode}: {last.decode()}")
         finally:
             trainer.kill()

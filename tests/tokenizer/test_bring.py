@@ -1,5 +1,6 @@
 """A finished tokenizer is taken with loam's special tokens, or refused in one line that says why."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.tokenizer.conftest import TEXTS
 from tokenizer.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from tokenizer.bring import PROBES
 from tokenizer.config import TokenizerConfig
+from tokenizer.patterns import PATTERNS
+from tokenizer.spm import schema
 from tokenizer.template import NUM_SPECIAL, SPECIAL_TOKENS
 
 WORDS = "the cat sat on the mat, 1234 cats in façades; don't " * 50
@@ -150,6 +153,7 @@ def by_words(file: dict[str, Any]) -> None:
         (lambda file: file["model"].update(type="WordLevel", unk_token="a"), "WordLevel|is not a tokenizer.json"),
         (lambda file: file["model"]["merges"].append(["zzz", "qqq"]), "is not a tokenizer.json"),
         (lambda file: file.pop("model"), "is not a tokenizer.json"),
+        (lambda file: file["model"].update(end_of_word_suffix="</w>"), "marks parts of words"),
         (lambda file: file["pre_tokenizer"].update(add_prefix_space=True), "puts a space in front"),
     ],
 )
@@ -195,8 +199,68 @@ def test_a_file_of_something_else_is_one_line(tmp_path: Path, name: str, content
 def test_a_path_of_nothing_is_one_line_and_other_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         brought(tmp_path / "none.json", tmp_path / "run")
-    with pytest.raises(UserError, match=r"holds no tokenizer\.json"):
+    with pytest.raises(UserError, match=r"holds no .* or tokenizer\.json"):
         brought(tmp_path, tmp_path / "run")
     with pytest.raises(UserError, match="taken as it is; leave out vocab_size"):
         TokenizerConfig(file="x", vocab_size=1000)
     assert set(SPECIAL_TOKENS)
+
+
+def twice_split(file: dict[str, Any]) -> None:
+    split = {"type": "Split", "pattern": {"Regex": PATTERNS["qwen2"]}, "behavior": "Isolated", "invert": False}
+    short = {**split, "pattern": {"Regex": "[a-z]{1,3}"}}
+    last = {**file["pre_tokenizer"], "use_regex": False}
+    file["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, short, last]}
+
+
+def merged_runs(file: dict[str, Any]) -> None:
+    split = {"type": "Split", "pattern": {"Regex": PATTERNS["qwen2"]}, "behavior": "MergedWithPrevious", "invert": True}
+    last = {**file["pre_tokenizer"], "use_regex": False}
+    file["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, last]}
+
+
+@pytest.mark.parametrize("change", [twice_split, merged_runs])
+def test_a_pattern_that_is_not_alone_has_no_name_and_no_place_to_cut(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    tok = brought(byte_level(tmp_path / "tokenizer.json", change), tmp_path / "run")
+    assert (tok.pattern, tok.line_break) == (None, None)
+
+
+def test_more_white_space_than_its_pattern_can_split_is_one_line(tmp_path: Path) -> None:
+    tok = brought(byte_level(tmp_path / "tokenizer.json", twice_split), tmp_path / "run")
+    with pytest.raises(UserError, match="more white space in a row"):
+        tok.encode(" " * 10_100_000 + "a")
+
+
+def test_of_pieces_with_equal_scores_both_libraries_take_the_same(tmp_path: Path) -> None:
+    """sentencepiece takes the leftmost of equals; tokenizer.json ranks them."""
+    model = schema.ModelProto.FromString(spm_model(tmp_path / "own.model").read_bytes())
+    for piece in ("x", "q", "xq", "qx", "xqx"):
+        if piece not in {one.piece for one in model.pieces}:
+            model.pieces.add(piece=piece, score=0, type=schema.ModelProto.SentencePiece.NORMAL)
+    (tmp_path / "own.model").write_bytes(model.SerializeToString())
+    tok = brought(tmp_path / "own.model", tmp_path / "run")
+    texts = ["".join(letters) for n in range(1, 9) for letters in itertools.product("xq", repeat=n)]
+    (tmp_path / "run" / "tokenizer.model").unlink()
+    assert tok.encode_batch(texts) == load_tokenizer(tmp_path / "run").encode_batch(texts)
+
+
+def test_what_parts_text_beside_byte_tokens_is_refused(tmp_path: Path) -> None:
+    file = brought_json(spm_model(tmp_path / "own.model"), tmp_path / "as-json")
+    theirs = json.loads(file.read_text())
+    theirs["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(theirs))
+    with pytest.raises(UserError, match="WhitespaceSplit"):
+        brought(tmp_path / "tokenizer.json", tmp_path / "run")
+
+
+def test_tokens_that_no_merge_makes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def add(file: dict[str, Any]) -> None:
+        size = len(file["model"]["vocab"]) + 1
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+        file["added_tokens"].append({"id": size, "content": "<html>", **flags})
+
+    tok = brought(byte_level(tmp_path / "tokenizer.json", add), tmp_path / "run")
+    assert "1 tokens that no merge makes, as '<html>', are left out" in capsys.readouterr().out
+    assert tok.decode(tok.encode("<html>")) == "<html>"

@@ -57,7 +57,7 @@ def test_where_all_fits_every_text_is_taken_once(corpus: Path, rows: list[Row]) 
     texts, sample = taken(corpus, {}, 10**9)
     assert texts == Counter(row[name] for row in rows for name in ("question", "answer"))
     whole = sum(len(text.encode()) for text in texts.elements())
-    assert sample.lines() == [f"trained on {whole:,} bytes of {whole:,} (sample_bytes 1,000,000,000)"]
+    assert sample.lines() == [f"trained on {whole:,} bytes; the split has {whole:,}, sample_bytes is 1,000,000,000"]
 
 
 def test_a_source_is_taken_weight_times(corpus: Path, rows: list[Row]) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,7 +228,7 @@ def test_the_same_texts_give_the_same_bytes_and_no_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "config", "said"),
     [
-        (["a few words"], {"vocab_size": 5000}, "support 28[0-9] tokens; ask for 28[0-9] or fewer"),
+        (["a few words"], {"vocab_size": 5000}, "supports 28[0-9] tokens; ask for no more"),
         (["a few words"], {"vocab_size": SMALLEST + 1}, "needs two characters more, 264"),
         (["\n\r\n"], {}, "nothing but line breaks"),
         ([], {}, "nothing but line breaks"),
@@ -258,6 +259,12 @@ def test_a_model_of_other_tokens_is_refused_and_a_missing_one_is_not_needed(fold
     (other / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes())
     with pytest.raises(UserError, match="holds other tokens"):
         load_tokenizer(other)
+    turned = spm.schema.ModelProto.FromString(model)
+    for piece in turned.pieces:
+        piece.score = -piece.score
+    (other / "tokenizer.model").write_bytes(turned.SerializeToString())
+    with pytest.raises(UserError, match="holds other tokens"):  # the same ones, merged in another order
+        load_tokenizer(other)
     (other / "tokenizer.model").write_bytes(model[: len(model) // 2])
     with pytest.raises(UserError, match=r"tokenizer\.model"):
         load_tokenizer(other)
@@ -277,3 +284,25 @@ def test_the_exported_file_needs_no_sentencepiece_in_transformers(folder: Path) 
         assert auto.encode(text, add_special_tokens=False) == tok.encode(text)
         assert auto.decode(tok.encode(text)) == text
     assert json.loads((folder / "tokenizer.json").read_text())["normalizer"] is None
+
+
+def test_a_trainer_that_is_ended_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spm, "_TRAIN", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(UserError, match=r"ended by signal 9.*sample_bytes"):
+        trained(tmp_path / "t", ["some words"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("library", ["sentencepiece", "google.protobuf.message"])
+def test_a_machine_without_the_libraries_opens_it_and_trains_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    own = load_tokenizer(folder)
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "tokenizer.spm")
+    tok = load_tokenizer(folder)
+    assert tok.native is None
+    assert tok.encode("ab a\u2581") == own.encode("ab a\u2581")
+    for config in (TokenizerConfig(backend="sentencepiece"), TokenizerConfig(file=str(folder / "tokenizer.model"))):
+        with pytest.raises(UserError, match="not installed here"):
+            train_tokenizer(iter(["a"]), 1, config, tmp_path / "t")

@@ -132,13 +132,13 @@ def test_a_finished_tokenizer_has_one_size() -> None:
         parse_sizes("300,400", TokenizerConfig(file="own.json"))
 
 
-def test_sizes_of_sentencepiece_are_each_trained() -> None:
+def test_sizes_of_sentencepiece_are_each_trained(tmp_path: Path) -> None:
     config = TokenizerConfig(backend="sentencepiece")
-    toks = train_sizes(lambda: TEXTS, [270, 280], config)
+    toks = train_sizes(lambda: TEXTS, [270, 280], config, tmp_path / "scratch")
     assert [tok.vocab_size for tok in toks.values()] == [270, 280]
     assert all(tok.backend == "sentencepiece" and tok.decode(tok.encode(TEXTS[0])) == TEXTS[0] for tok in toks.values())
     with pytest.raises(UserError, match=r"supports \d+ tokens; ask"):
-        train_sizes(lambda: TEXTS, [270, 5000], config)
+        train_sizes(lambda: TEXTS, [270, 5000], config, tmp_path / "scratch")
 
 
 def test_sizes_may_be_spaced() -> None:
@@ -146,12 +146,14 @@ def test_sizes_may_be_spaced() -> None:
 
 
 @pytest.mark.parametrize("min_frequency", [2, 5])
-def test_a_size_that_the_text_does_not_support_is_refused_with_the_one_it_does(min_frequency: int) -> None:
+def test_a_size_that_the_text_does_not_support_is_refused_with_the_one_it_does(
+    min_frequency: int, tmp_path: Path
+) -> None:
     most = train_bpe(TEXTS, 5000, min_frequency, False).get_vocab_size()
     config = TokenizerConfig(min_frequency=min_frequency)
     with pytest.raises(UserError, match=f"supports {most} tokens"):
-        train_sizes(lambda: TEXTS, [300, most + 1], config)
-    assert list(train_sizes(lambda: TEXTS, [300, most], config)) == [300, most]
+        train_sizes(lambda: TEXTS, [300, most + 1], config, tmp_path / "scratch")
+    assert list(train_sizes(lambda: TEXTS, [300, most], config, tmp_path / "scratch")) == [300, most]
 
 
 def test_the_size_nearest_to_the_rule_is_recommended() -> None:
