@@ -95,6 +95,7 @@ def report(tok: Tokenizer, corpus: Path, folder: Path, others: list[Other], sett
 def main() -> None:
     """The command."""
     config = load_command("tokenizer", __doc__, flags={"against": (None, AGAINST_HELP), "sweep": (None, SWEEP_HELP)})
+    open_others(config.args.against)  # refused before a corpus is made for it, as sizes are
     if config.args.sweep is not None:
         from tokenizer.sweep import parse_sizes, sweep
 

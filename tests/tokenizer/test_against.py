@@ -12,6 +12,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from common.errors import UserError
 from tests.tokenizer.test_report import THE, made_tokenizer, write_corpus
 from tokenizer.against import compare, open_others, verdict
+from tokenizer.train import main
 
 TEXTS = [
     "The cat sat on the mat and the dog ran.",
@@ -194,6 +195,14 @@ def test_a_blank_name_is_one_clear_line(names: str) -> None:
     with pytest.raises(UserError, match="a name is blank") as error:
         open_others(names)
     assert "\n" not in str(error.value)
+
+
+def test_a_blank_name_is_refused_before_a_corpus_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train.py", "--run", "r", "--against", ""])
+    with pytest.raises(UserError, match="a name is blank"):
+        main()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_is_no_tokenizer_is_one_clear_line(tmp_path: Path) -> None:
