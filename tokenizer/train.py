@@ -95,7 +95,6 @@ def report(tok: Tokenizer, corpus: Path, folder: Path, others: list[Other], sett
 def main() -> None:
     """The command."""
     config = load_command("tokenizer", __doc__, flags={"against": (None, AGAINST_HELP), "sweep": (None, SWEEP_HELP)})
-    open_others(config.args.against)  # refused before a corpus is made for it, as sizes are
     if config.args.sweep is not None:
         from tokenizer.sweep import parse_sizes, sweep
 
@@ -104,6 +103,7 @@ def main() -> None:
         if config.tokenizer.vocab_size is not None:
             print(f"note: vocab_size {config.tokenizer.vocab_size:,} has no part in this, as --sweep names the sizes")
         parse_sizes(config.args.sweep, config.tokenizer)  # refused before a corpus is made for it
+    open_others(config.args.against)  # as is what is no tokenizer
     made = (run_folder(config.run) / "tokenizer" / "tokenizer.json").exists()
     if not made and (file := finished(config)) is not None:
         bring(Path(file))  # as is what cannot be taken
