@@ -39,7 +39,8 @@ def advice(report: dict[str, Any]) -> list[str]:
         lines.append(f"{' and '.join(short)}; {more}")
     if vocabulary["glitch_never"]:
         lines.append(
-            f"tokens that stand in no training document{looked_at} in any form: {vocabulary['glitch_never']:,}; "
+            f"tokens that never come out of encoding the training documents{looked_at}, nor stand in one that does: "
+            f"{vocabulary['glitch_never']:,}; "
             "prompts that hold one meet an embedding that was never trained"
             + (f"; {OWN} has none" if report["taken"] else "")
         )

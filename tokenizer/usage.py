@@ -4,8 +4,9 @@ In: uses of each token in the training split, and the units (measure.py) that us
 bytes. Out: sections of the report.
 
 Of tokens that are never used, most BPE tokens are pieces: they stand inside of a longer token, which is always taken in
-their place. Bytes are there so that every text can be encoded. What is neither is a glitch token: the training text
-holds it in no way, so a prompt that does meets an embedding that was never trained.
+their place. Bytes are there so that every text can be encoded. What is neither is a glitch token: it never comes out of
+encoding the training text, which mostly lacks its letters and otherwise cuts them in other ways, so a prompt that
+holds it meets an embedding that was never trained.
 """
 
 from collections import Counter
