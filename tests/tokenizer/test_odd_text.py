@@ -4,6 +4,7 @@ The scripts of the world (the declaration of human rights in 140 languages) need
 """
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 from common.errors import UserError
-from tokenizer import bpe
+from tokenizer import bpe, patterns
 from tokenizer.bpe import Tokenizer
 from tokenizer.byte_level import train_bpe
 from tokenizer.patterns import WHITE, split_white
@@ -117,11 +118,11 @@ def test_white_is_what_the_pattern_calls_white_but_for_line_breaks() -> None:
     assert {character for piece, _ in white for character in piece} == {*WHITE, "\r", "\n"}
 
 
-@pytest.fixture(scope="module")
-def white_tok() -> Tokenizer:
+@pytest.fixture(scope="module", params=["qwen2", "llama3"])
+def white_tok(request: pytest.FixtureRequest) -> Tokenizer:
     """Has tokens of white space, with line breaks too, so that a cut at a wrong place gives other ids."""
     texts = ["a  \n   \n\n \n\tb\t\t\n   c    d \u3000\u3000\n\u3000e\xa0\xa0\r\n \xa0\xa0f  ! 's  's" * 50]
-    return Tokenizer(train_bpe(texts, 330, 2, show_progress=False))
+    return Tokenizer(train_bpe(texts, 330, 2, False, request.param))
 
 
 @settings(deadline=None, max_examples=1000)
@@ -137,8 +138,11 @@ def test_splitting_long_white_space_changes_no_id(
     text = "".join(what * times for what, times in parts)
     whole = white_tok.encode(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bpe, "LONG_WHITE", length)
+        for module in (bpe, patterns):
+            patch.setattr(module, "LONG_WHITE", length)
         pieces = split_white(text)
+        longest = max(map(len, re.findall(f"[{WHITE}]+(?![{WHITE}\r\n])", text)), default=0)
+        assert len(pieces) > 1 or longest < 2 * length
         assert "".join(pieces) == text
         assert all(len(piece) >= length - 1 and not piece.strip(WHITE) for piece in pieces[1::2])
         assert white_tok.encode(text) == whole
