@@ -1,7 +1,8 @@
 """Talk to a checkpoint in the terminal: `python chat.py ckpt3`, or one answer with `--question "..."`.
 
-Each line is a question; the answer appears as it is generated and ends where the model stops by itself, at
-max_new_tokens, or where its context is full. Earlier turns are given along, the oldest left out when they do not fit.
+Each line is a question; the answer appears as it is generated and ends where the model stops by itself, before a stop
+text, at max_new_tokens, or where its context is full. Earlier turns are given along, the oldest left out when they do
+not fit.
   /reset   forget the earlier turns        /quit   leave (as do Ctrl-D and Ctrl-C)
 Questions can be piped in, one a line.
 """
@@ -18,8 +19,8 @@ if __name__ == "__main__":
 import codecs
 import io
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import UserError, run_command
@@ -44,25 +45,40 @@ class Sampling:
         temperature: 0 takes the likeliest token always
         top_k: draw from the k likeliest tokens only; 0 draws from all
         top_p: draw from the fewest likeliest tokens that have this probability together
+        min_p: draw from tokens of at least this share of the likeliest one's probability
+        repetition_penalty: above 1, tokens that the conversation holds become less likely
         max_new_tokens: longest answer, in tokens
+        min_new_tokens: the answer does not end before so many
+        stop: texts that end an answer, as ["\\n\\n", "Q:"]; what stands before them is the answer
         seed: another seed, other draws
     """
 
     temperature: float = 0.7
     top_k: int = 50
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     max_new_tokens: int = 256
+    min_new_tokens: int = 0
+    stop: list[str] = field(default_factory=list)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("temperature", 0, 100), ("top_p", 0, 1)):
+        ranges = (("temperature", 0, 100), ("top_p", 0, 1), ("min_p", 0, 1), ("repetition_penalty", 0.01, 100))
+        for name, low, high in ranges:
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"--{name} {getattr(self, name)}: must be from {low} to {high}")
-        for name, least in (("top_k", 0), ("max_new_tokens", 1), ("seed", 0)):
+        for name, least in (("top_k", 0), ("max_new_tokens", 1), ("min_new_tokens", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
             if getattr(self, name) >= 2**63:
                 raise UserError(f"--{name} {getattr(self, name)}: must be less than 2**63")
+        if self.min_new_tokens > self.max_new_tokens:
+            raise UserError(
+                f"--min_new_tokens {self.min_new_tokens}: is more than max_new_tokens, {self.max_new_tokens}"
+            )
+        if "" in self.stop:
+            raise UserError("--stop: an empty text ends every answer before it begins")
 
 
 def fitting_history(
@@ -83,23 +99,63 @@ def fitting_history(
     return prompt, []
 
 
-def printer(tok: Tokenizer, write: Callable[[str], Any]) -> Callable[[int, int], None]:
-    """`on_token` of `generate`: writes text as soon as its characters are whole; a token may end inside of one."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+class Writer:
+    """Writes an answer as its tokens come: whole characters only (a token may end inside of one), up to a stop text.
 
-    def on_token(row: int, token: int) -> None:
-        text = decoder.decode(tok.decode_bytes([token]))
-        if text:  # control characters of a corpus must not reach the terminal
-            write("".join(c if c.isprintable() or c in "\n\t" else " " for c in text))
+    Attributes:
+        text: of the answer so far, without what a stop text cut off
+        stopped: whether one did
+    """
 
-    return on_token
+    def __init__(self, tok: Tokenizer, write: Callable[[str], Any], stop: Sequence[str] = ()) -> None:
+        self.text, self.stopped = "", False
+        self._tok, self._write, self._stop = tok, write, stop
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._written = 0
+
+    def on_token(self, row: int, token: int) -> None:
+        """Of `generate`."""
+        self._take(self._decoder.decode(self._tok.decode_bytes([token])))
+
+    def ends(self, row: int, ids: list[int]) -> bool:
+        """Of `generate`."""
+        return self.stopped
+
+    def finish(self) -> str:
+        """Write what was held back, as it might have become a stop text or a character; returns the answer."""
+        if not self.stopped:
+            self._take(self._decoder.decode(b"", final=True))
+            self._show(len(self.text))
+        return self.text
+
+    def _take(self, text: str) -> None:
+        self.text += text
+        # Of several the one that is whole first: what is shown does not hang on how text is cut into tokens.
+        found = [
+            (place + len(stop), place) for stop in self._stop if (place := self.text.find(stop, self._written)) >= 0
+        ]
+        if found:
+            self.text, self.stopped = self.text[: min(found)[1]], True
+        self._show(len(self.text) - (0 if self.stopped else self._held()))
+
+    def _held(self) -> int:
+        """Characters at the end that may be the beginning of a stop text."""
+        most = max(map(len, self._stop), default=1) - 1
+        lengths = range(min(most, len(self.text) - self._written), 0, -1)
+        return next((n for n in lengths if any(stop.startswith(self.text[-n:]) for stop in self._stop)), 0)
+
+    def _show(self, end: int) -> None:
+        if text := self.text[self._written : end]:  # control characters of a corpus must not reach the terminal
+            self._write("".join(c if c.isprintable() or c in "\n\t" else " " for c in text))
+            self._written = end
 
 
 def reply(
     model: Decoder, tok: Tokenizer, prompt: list[int], sampling: Sampling, turn: int, write: Callable[[str], Any]
-) -> Generation:
-    """Generate and write one answer; the draw depends on the seed and the number of the turn."""
-    return generate(
+) -> tuple[Generation, str]:
+    """Generate and write one answer, and what follows it; the draw depends on the seed and the number of the turn."""
+    writer = Writer(tok, write, sampling.stop)
+    said = generate(
         model,
         [prompt],
         max_new_tokens=sampling.max_new_tokens,
@@ -108,9 +164,14 @@ def reply(
         top_k=sampling.top_k,
         top_p=sampling.top_p,
         seed=sampling.seed + turn,
+        on_token=writer.on_token,
         banned=[marker for marker in range(NUM_SPECIAL) if marker != EOS],
-        on_token=printer(tok, write),
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
+        min_new_tokens=sampling.min_new_tokens,
+        ends=writer.ends,
     )[0]
+    return said, writer.finish()
 
 
 def chat(
@@ -137,17 +198,17 @@ def chat(
         except UserError as error:
             write(f"error: {error}\n")
             continue
-        said = reply(model, tok, prompt, sampling, turn, write)
-        write(f"{ending(said)}\n\n")
-        history = [*history, (question, tok.decode(said.ids))]
+        said, answer = reply(model, tok, prompt, sampling, turn, write)
+        write(f"{ending(said, answer)}\n\n")
+        history = [*history, (question, answer)]
         turn += 1
     return history
 
 
-def ending(said: Generation) -> str:
-    """What follows an answer: nothing where the model stopped by itself."""
-    if said.stopped:
-        return "" if said.ids else "(no answer)"
+def ending(said: Generation, answer: str) -> str:
+    """What follows an answer: nothing where the model stopped by itself, or a stop text ended it."""
+    if said.stopped or said.ended:
+        return "" if answer else "(no answer)"
     return " ... (cut off)"
 
 
@@ -208,8 +269,8 @@ def main() -> None:
                 raise UserError(
                     f"--text: {len(prompt):,} tokens, and the model's context holds {model.shape.seq_len:,}"
                 )
-        said = reply(model, tok, prompt, sampling, 0, write)
-        write(f"{ending(said)}\n")
+        said, answer = reply(model, tok, prompt, sampling, 0, write)
+        write(f"{ending(said, answer)}\n")
         return
     if sys.stdin.isatty():
         print(

@@ -1,9 +1,10 @@
 """Prompts in, new tokens out: batched, with a key/value cache, greedy or sampled.
 
 left-pad the prompts -> one forward over all of them -> pick a token per row -> forward it -> ... until every
-row has stopped at eos, reached max_new_tokens, or filled the model's context (prompt + new tokens = seq_len)
+row has stopped at eos, was ended, reached max_new_tokens, or filled the model's context (prompt + new tokens = seq_len)
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,10 +17,12 @@ from model.decoder import Decoder
 
 @dataclass
 class Generation:
-    """What followed one prompt: the new tokens without eos, and whether the model itself stopped (at eos)."""
+    """What followed one prompt: the new tokens without eos, and what ended them: the model (at eos), the caller
+    (`ends`), or neither, as there was no more room."""
 
     ids: list[int] = field(default_factory=list)
     stopped: bool = False
+    ended: bool = False
 
 
 @torch.inference_mode()
@@ -35,6 +38,10 @@ def generate(
     on_token: Callable[[int, int], None] | None = None,
     banned: Sequence[int] = (),
     row_seeds: Sequence[int] | None = None,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    min_new_tokens: int = 0,
+    ends: Callable[[int, list[int]], bool] | None = None,
 ) -> list[Generation]:
     """Continue each prompt. Greedy at temperature 0: then a row's tokens do not depend on the others.
 
@@ -47,8 +54,13 @@ def generate(
             others either.
         banned: Token ids that are never chosen, such as the markers of a template.
         on_token: Called with (row, token id) as each token comes, eos excepted.
+        min_p: Sample from tokens with at least this share of the likeliest one's probability (arXiv 2407.01082).
+        repetition_penalty: Logits of tokens that the row holds, its prompt's too, are divided by it where above 0 and
+            multiplied where below (CTRL, arXiv 1909.05858), before anything else; 1: they are not.
+        min_new_tokens: eos is not chosen before so many.
+        ends: Called with (row, its new ids) behind each token; true ends the row.
 
-    A row ends at eos, after max_new_tokens, or when prompt and new tokens are seq_len tokens together.
+    A row ends at eos, by `ends`, after max_new_tokens, or when prompt and new tokens are seq_len tokens together.
     """
     assert all(prompts), "each prompt holds at least one token"
     shape, device = model.shape, model.head.device
@@ -67,14 +79,26 @@ def generate(
     if row_seeds is not None:
         random = [torch.Generator().manual_seed(row_seeds[row]) for row in rows]
 
+    seen_BV = None
+    if repetition_penalty != 1.0:
+        seen_BV = torch.zeros(len(rows), shape.vocab_size, dtype=torch.bool, device=device)
+        for i, row in enumerate(rows):
+            seen_BV[i, prompts[row]] = True
+
     training = model.training
     model.eval()
     try:
         going = set(rows)
-        while True:
+        for step in itertools.count():
             logits_BV = model.logits(model(ids_BT, cache=cache)[:, -1]).float()
+            if seen_BV is not None:
+                logits_BV = penalised(logits_BV, seen_BV, repetition_penalty)
             logits_BV[:, list(banned)] = -torch.inf
-            next_B = choose(logits_BV, temperature, top_k, top_p, random)
+            if step < min_new_tokens:
+                logits_BV[:, eos_id] = -torch.inf
+            next_B = choose(logits_BV, temperature, top_k, top_p, random, min_p)
+            if seen_BV is not None:
+                seen_BV.scatter_(1, next_B[:, None], True)
             for row, token in zip(rows, next_B.tolist(), strict=True):
                 if row not in going:
                     continue
@@ -84,13 +108,20 @@ def generate(
                     results[row].ids.append(token)
                     if on_token is not None:
                         on_token(row, token)
-                if token == eos_id or len(results[row].ids) == limits[row]:
+                    results[row].ended = ends is not None and ends(row, results[row].ids)
+                if token == eos_id or results[row].ended or len(results[row].ids) == limits[row]:
                     going.discard(row)
             if not going:
-                return results
+                break
             ids_BT = next_B[:, None]  # rows that have ended go on unread: their columns keep the others aligned
     finally:
         model.train(training)
+    return results
+
+
+def penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
+    """Logits of the tokens in `seen_BV` (bool) made less likely, by a penalty above 1, or more, by one below."""
+    return torch.where(seen_BV, torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty), logits_BV)
 
 
 def choose(
@@ -99,8 +130,9 @@ def choose(
     top_k: int,
     top_p: float,
     random: torch.Generator | Sequence[torch.Generator],
+    min_p: float = 0.0,
 ) -> Tensor:
-    """One token id per row, (B,): the likeliest at temperature 0, else sampled after top-k, then top-p.
+    """One token id per row, (B,): the likeliest at temperature 0, else sampled after top-k, then top-p, then min-p.
 
     random: for all rows, or one (of the CPU) for each.
     """
@@ -114,6 +146,7 @@ def choose(
     before_BV = probs_BV.cumsum(dim=-1) - probs_BV
     before_BV[:, 0] = -1.0
     probs_BV = probs_BV.masked_fill(before_BV >= top_p, 0.0) if top_p < 1.0 else probs_BV
+    probs_BV = probs_BV.masked_fill(probs_BV < min_p * probs_BV[:, :1], 0.0) if min_p > 0.0 else probs_BV
     if isinstance(random, torch.Generator):
         return order_BV.gather(1, torch.multinomial(probs_BV, 1, generator=random)).squeeze(1)
     drawn_B = torch.stack([torch.rand((), generator=of, dtype=torch.float64) for of in random])

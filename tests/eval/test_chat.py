@@ -4,14 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import chat
-from chat import Sampling, fitting_history, printer
+from chat import Sampling, Writer, fitting_history
 from common.errors import UserError
 from model.generate import Generation
 from tokenizer.bpe import Tokenizer
@@ -26,7 +30,7 @@ def test_a_character_split_over_tokens_is_written_whole(tok: Tokenizer) -> None:
     ids = tok.encode(text)
     assert any("�" in tok.decode([i]) for i in ids)  # some tokens do end inside a character
     pieces: list[str] = []
-    on_token = printer(tok, pieces.append)
+    on_token = Writer(tok, pieces.append).on_token
     for i in ids:
         on_token(0, i)
     assert not any("�" in piece for piece in pieces)
@@ -35,10 +39,68 @@ def test_a_character_split_over_tokens_is_written_whole(tok: Tokenizer) -> None:
 
 def test_control_characters_do_not_reach_the_terminal(tok: Tokenizer) -> None:
     pieces: list[str] = []
-    on_token = printer(tok, pieces.append)
+    on_token = Writer(tok, pieces.append).on_token
     for i in tok.encode("a\x1b[31mb\rc"):
         on_token(0, i)
     assert "".join(pieces) == "a [31mb c"
+
+
+@settings(deadline=None)
+@given(
+    text=st.text(st.sampled_from("ab\n🦊é"), max_size=30),
+    stop=st.lists(st.text(st.sampled_from("ab\n🦊é"), min_size=1, max_size=4), max_size=3),
+)
+def test_an_answer_ends_before_the_first_stop_text_and_none_of_it_is_shown(
+    tok: Tokenizer, text: str, stop: list[str]
+) -> None:
+    shown: list[str] = []
+    writer = Writer(tok, shown.append, stop)
+    ids = tok.encode(text)
+    for n, i in enumerate(ids):
+        writer.on_token(0, i)
+        assert text.startswith("".join(shown))
+        if writer.ends(0, ids[: n + 1]):
+            break
+    first = min(((text.index(one) + len(one), text.index(one)) for one in stop if one in text), default=None)
+    assert writer.finish() == (text if first is None else text[: first[1]]) == "".join(shown)
+    assert writer.stopped == (first is not None)
+
+
+def test_without_stop_texts_nothing_is_held_back(tok: Tokenizer) -> None:
+    shown: list[str] = []
+    writer = Writer(tok, shown.append)
+    for n, i in enumerate(ids := tok.encode("some words, and others")):
+        writer.on_token(0, i)
+        assert "".join(shown) == tok.decode(ids[: n + 1])
+
+
+def test_a_stop_text_ends_the_answer_and_its_turn(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, tok, _ = load_for_inference(run / "ckpt1")
+    prompt = render_prompt(tok, "What does `os.path.join` do?")
+    greedy = Sampling(temperature=0.0, max_new_tokens=30)
+    said, whole = chat.reply(model, tok, prompt, greedy, 0, len)
+    stop = whole[len(whole) // 2 :][:3]
+    out: list[str] = []
+    cut, answer = chat.reply(model, tok, prompt, replace(greedy, stop=[stop]), 0, out.append)
+    assert answer == whole[: whole.index(stop)] == "".join(out)
+    assert cut.ended
+    assert len(cut.ids) < len(said.ids)
+    history = chat.chat(model, tok, iter(["What does `os.path.join` do?"]), replace(greedy, stop=[stop]), len)
+    assert history[-1][1] == answer
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"min_new_tokens": 9, "max_new_tokens": 8}, "is more than max_new_tokens"),
+        ({"stop": [""]}, "an empty text"),
+        ({"min_p": 1.5}, "--min_p 1.5: must be from 0 to 1"),
+        ({"repetition_penalty": 0.0}, "--repetition_penalty 0.0: must be from 0.01"),
+    ],
+)
+def test_limits_that_cannot_be_are_one_line(flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Sampling(**flags)
 
 
 def test_history_is_shortened_by_whole_turns_oldest_first(tok: Tokenizer) -> None:
@@ -64,9 +126,12 @@ def prompts(monkeypatch: pytest.MonkeyPatch, tok: Tokenizer) -> list[list[int]]:
     """Prompts that chat gives to the model; the model always answers "yes 1", "yes 2", ..."""
     seen: list[list[int]] = []
 
-    def answers(model: object, prompts: list[list[int]], **options: object) -> list[Generation]:
+    def answers(model: object, prompts: list[list[int]], on_token: Any, **options: object) -> list[Generation]:
         seen.append(prompts[0])
-        return [Generation(tok.encode(f"yes {len(seen)}"), True)]
+        ids = tok.encode(f"yes {len(seen)}")
+        for i in ids:
+            on_token(0, i)
+        return [Generation(ids, True)]
 
     monkeypatch.setattr(chat, "generate", answers)
     return seen
@@ -106,7 +171,7 @@ def test_an_answer_ends_at_eos_and_shows_no_marker(run: Path) -> None:
     for thing in ("sky", "lamp", "cat", "book"):
         out: list[str] = []
         prompt = render_prompt(tok, f"What color has {thing} 1-2?")
-        said = chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=40), 0, out.append)
+        said, _ = chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=40), 0, out.append)
         assert "<|" not in "".join(out)
         assert "".join(out) == tok.decode(said.ids)
         ends.append(said.stopped)
@@ -123,7 +188,7 @@ def test_a_chat_template_in_a_checkpoint_is_never_run(run: Path, tmp_path: Path)
         load_for_inference(tmp_path / "ckpt2")
     model, tok, _ = load_for_inference(tmp_path / "ckpt2", hashes=False)
     prompt = render_prompt(tok, "What color has sky 1-2?")
-    assert chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=4), 0, len).ids
+    assert chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=4), 0, len)[1]
     other = AutoTokenizer.from_pretrained(tmp_path / "ckpt2")
     with pytest.raises(jinja2.exceptions.SecurityError):
         other.apply_chat_template([{"role": "user", "content": "hello"}])
@@ -133,7 +198,10 @@ def test_a_chat_template_in_a_checkpoint_is_never_run(run: Path, tmp_path: Path)
 def test_same_seed_same_answer_another_seed_another(run: Path) -> None:
     model, tok, _ = load_for_inference(run / "ckpt1")  # hardly trained: its draws are wide
     prompt = render_prompt(tok, "What color has sky 1-2?")
-    draws = [chat.reply(model, tok, prompt, Sampling(2.0, 0, 1.0, 20, seed), 0, len).ids for seed in (1, 1, 2)]
+    draws = [
+        chat.reply(model, tok, prompt, Sampling(2.0, 0, 1.0, max_new_tokens=20, seed=seed), 0, len)[1]
+        for seed in (1, 1, 2)
+    ]
     assert draws[0] == draws[1] != draws[2]
 
 

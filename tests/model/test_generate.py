@@ -11,7 +11,7 @@ from torch import Tensor
 from model.attention import Cache
 from model.config import Shape
 from model.decoder import Decoder
-from model.generate import Generation, choose, generate
+from model.generate import Generation, choose, generate, penalised
 
 SHAPE = Shape(
     vocab_size=83,
@@ -157,6 +157,9 @@ def test_sampling_follows_the_probabilities_and_its_limits(by_row: bool) -> None
     close(draws(logits, by_row=by_row, top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
     close(draws(logits, by_row=by_row, top_p=0.6), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
     close(draws(logits, by_row=by_row, top_k=99), probs)
+    close(draws(logits, by_row=by_row, min_p=0.5), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]))
+    close(draws(logits, by_row=by_row, top_k=4, min_p=0.3), torch.tensor([0, 8 / 17, 0, 6 / 17, 3 / 17]))
+    assert draws(logits, by_row=by_row, min_p=1.0)[1] == 1
     assert draws(logits, by_row=by_row, top_k=1)[1] == 1
     assert draws(logits, by_row=by_row, top_p=0.0)[1] == 1
     assert draws(logits, by_row=by_row, temperature=0.0)[1] == 1
@@ -170,3 +173,51 @@ def test_banned_tokens_are_never_chosen_greedy_or_sampled() -> None:
         for said in generate(model, PROMPTS, 10, NO_EOS, temperature=temperature, banned=banned):
             assert len(said.ids) == 10
             assert not set(said.ids) & set(banned)
+
+
+def test_the_repetition_penalty_is_that_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    logits, ids = torch.randn(4, 83), torch.randint(0, 83, (4, 20))
+    seen = torch.zeros(4, 83, dtype=torch.bool).scatter_(1, ids, True)
+    for penalty in (0.5, 1.3, 2.0):
+        theirs = transformers.RepetitionPenaltyLogitsProcessor(penalty)(ids, logits.clone())
+        assert torch.equal(penalised(logits, seen, penalty), theirs)
+
+
+def test_a_row_repeats_less_under_a_penalty_and_its_prompt_counts() -> None:
+    model = make_model()
+    usual = generate(model, PROMPTS, 20, NO_EOS)
+    strong = generate(model, PROMPTS, 20, NO_EOS, repetition_penalty=1e6)
+    assert any(len(set(said.ids)) < 20 for said in usual)  # else there is nothing to prevent
+    for prompt, said in zip(PROMPTS, strong, strict=True):
+        assert len({*prompt, *said.ids}) == len(set(prompt)) + 20
+        assert generate(model, [prompt], 20, NO_EOS, repetition_penalty=1e6)[0] == said  # nothing of other rows
+    assert generate(model, PROMPTS, 20, NO_EOS, repetition_penalty=1.0) == usual
+
+
+def test_eos_is_not_chosen_before_the_least_number_of_tokens() -> None:
+    model = make_model()
+    usual = generate(model, PROMPTS, 20, NO_EOS)
+    eos = usual[1].ids[3]
+    assert len(generate(model, PROMPTS, 20, eos)[1].ids) <= 3
+    for least in (5, 12):
+        for said in generate(model, PROMPTS, 20, eos, min_new_tokens=least):
+            assert len(said.ids) >= least
+            assert eos not in said.ids
+
+
+def test_the_caller_ends_a_row_and_the_others_go_on() -> None:
+    model = make_model()
+    usual = generate(model, PROMPTS, 12, NO_EOS)
+    asked: list[tuple[int, int]] = []
+
+    def ends(row: int, ids: list[int]) -> bool:
+        asked.append((row, len(ids)))
+        return row == 1 and len(ids) == 4
+
+    found = generate(model, PROMPTS, 12, NO_EOS, ends=ends)
+    assert [said.ids for said in found] == [said.ids[: 4 if row == 1 else 12] for row, said in enumerate(usual)]
+    assert [said.ended for said in found] == [False, True, False, False]
+    assert not any(said.stopped for said in found)
+    assert (1, 5) not in asked
