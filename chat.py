@@ -1,5 +1,7 @@
 """Talk to a checkpoint in the terminal: `python chat.py ckpt3`, or one answer with `--question "..."`.
 
+Two checkpoints (`python chat.py ckpt1 ckpt3`) answer each question side by side, each with its own memory of the talk.
+
 Each line is a question; the answer appears as it is generated and ends where the model stops by itself, before a stop
 text, at max_new_tokens, or where its context is full. Earlier turns are given along, the oldest left out when they do
 not fit.
@@ -174,18 +176,29 @@ def reply(
     return said, writer.finish()
 
 
-def chat(
-    model: Decoder, tok: Tokenizer, lines: Iterator[str], sampling: Sampling, write: Callable[[str], Any]
-) -> list[Turn]:
-    """Answer each line until they end or /quit; returns the turns that the last answer had before it, and itself."""
-    history: list[Turn] = []
+@dataclass
+class Side:
+    """A checkpoint that answers, its memory of the talk, and what stands before its answers where there are two."""
+
+    model: Decoder
+    tok: Tokenizer
+    name: str = ""
+    history: list[Turn] = field(default_factory=list)
+
+
+def chat(sides: list[Side], lines: Iterator[str], sampling: Sampling, write: Callable[[str], Any]) -> None:
+    """Every side answers each line, one after the other, until they end or /quit.
+
+    Then a side's history holds the turns that its last answer had before it, and itself.
+    """
     turn = 0
     for line in lines:
         question = line.strip()
         if question == "/quit":
             break
         if question == "/reset":
-            history.clear()
+            for side in sides:
+                side.history.clear()
             write("(forgotten)\n")
             continue
         if question.startswith("/"):
@@ -193,16 +206,33 @@ def chat(
             continue
         if not question:
             continue
-        try:
-            prompt, history = fitting_history(tok, history, question, model.shape.seq_len, sampling.max_new_tokens)
-        except UserError as error:
-            write(f"error: {error}\n")
-            continue
-        said, answer = reply(model, tok, prompt, sampling, turn, write)
-        write(f"{ending(said, answer)}\n\n")
-        history = [*history, (question, answer)]
+        for side in sides:
+            if side.name:
+                write(f"{side.name}: ")
+            try:
+                answer_question(side, question, sampling, turn, write)
+            except UserError as error:
+                write(f"error: {error}\n")
+                continue
+            write("\n")
         turn += 1
-    return history
+
+
+def answer_question(side: Side, question: str, sampling: Sampling, turn: int, write: Callable[[str], Any]) -> None:
+    """Answer with as much of the side's history as fits, and add to it. UserError for a question that is too long."""
+    context = side.model.shape.seq_len
+    prompt, kept = fitting_history(side.tok, side.history, question, context, sampling.max_new_tokens)
+    said, answer = reply(side.model, side.tok, prompt, sampling, turn, write)
+    write(f"{ending(said, answer)}\n")
+    side.history = [*kept, (question, answer)]
+
+
+def continue_text(side: Side, text: str, sampling: Sampling, write: Callable[[str], Any]) -> None:
+    """Go on with a text, as documents do. UserError for one that fills the context."""
+    prompt = [BOS, *side.tok.encode(text)]
+    if len(prompt) >= side.model.shape.seq_len:
+        raise UserError(f"--text: {len(prompt):,} tokens, and the model's context holds {side.model.shape.seq_len:,}")
+    write(f"{ending(*reply(side.model, side.tok, prompt, sampling, 0, write))}\n")
 
 
 def ending(said: Generation, answer: str) -> str:
@@ -237,7 +267,7 @@ def main() -> None:
     settings = load_command(
         None,
         description=__doc__,
-        positional={"checkpoint": "1"},
+        positional={"checkpoints": "+"},
         flags={
             "question": (None, "answer this question and exit"),
             "text": (None, "continue this text and exit, as books are continued: no question, no answer"),
@@ -254,29 +284,32 @@ def main() -> None:
     for flag, given in (("--question", args.question), ("--text", args.text)):
         if given is not None and (found := not_unicode(given)):
             raise UserError(f"{flag}: is not valid UTF-8: {found}")
-    path = find_checkpoint(args.checkpoint, args.run)
-    model, tok, meta = load_for_inference(path, distributed.start(args.device).device, args.verify)
+    if len(args.checkpoints) > 2:
+        raise UserError(f"{len(args.checkpoints)} checkpoints: one answers, or two side by side")
+    paths = [find_checkpoint(name, args.run) for name in args.checkpoints]
+    device = distributed.start(args.device).device
+    sides = []
+    for path in paths:
+        model, tok, meta = load_for_inference(path, device, args.verify)
+        sides.append(Side(model, tok, str(path) if len(paths) > 1 else ""))
+        if sys.stdin.isatty() and args.question is None and args.text is None:
+            print(f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens")
 
     def write(text: str) -> None:
         print(text, end="", flush=True)
 
-    if args.question is not None or args.text is not None:
-        if args.question is not None:
-            prompt, _ = fitting_history(tok, [], args.question, model.shape.seq_len, sampling.max_new_tokens)
-        else:
-            prompt = [BOS, *tok.encode(args.text)]
-            if len(prompt) >= model.shape.seq_len:
-                raise UserError(
-                    f"--text: {len(prompt):,} tokens, and the model's context holds {model.shape.seq_len:,}"
-                )
-        said, answer = reply(model, tok, prompt, sampling, 0, write)
-        write(f"{ending(said, answer)}\n")
+    if args.question is None and args.text is None:
+        if sys.stdin.isatty():
+            print("(/reset forgets, /quit ends)")
+        chat(sides, typed_lines(), sampling, write)
         return
-    if sys.stdin.isatty():
-        print(
-            f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens (/reset forgets, /quit ends)"
-        )
-    chat(model, tok, typed_lines(), sampling, write)
+    for side in sides:
+        if side.name:
+            write(f"{side.name}: ")
+        if args.question is not None:
+            answer_question(side, args.question, sampling, 0, write)
+        else:
+            continue_text(side, args.text, sampling, write)
 
 
 if __name__ == "__main__":

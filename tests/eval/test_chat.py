@@ -85,8 +85,9 @@ def test_a_stop_text_ends_the_answer_and_its_turn(run: Path, capsys: pytest.Capt
     assert answer == whole[: whole.index(stop)] == "".join(out)
     assert cut.ended
     assert len(cut.ids) < len(said.ids)
-    history = chat.chat(model, tok, iter(["What does `os.path.join` do?"]), replace(greedy, stop=[stop]), len)
-    assert history[-1][1] == answer
+    side = chat.Side(model, tok)
+    chat.chat([side], iter(["What does `os.path.join` do?"]), replace(greedy, stop=[stop]), len)
+    assert side.history[-1][1] == answer
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,8 @@ class Shaped:
 def test_earlier_turns_are_given_along_until_reset(tok: Tokenizer, prompts: list[list[int]]) -> None:
     out: list[str] = []
     lines = ["a?\n", "\n", "b?\n", "/reset\n", "c?\n", "/other\n", "d?\n", "/quit\n", "e?\n"]
-    turns = chat.chat(Shaped(), tok, iter(lines), Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
+    side = chat.Side(Shaped(), tok)  # type: ignore[arg-type]
+    chat.chat([side], iter(lines), Sampling(max_new_tokens=5), out.append)
     assert prompts == [
         render_prompt(tok, "a?"),
         render_prompt(tok, "b?", history=[("a?", "yes 1")]),
@@ -153,14 +155,41 @@ def test_earlier_turns_are_given_along_until_reset(tok: Tokenizer, prompts: list
         render_prompt(tok, "d?", history=[("c?", "yes 3")]),
     ]
     assert all(prompt[0] == BOS and prompt.count(BOS) == 1 and prompt[-1] == ASSISTANT for prompt in prompts)
-    assert turns == [("c?", "yes 3"), ("d?", "yes 4")]
+    assert side.history == [("c?", "yes 3"), ("d?", "yes 4")]
     assert "commands are /reset and /quit\n" in out
+
+
+def test_two_sides_answer_each_question_from_their_own_memory(tok: Tokenizer, prompts: list[list[int]]) -> None:
+    out: list[str] = []
+    sides = [chat.Side(Shaped(), tok, "one"), chat.Side(Shaped(), tok, "two")]  # type: ignore[arg-type]
+    chat.chat(sides, iter(["a?", "b?", "/reset", "c?"]), Sampling(max_new_tokens=5), out.append)
+    assert prompts == [
+        render_prompt(tok, "a?"),
+        render_prompt(tok, "a?"),
+        render_prompt(tok, "b?", history=[("a?", "yes 1")]),
+        render_prompt(tok, "b?", history=[("a?", "yes 2")]),
+        render_prompt(tok, "c?"),
+        render_prompt(tok, "c?"),
+    ]
+    assert "".join(out).startswith("one: yes 1\n\ntwo: yes 2\n\none: yes 3\n\ntwo: yes 4\n\n(forgotten)\n")
+
+
+def test_two_checkpoints_answer_and_three_are_one_line(run: Path) -> None:
+    command = [sys.executable, str(ROOT / "chat.py"), str(run / "ckpt1"), str(run / "ckpt1")]
+    flags = ["--max_new_tokens", "5", "--question", "a?"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert first.startswith(f"{run / 'ckpt1'}: ")
+    wrong = subprocess.run([*command, "ckpt3", *flags], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "error: 3 checkpoints: one answers, or two side by side\n"
 
 
 def test_a_question_that_is_too_long_does_not_end_the_chat(tok: Tokenizer, prompts: list[list[int]]) -> None:
     out: list[str] = []
     lines = iter(["why " * 200, "a?"])
-    chat.chat(Shaped(), tok, lines, Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
+    chat.chat([chat.Side(Shaped(), tok)], lines, Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
     assert out[0].startswith("error: the question is too long")
     assert prompts == [render_prompt(tok, "a?")]
 

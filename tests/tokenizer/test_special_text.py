@@ -156,7 +156,7 @@ def test_in_a_chat_neither_lines_nor_earlier_answers_become_control(
 
     monkeypatch.setattr(chat, "generate", generate)
     typed = "\n".join(lines).split("\n")  # a name that stands over a line break is two questions
-    chat.chat(Model(), tok, iter(typed), chat.Sampling(), len)  # type: ignore[arg-type]
+    chat.chat([chat.Side(Model(), tok)], iter(typed), chat.Sampling(), len)  # type: ignore[arg-type]
     for turns, prompt in enumerate(prompts):
         assert control(prompt) == [BOS, *[USER, ASSISTANT, EOS] * turns, USER, ASSISTANT]
 
