@@ -64,7 +64,7 @@ class Tokenizer:
         pattern: name of the pattern that byte-level BPE splits text by; None: another one
         native: sentencepiece with the model that lay beside tokenizer.json, if any
         line_break: behind which a text may be cut without a change of its ids; None: nowhere
-    UserError where a token cannot be told in bytes, or `native` is not of these tokens.
+    UserError where a token cannot be told in bytes.
     """
 
     def __init__(self, bpe: tokenizers.Tokenizer, native: "SentencePieceProcessor | None" = None) -> None:
@@ -215,7 +215,8 @@ def _regex(bpe: tokenizers.Tokenizer) -> str | None:
 
 
 def _native(file: Path, bpe: tokenizers.Tokenizer) -> "SentencePieceProcessor | None":
-    """sentencepiece with the model beside a tokenizer.json of the same rules; None where either is missing.
+    """sentencepiece with the model beside a tokenizer.json; None where the file or a library is missing: the ids are
+    the same. UserError for a model of other rules.
 
     It takes two thirds of the time on texts of a line each.
     """

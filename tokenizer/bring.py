@@ -6,7 +6,7 @@ not BPE. Its own special tokens are left out: loam renders every prompt with its
 """
 
 import json
-from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,11 @@ def bring(path: Path) -> tuple[tokenizers.Tokenizer, bytes | None]:
         files = [path / name for name in NAMES if (path / name).is_file()]
         if not files:
             raise UserError(f"{path}: holds no {', '.join(NAMES[:-1])} or {NAMES[-1]}")
-        for file in files[:-1]:
-            with suppress(UserError):
+        for file, following in pairwise(files):
+            try:
                 return bring(file)
+            except UserError as error:
+                print(f"note: {error}: {following} is taken in its place")
         return bring(files[-1])
     if not path.is_file():
         raise UserError(f"{path}: no such file; it is a tokenizer.json, a .model of sentencepiece, or a folder of one")

@@ -40,7 +40,9 @@ def test_a_finished_tokenizer_beside_the_configuration_is_found(corpus: Path, mo
     call(monkeypatch, corpus)  # the run has it
 
 
-def test_a_folder_of_both_files_gives_the_model_too(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_both_files_gives_the_model_too(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     spm_model(corpus / "tokenizer.model")
     byte_level(corpus / "tokenizer.json")
     call(monkeypatch, corpus, "--file", str(corpus))
@@ -48,6 +50,7 @@ def test_a_folder_of_both_files_gives_the_model_too(corpus: Path, monkeypatch: p
     spm_model(corpus / "tokenizer.model", model_type="unigram", vocab_size=290, hard_vocab_limit=False)
     call(monkeypatch, corpus, "--file", str(corpus), "--run", "other")
     assert load_tokenizer(Path("runs/other/tokenizer")).backend == "tokenizers"
+    assert "is a UNIGRAM model" in capsys.readouterr().out  # told, not passed over
 
 
 @pytest.mark.parametrize(
