@@ -80,7 +80,12 @@ class JoinedFeedForward(nn.Module):
 
 
 def pack(model: Decoder) -> Decoder:
-    """The model itself, its matrices replaced by prepared ones; the embedding stays, and the head gets its own."""
+    """The model itself, its matrices replaced by prepared ones; the embedding stays, and the head gets its own.
+
+    One that is prepared already stays as it is.
+    """
+    if model.prepared_head is not None:
+        return model
     model.requires_grad_(False)
     for layer in model.layers:
         assert isinstance(layer, Layer)

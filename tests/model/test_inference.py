@@ -95,3 +95,10 @@ def test_no_matrix_is_held_twice_but_the_heads() -> None:
     plain, packed = both("usual")
     left = sum(weight.numel() for weight in packed.parameters())
     assert left == plain.embed_tokens.weight.numel() + sum(w.numel() for w in plain.parameters() if w.dim() == 1)
+
+
+def test_a_prepared_model_is_left_as_it_is() -> None:
+    packed = both("usual")[1]
+    parts = list(packed.modules())
+    assert pack(packed) is packed
+    assert list(packed.modules()) == parts
