@@ -59,6 +59,7 @@ def foreign_dialog(folder: Path) -> Dialog:
         prompt=lambda messages: words.ids(words.prompt_text(messages)),
         document=words.document,
         decode_bytes=words.decode_bytes,
+        spell=lambda ids: words.decode_bytes(ids).decode(errors="replace"),
         begin=words.begin,
         eos=words.eos,
         banned=[*sorted({*words.special.values()} - {*words.eos}), *range(words.size, words.rows)],

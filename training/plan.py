@@ -139,8 +139,8 @@ def derive(
         f"{-(-step_rows // (micro_batch * world.size))} a step and process",
         f"compile {'on' if compiled else 'off'} ({why_compiled})",
         *_describe_time(plan, config, shape, flops, world),
-        *_advice(config, shape, plan.epoch_targets),
-        *_context_advice(first, tokens),
+        *(_advice(config, shape, plan.epoch_targets) if config.stage == "pretrain" else ()),
+        *(_context_advice(first, tokens) if config.stage == "pretrain" else ()),
     ]
 
 
