@@ -208,7 +208,7 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
     settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
     if start:
-        settings["model"] = asdict(start.shape)
+        settings["model"] = asdict(start.rows)
     made_of = {**inputs, **began_with, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
     return Run(config, world, folder, dialog, tokenizer, start, shape, plan, stores["train"], stores["val"],
                model, optimizers, log, made_of, state, validated, distributed.gradient_sync(model),
