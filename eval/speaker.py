@@ -190,6 +190,11 @@ def foreign_speaker(model: Any, reader: Reader, generation: dict[str, Any], devi
     )
 
 
+def foreign_because(path: Path) -> str:
+    """Why a folder is opened as another's, to be said where that fails."""
+    return "speaks by a template made elsewhere" if (path / "loam.json").exists() else "has no loam.json"
+
+
 def need_transformers(path: Path) -> Any:
     """The module, told to stay offline; UserError where it is not installed."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read at its import

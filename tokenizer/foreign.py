@@ -27,6 +27,7 @@ from tokenizer.byte_level import byte_letters
 from tokenizer.chat_template import render_jinja
 from tokenizer.dialog import Dialog, Messages, Row
 from tokenizer.foreign_files import (
+    PLAIN_TEMPLATE,
     added_tokens,
     eos_of,
     json_object,
@@ -40,14 +41,6 @@ from tokenizer.native import BYTE_TOKEN, SPACE
 MARK, RENAMED = "\ufdd3", "\ufdd4"  # two of Unicode's noncharacters, behind those of data/turns.py
 QUESTION, ANSWER, SYSTEM = "What is water?", "A clear liquid.", "Be brief."  # to try a template with
 ROLES = {"context": "system", "system": "system", "user": "user", "assistant": "assistant"}
-PLAIN_TEMPLATE = (
-    "{{- bos_token -}}{%- for message in messages -%}"
-    "{%- if message['role'] == 'user' -%}{{- 'Question:\\n' + message['content'] + '\\n\\n' -}}"
-    "{%- elif message['role'] == 'assistant' -%}"
-    "{{- 'Answer:\\n' + message['content'] -}}{{- eos_token -}}{{- '\\n\\n' -}}"
-    "{%- else -%}{{- message['content'] + '\\n\\n' -}}{%- endif -%}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- 'Answer:\\n' -}}{%- endif -%}"
-)
 
 
 def foreign_dialog(folder: Path) -> Dialog:
@@ -122,6 +115,8 @@ class Words:
             *eos_of(self.config),
         ]
         self.eos = [*dict.fromkeys(token for token in ends if type(token) is int and 0 <= token < self.size)]
+        if not self.eos:
+            raise UserError(f"{folder} names no eos, and its chat template writes none: an answer could never end")
         self._ends = {*self.special.values(), *self.eos}
 
     def _try_template(self, folder: Path) -> None:
@@ -266,7 +261,7 @@ class Words:
                 ids = self._parted(text, prompt_text, prompt, ids)
                 trained = np.zeros(len(ids), np.uint8)
                 ended = self._mark(ids, len(prompt), trained)
-        if not ended and self.eos:
+        if not ended:
             ids, trained = [*ids, self.eos[0]], np.append(trained, np.uint8(2))
         return Row(ids, trained)
 

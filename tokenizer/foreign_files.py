@@ -9,6 +9,16 @@ from common.errors import UserError
 from common.files import read_json
 from common.text import error_line
 
+# Of a folder that has none.
+PLAIN_TEMPLATE = (
+    "{{- bos_token -}}{%- for message in messages -%}"
+    "{%- if message['role'] == 'user' -%}{{- 'Question:\\n' + message['content'] + '\\n\\n' -}}"
+    "{%- elif message['role'] == 'assistant' -%}"
+    "{{- 'Answer:\\n' + message['content'] -}}{{- eos_token -}}{{- '\\n\\n' -}}"
+    "{%- else -%}{{- message['content'] + '\\n\\n' -}}{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- 'Answer:\\n' -}}{%- endif -%}"
+)
+
 
 def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
     """tokenizer.json, told to cut and pad nothing; UserError where there is none, or a damaged one."""

@@ -61,11 +61,7 @@ def _of_tokens(words: Words, folder: Path) -> list[str]:
         found.append(
             "neither its template nor its tokenizer puts its bos in front: prompts begin without one, as theirs do"
         )
-    if not words.eos:
-        found.append(
-            "it names no eos, and its template writes none: an answer ends only where its tokens do (max_new_tokens)"
-        )
-    elif words.end is None:
+    if words.end is None:
         found.append(
             "its template puts no special token behind an answer: eos is added to each row, behind its last answer"
         )

@@ -23,7 +23,8 @@ from tests.tokenizer.made_elsewhere import (
     write,
 )
 from tokenizer.dialog import Messages
-from tokenizer.foreign import PLAIN_TEMPLATE, foreign_dialog
+from tokenizer.foreign import foreign_dialog
+from tokenizer.foreign_files import PLAIN_TEMPLATE
 from tokenizer.invariants import broken_invariants
 
 ENDS = {"ChatML": "<|im_end|>", "thinking": "<|im_end|>", "INST": "</s>", "headers": "<|eot_id|>", "Zephyr": "</s>"}
@@ -351,7 +352,8 @@ def test_each_broken_rule_is_one_line_with_what_follows(tmp_path: Path) -> None:
     assert "no bos" in words(write(tmp_path / "bos", byte_level(), CHATML, bos_token=None))
     assert "pad is its eos" in words(write(tmp_path / "pad", byte_level(), HEADERS, pad_token="</s>"))
     plain = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
-    assert "names no eos" in words(write(tmp_path / "eos", byte_level(), plain, eos=None))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="could never end"):
+        words(write(tmp_path / "eos", byte_level(), plain, eos=None))  # type: ignore[arg-type]
     assert "no context" in words(write(tmp_path / "context", byte_level(), HEADERS), max_position_embeddings=None)
     assert "only the last answer" in words(write(tmp_path / "thinking", byte_level(), THINKING))
     assert "only the last answer" not in words(write(tmp_path / "chatml", byte_level(), CHATML))
