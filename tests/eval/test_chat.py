@@ -20,7 +20,7 @@ from common.errors import UserError
 from model.generate import Generation
 from tokenizer.bpe import Tokenizer
 from tokenizer.dialog import own_dialog
-from tokenizer.template import ASSISTANT, BOS, render_prompt
+from tokenizer.template import ASSISTANT, BOS, EOS, PAD, render_prompt
 from training.checkpoint import load_for_inference
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +208,18 @@ def test_an_answer_ends_at_eos_and_shows_no_marker(run: Path) -> None:
         assert "".join(out) == tok.decode(said.ids)
         ends.append(said.stopped)
     assert all(ends)
+
+
+def test_each_of_several_tokens_ends_an_answer_and_none_is_shown(run: Path) -> None:
+    model, tok, _ = load_for_inference(run / "ckpt2")
+    dialog, prompt = own_dialog(tok), render_prompt(tok, "What color has sky 1-2?")
+    greedy = Sampling(temperature=0.0, max_new_tokens=40)
+    said, answer = chat.reply(model, dialog, prompt, greedy, 0, len)
+    out: list[str] = []
+    several = replace(dialog, eos=[PAD, EOS])  # `generate` is told the first
+    assert chat.reply(model, several, prompt, greedy, 0, out.append) == (said, answer)
+    assert said.stopped
+    assert "".join(out) == answer
 
 
 def test_a_chat_template_in_a_checkpoint_is_never_run(run: Path, tmp_path: Path) -> None:
