@@ -371,7 +371,9 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     last = f"ckpt{run.config.train.epochs}"
     best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else last
     best = (keep_average(run, epochs) if run.config.train.average else None) or best
-    if best not in names[:1]:
+    if run.start and run.config.train.stage == "finetune":
+        run.say(f"next: python eval/compare.py {run.config.run}/init {best} --run {run.config.run}")
+    elif best not in names[:1]:
         run.say(f"next: python eval/compare.py {names[0]} {best} --run {run.config.run}")
     else:
         run.say(f"next: python chat.py {best} --run {run.config.run}")

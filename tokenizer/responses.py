@@ -72,8 +72,8 @@ class Counts:
             (self.texts, "texts left out, which hold no answer"),
         ]
         if told := [f"{number:,} {what}" for number, what in changed if number]:
-            share = self.lost / max(1, self.tokens + self.lost)
-            kept.append(f"longer than the context, or no answer: {', '.join(told)}; {share:.2%} of all tokens are lost")
+            lost = f"; {self.lost / (self.tokens + self.lost):.2%} of all tokens are lost" if self.lost else ""
+            kept.append(f"longer than the context, or no answer: {', '.join(told)}{lost}")
         return kept
 
 
