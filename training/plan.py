@@ -27,7 +27,7 @@ from training import distributed
 from training.cgroup import left_in_cgroup
 from training.config import TrainConfig
 from training.distributed import World
-from training.lora import TARGETS, lora_parameters, lora_state_bytes
+from training.lora import TARGETS, lora_state_bytes
 from training.optimizer import sum_of_rates
 from training.sharding import saved_bytes
 
