@@ -72,8 +72,8 @@ class Counts:
             (self.texts, "texts left out, which hold no answer"),
         ]
         if told := [f"{number:,} {what}" for number, what in changed if number]:
-            share = self.lost / max(1, self.tokens + self.lost)
-            kept.append(f"longer than the context, or no answer: {', '.join(told)}; {share:.2%} of all tokens are lost")
+            lost = f"; {self.lost / (self.tokens + self.lost):.2%} of all tokens are lost" if self.lost else ""
+            kept.append(f"longer than the context, or no answer: {', '.join(told)}{lost}")
         return kept
 
 
@@ -178,7 +178,7 @@ def _encode(
     counts.trained += int((trained > 0).sum())
     answers = [dialog.decode_bytes(np.asarray(row.ids)[row.trained == 1].tolist()) for row in rows]
     num_bytes = {name: np.zeros(len(rows), np.int64) for name in FIELDS} | {"answer": [*map(len, answers)]}
-    prompts = [int(row.trained.argmax()) for row in rows]
+    prompts = [int((row.trained > 0).argmax()) for row in rows]
     of = table.take(pa.array(owners, pa.int64()))
     return ids, trained, index_rows(of, [len(row.ids) for row in rows], prompts, num_bytes)
 
