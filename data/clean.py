@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data.columns import Row
+from data.turns import MARKS, has_mark
 
 Verdict = tuple[str, str] | None  # None: the row stays; else reason and detail
 CONTENT = ("text", "context", "question", "answer")
@@ -21,7 +22,10 @@ CONTENT = ("text", "context", "question", "answer")
 
 def content_bytes(row: Row) -> int:
     """UTF-8 bytes of everything in the row that a model will read."""
-    return sum(len(row[name].encode()) for name in CONTENT if row[name])
+    size = sum(len(row[name].encode()) for name in CONTENT if row[name])
+    if row["context"] and has_mark(row["context"]):
+        size -= sum(len(mark.encode()) * row["context"].count(mark) for mark in MARKS.values())
+    return size
 
 
 def content_id(row: Row) -> str:

@@ -3,7 +3,8 @@
 In: `Record`s, as the readers find them: a dict of columns, or a string of text, and where it stands.
 Out: rows with ROW_COLUMNS. A value is text, or a number or boolean written as JSON writes it; of a list of answers the
 first is taken, with a note (or all of them, in a row each or joined, as `answers` says); anything else, and what is no
-Unicode, gives the row a reason and shows it in `raw`. A conversation is a row for each question that is answered.
+Unicode, gives the row a reason and shows it in `raw`. A conversation is one row, or one for each question that is
+answered, as `turns` says; an answer may be made up of `sections`.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from common.errors import UserError
-from data.conversations import LISTS, Unpaired, list_name, pairs
+from data.conversations import LISTS, Unpaired, list_name, pairs, together
 from data.record_templates import (
     ABSENT,
     Condition,
@@ -25,7 +26,9 @@ from data.record_templates import (
     parse_template,
     render,
 )
+from data.sections import join_sections, parse_section
 from data.sources import InputFile, SourceConfig
+from data.turns import has_mark
 
 Row = dict[str, Any]
 ROW_COLUMNS = [
@@ -77,6 +80,7 @@ class Columns:
         self.conditions: list[Condition] = [parse_condition(setting) for setting in source.keep_if or ()]
         named = [name for template in self.templates.values() for name in names_of(template)]
         self.names = [*named, *(condition.name for condition in self.conditions)]
+        self.sections = dict(parse_section(setting) for setting in source.sections or ())
 
     @staticmethod
     def fields(source: SourceConfig) -> dict[str, str]:
@@ -93,7 +97,9 @@ class Columns:
         elif source.preset == "chat":
             names = {}
         else:
-            names = {"question": source.question or "question", "answer": source.answer or "answer"}
+            names = {"question": source.question or "question"}
+            if source.sections is None:
+                names["answer"] = source.answer or "answer"
         optional = {key: getattr(source, key) for key in ("context", "category", "difficulty", "group")}
         return names | {key: value for key, value in optional.items() if value}
 
@@ -105,6 +111,7 @@ class Columns:
             names += names_of(parse_template(setting)) if is_template(setting) else [setting]
         names += [name.partition(".")[0] for name in names]
         extra = {"alpaca": ["input"], "chat": list(LISTS)}.get(source.preset or "", [])
+        extra += [parse_section(setting)[1] for setting in source.sections or ()]
         return list(dict.fromkeys([*names, *extra]))
 
     def check_seen(self) -> None:
@@ -119,6 +126,8 @@ class Columns:
             known = name in self.seen or (name.partition(".")[0] in self.seen and not self.objects)
             if not known and name not in self.found:
                 raise UserError(f"no column {str(name)!r}; there are: {some_of(self.seen)}")
+        if lacking := [column for column in self.sections.values() if column not in self.seen]:
+            raise UserError(f"no column {lacking[0]!r}; there are: {some_of(self.seen)}")
         if self.source.preset == "chat" and not list_name(self.seen):
             raise UserError(f"no column {' or '.join(map(repr, LISTS))}; there are: {some_of(self.seen)}")
 
@@ -171,7 +180,8 @@ class Columns:
         try:
             self._columns(row, value)
             row["group"] = row["group"] or row["origin"]
-            for pair in list(pairs(value)):
+            found = pairs(value) if self.source.turns == "pairs" else together(value)
+            for pair in list(found):
                 if isinstance(pair, Unpaired):
                     detail = "the end of a conversation: a turn that is no question with its answer"
                     yield row | {"reason": "unpaired", "detail": detail, "raw": printable(pair.text)}
@@ -232,9 +242,23 @@ class Columns:
             if not (row["question"] or "").strip():
                 raise Missing("empty", "'instruction' is empty")
             row["question"] = f"{row['question']}\n{as_text(value['input'])}"
+        if self.sections:
+            answers = [self._sectioned(value)]
         for field in ("context", "category", "difficulty", "group"):
             row[field] = row[field] or None  # an empty cell is no value
         return answers, note
+
+    def _sectioned(self, value: Row) -> str | None:
+        """The answer that the record's sections make up. Raises Missing."""
+        texts: dict[str, str | None] = {}
+        for name, column in self.sections.items():
+            if problem := not_text(column, value.get(column)):
+                raise Missing(*problem)
+            texts[name] = as_text(value.get(column))
+        try:
+            return join_sections(texts)
+        except ValueError as error:
+            raise Missing("sections", str(error)) from None
 
 
 def _refused(row: Row, reason: str, detail: str, value: Any) -> Row:
@@ -245,6 +269,8 @@ def _refused(row: Row, reason: str, detail: str, value: Any) -> Row:
 
 def not_text(column: str, item: Any) -> tuple[str, str] | None:
     """Why a value is no text; None for text, for what becomes text, and for null."""
+    if isinstance(item, str) and has_mark(item):
+        return "not_text", f"{column!r} holds U+FDD0 to U+FDD2, which stand for no character"
     if item is None or isinstance(item, str | int | float):
         return None
     return "not_text", f"{column!r} is a {type(item).__name__}"

@@ -1,15 +1,21 @@
-"""A conversation becomes pairs of a question and its answer, and nothing that was said is lost.
+"""A conversation becomes one row, or pairs of a question and its answer, and nothing that was said is lost.
 
 In: a record with a list `messages` or `conversations` of {role, content} or {from, value}. Out: dicts with `context`,
-`question` and `answer`, one for each turn of a user that an assistant answers. What was said before a pair (the
-system's words as they stand, turns as "User: ...") is its context. What no pair holds, such as a question without an
-answer, is told by `Unpaired`.
+`question` and `answer`:
+
+  together   one, of the last question that is answered; what was said before is its context, turn by turn
+             (data/turns.py), so that every answer is trained, and asked for, behind the turns as chats have them
+  pairs      one for each question that is answered; what was said before (the system's words as they stand, turns as
+             "User: ...") is its context's text
+
+What no row holds, such as a question without an answer, is told by `Unpaired`.
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from data.record_templates import Missing
+from data.turns import has_mark, join_turns, shown
 
 LISTS = ("messages", "conversations")
 ROLES = {
@@ -45,6 +51,28 @@ def pairs(record: dict[str, Any]) -> Iterator[dict[str, str | None] | Unpaired]:
         yield Unpaired("\n\n".join(before[told:]))
 
 
+def together(record: dict[str, Any]) -> Iterator[dict[str, str | None] | Unpaired]:
+    """Raises Missing as `pairs` does; where nothing is answered, all of it is `Unpaired`.
+
+    Neighbours of one role are one turn; who is neither user nor assistant (a system, a tool) speaks as context.
+    """
+    messages: list[dict[str, str]] = []
+    for role, content in list(_turns(record)):
+        said = {"User": "user", "Assistant": "assistant"}.get(role, "context")
+        text = content if role in ("User", "Assistant", "System") else f"{role}: {content}"
+        if messages and messages[-1]["role"] == said:
+            messages[-1]["content"] += f"\n\n{text}"
+        else:
+            messages.append({"role": said, "content": text})
+    ends = [i for i in range(1, len(messages)) if [m["role"] for m in messages[i - 1 : i + 1]] == ["user", "assistant"]]
+    end = ends[-1] + 1 if ends else 0
+    if ends:
+        question, answer = (message["content"] for message in messages[end - 2 : end])
+        yield {"context": join_turns(messages[: end - 2]), "question": question, "answer": answer}
+    if rest := join_turns(messages[end:]):
+        yield Unpaired(shown(rest))
+
+
 def list_name(record: dict[str, Any]) -> str | None:
     return next((name for name in LISTS if name in record), None)
 
@@ -63,6 +91,8 @@ def _turns(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
             raise Missing("not_text", f"turn {number} of {name!r} has no role")
         if content is None:
             raise Missing("not_text", f"turn {number} of {name!r} has no text")
+        if has_mark(content):
+            raise Missing("not_text", f"turn {number} of {name!r} holds U+FDD0 to U+FDD2, which stand for no character")
         yield ROLES.get(role.lower(), role.capitalize()), content
 
 

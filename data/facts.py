@@ -16,6 +16,7 @@ import pyarrow as pa
 from data.clean import DEFAULT_STEPS, clean_row, normal
 from data.columns import USER_ERROR, Row
 from data.detect.sketch import FORM, NUM_HASHES, forms, ngrams, signatures, word_hashes
+from data.turns import has_mark, shown
 
 HASHED = ("question", "answer", "context")
 LONG_BYTES = 50  # a field of fewer, folded, says little about who belongs together
@@ -123,12 +124,17 @@ def body(row: Row) -> str:
 
 def compared_text(row: Row) -> str:
     """What is judged when rows are compared: the text, or question and answer."""
-    return row["text"] if row["kind"] == "text" and row["text"] else f"{row['question'] or ''}\n{row['answer'] or ''}"
+    return "\n".join(text or "" for text in compared_fields(row))
 
 
 def compared_fields(row: Row) -> tuple[str, ...]:
-    """The same, field by field."""
-    return (row["text"],) if row["kind"] == "text" else (row["question"], row["answer"])
+    """The same, field by field. What was said before counts with the question: many a talk ends with thanks."""
+    if row["kind"] == "text":
+        return (row["text"],)
+    asked = row["question"]
+    if row["context"] and has_mark(row["context"]):
+        asked = f"{shown(row['context'])}\n{asked or ''}"
+    return (asked, row["answer"])
 
 
 def fold(value: str | None) -> str:

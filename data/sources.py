@@ -16,6 +16,7 @@ from typing import Literal
 
 from common.errors import UserError
 from data.record_templates import is_template, parse_condition, parse_template
+from data.sections import parse_section
 
 FORMATS = {
     "csv": "csv",
@@ -51,6 +52,10 @@ class SourceConfig:
         question: column of the question (default: question), or a template, "What does {name} of {school} say?"
         answer: column of the answer (default: answer), or a template
         answers: of a list of answers: the first (default), each in a row of its own, or all of them in one (join)
+        sections: in place of answer: columns that make up the answer as named sections, in this order, such as
+            "reasoning", or "code: solution" where the column has another name
+        turns: of preset chat: together (default: a conversation is one row, trained turn by turn) or pairs (a row for
+            each answer, what was said before as its context's text)
         context: column of a passage that the question is about
         category: column that evaluation reports apart
         difficulty: column that evaluation reports apart
@@ -73,6 +78,8 @@ class SourceConfig:
     question: str | None = None
     answer: str | None = None
     answers: Literal["first", "each", "join"] | None = None
+    sections: list[str] | None = None
+    turns: Literal["together", "pairs"] | None = None
     context: str | None = None
     category: str | None = None
     difficulty: str | None = None
@@ -196,12 +203,28 @@ def _check(source: SourceConfig, where: str) -> None:
         raise UserError(f'{where}: kind text has no {", ".join(named)}; say kind = "qa", or name the text column')
     if source.kind == "qa" and (source.text or source.split != "file"):
         raise UserError(f"{where}: {'text' if source.text else 'split'} is for kind text; this source is kind qa")
+    if source.turns and source.preset != "chat":
+        raise UserError(f'{where}: turns is for preset = "chat"')
+    _check_sections(source, where)
     _check_templates(source, where)
     if source.split not in ("file", "line"):
         try:
             re.compile(source.split, re.MULTILINE)
         except re.error as error:
             raise UserError(f"{where}: split {source.split!r} is no regular expression: {error}") from None
+
+
+def _check_sections(source: SourceConfig, where: str) -> None:
+    if source.sections is None:
+        return
+    if source.preset or source.kind == "text" or source.answer or source.answers:
+        raise UserError(f"{where}: sections make up the answer: leave out preset, kind text, answer and answers")
+    try:
+        names = [parse_section(setting)[0] for setting in source.sections]
+    except ValueError as error:
+        raise UserError(f"{where}: sections: {error}") from None
+    if not names or len(set(names)) < len(names):
+        raise UserError(f'{where}: sections are names, each once, as in ["reasoning", "code"]')
 
 
 def _check_templates(source: SourceConfig, where: str) -> None:

@@ -3,6 +3,7 @@
   text document   <|bos|> text <|eos|>
   Q&A document    <|bos|> [<|context|> context] <|user|> question <|assistant|> answer <|eos|>
   conversation    the same, one (user, assistant, eos) after the other; a prompt ends with <|assistant|>
+  A document's context may hold earlier turns (data/turns.py): then it is a conversation.
 
 Each field is encoded by itself with special tokens off, so content that spells a special token stays text and an id
 below NUM_SPECIAL is always control. `CHAT_TEMPLATE` says the same in jinja for other engines; it refuses content that
@@ -16,9 +17,12 @@ from typing import Protocol
 
 import numpy as np
 
+from data.turns import Message, split_turns
+
 SPECIAL_TOKENS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>", "<|context|>")
 PAD, BOS, EOS, USER, ASSISTANT, CONTEXT = range(6)
 NUM_SPECIAL = len(SPECIAL_TOKENS)
+MARKERS = {"context": CONTEXT, "system": CONTEXT, "user": USER, "assistant": ASSISTANT}  # role of a message -> its id
 
 # What a token is part of. A marker is no content: it counts for the loss, not for bits per byte.
 MARKER, IN_TEXT, IN_CONTEXT, IN_QUESTION, IN_ANSWER = range(5)
@@ -64,23 +68,42 @@ def join_document(fields: Mapping[str, Sequence[int] | None]) -> list[int]:
     return [BOS, *middle, USER, *question, ASSISTANT, *answer, EOS]
 
 
+def messages_of(document: Mapping[str, str | None]) -> list[dict[str, str]]:
+    """A Q&A document as messages {role, content}; without an answer as those of a prompt."""
+    messages = split_turns(document.get("context"))
+    for role, name in (("user", "question"), ("assistant", "answer")):
+        if (content := document.get(name)) is not None:
+            messages.append({"role": role, "content": content})
+    return messages
+
+
+def render_messages(tok: Encoder, messages: Iterable[Message], answer_begins: bool = False) -> list[int]:
+    """Ids of a conversation, bos first; `answer_begins`: ends with <|assistant|>. ValueError for another role."""
+    ids = [BOS]
+    for message in messages:
+        if message["role"] not in MARKERS:
+            raise ValueError(f"roles are {', '.join(MARKERS)}, not {message['role']!r}")
+        ids += [MARKERS[message["role"]], *tok.encode(message["content"])]
+        if message["role"] == "assistant":
+            ids.append(EOS)
+    return [*ids, ASSISTANT] if answer_begins else ids
+
+
 def render(tok: Encoder, document: Mapping[str, str | None]) -> list[int]:
     """Ids of a document as it is trained on."""
-    names = ("text", "context", "question", "answer")
-    encoded = {name: tok.encode(value) for name in names if (value := document.get(name)) is not None}
-    return join_document(encoded)
+    if (text := document.get("text")) is not None:
+        return [BOS, *tok.encode(text), EOS]
+    return render_messages(tok, messages_of(document))
 
 
 def render_prompt(
     tok: Encoder, question: str, context: str | None = None, history: Iterable[tuple[str, str]] = ()
 ) -> list[int]:
     """Ids of a question to be answered, after earlier (question, answer) turns; ends with <|assistant|>."""
-    ids = [BOS]
-    if context is not None:
-        ids += [CONTEXT, *tok.encode(context)]
+    messages = split_turns(context)
     for asked, answered in history:
-        ids += [USER, *tok.encode(asked), ASSISTANT, *tok.encode(answered), EOS]
-    return [*ids, USER, *tok.encode(question), ASSISTANT]
+        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    return render_messages(tok, [*messages, {"role": "user", "content": question}], answer_begins=True)
 
 
 def roles(ids: np.ndarray) -> np.ndarray:

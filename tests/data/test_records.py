@@ -15,10 +15,12 @@ from common.errors import UserError
 from config import load_command
 from data.columns import Row, answers_of
 from data.config import PrepareConfig
-from data.conversations import Unpaired, pairs
+from data.conversations import Unpaired, pairs, together
 from data.pipeline import prepare
 from data.readers import read_file
+from data.sections import split_sections
 from data.sources import SourceConfig, check_sources, list_files
+from data.turns import has_mark, join_turns, split_turns
 
 needs_corpora = pytest.mark.skipif(not os.environ.get("LOAM_CORPORA"), reason="LOAM_CORPORA is not set")
 
@@ -199,7 +201,7 @@ SHAREGPT = {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json"])
 def test_a_conversation_is_a_row_for_each_answer(tmp_path: Path, name: str) -> None:
-    found = rows(tmp_path / name, [OPENAI, SHAREGPT], preset="chat", category="topic")
+    found = rows(tmp_path / name, [OPENAI, SHAREGPT], preset="chat", turns="pairs", category="topic")
     assert good(found) == [("Hello?", "Hi."), ("And\nnow?", "Now."), ("Q", "A")]
     assert [row["context"] for row in found if not row["reason"]] == [
         "Be kind.",
@@ -210,6 +212,109 @@ def test_a_conversation_is_a_row_for_each_answer(tmp_path: Path, name: str) -> N
     assert len({row["group"] for row in found}) == 2
     assert len({row["origin"] for row in found}) == 4
     assert [row["category"] for row in found] == [None, None, None, "t"]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json"])
+def test_a_conversation_is_one_row_whose_context_holds_its_turns(tmp_path: Path, name: str) -> None:
+    found = rows(tmp_path / name, [OPENAI, SHAREGPT], preset="chat", category="topic")
+    assert good(found) == [("And\nnow?", "Now."), ("Q", "A")]
+    assert [split_turns(row["context"]) for row in found if not row["reason"]] == [
+        [
+            {"role": "context", "content": "Be kind."},
+            {"role": "user", "content": "Hello?"},
+            {"role": "assistant", "content": "Hi."},
+        ],
+        [],
+    ]
+    assert [(row["reason"], row["raw"]) for row in found if row["reason"]] == [("unpaired", "User: Still there?")]
+    assert [row["category"] for row in found] == [None, None, "t"]
+
+
+def said(*turns: str) -> dict[str, list[dict[str, str]]]:
+    roles = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
+    return {"messages": [{"role": roles[turn[0]], "content": turn[2:]} for turn in turns]}
+
+
+@pytest.mark.parametrize(
+    ("turns", "question", "answer", "before", "unpaired"),
+    [
+        (("u hi", "a yo"), "hi", "yo", [], None),
+        (("a greeting", "u hi", "a yo"), "hi", "yo", ["assistant greeting"], None),
+        (("u one", "u two", "a yo"), "one\n\ntwo", "yo", [], None),
+        (("u q", "a calls", "t 42", "a it is 42"), "q", "calls", [], "Tool: 42\n\nAssistant: it is 42"),
+        (("s be kind", "u q", "a r", "s now be terse", "u p", "a o"), "p", "o",
+         ["context be kind", "user q", "assistant r", "context now be terse"], None),
+        (("u q",), None, None, None, "User: q"),
+        (("a only me",), None, None, None, "Assistant: only me"),
+    ],
+)  # fmt: skip
+def test_turns_keep_their_order_and_nothing_is_lost(
+    turns: tuple[str, ...], question: str, answer: str, before: list[str] | None, unpaired: str | None
+) -> None:
+    found = list(together(said(*turns)))
+    pair = next((one for one in found if isinstance(one, dict)), None)
+    assert [one.text for one in found if isinstance(one, Unpaired)] == [unpaired] * bool(unpaired)
+    if question is None:
+        assert pair is None
+        return
+    assert pair is not None
+    assert (pair["question"], pair["answer"]) == (question, answer)
+    assert [f"{turn['role']} {turn['content']}" for turn in split_turns(pair["context"])] == before
+
+
+@given(st.lists(st.tuples(st.sampled_from(["context", "user", "assistant"]), st.text(max_size=9)), max_size=6))
+def test_turns_come_back_from_a_context_as_they_were(turns: list[tuple[str, str]]) -> None:
+    messages = [{"role": role, "content": content} for role, content in turns if not has_mark(content)]
+    while len(messages) > 1 and messages[0] == {"role": "context", "content": ""}:
+        messages = messages[1:]  # an empty context is none
+    assert split_turns(join_turns(messages)) == messages
+
+
+def test_a_text_that_holds_a_mark_of_a_turn_is_quarantined(tmp_path: Path) -> None:
+    record = {"question": "q\ufdd1a", "answer": "b"}
+    assert [reason for _, reason in bad(rows(tmp_path / "x.jsonl", [record]))] == ["not_text"]
+    found = rows(tmp_path / "y.jsonl", [said("u q\ufdd0", "a b")], preset="chat")
+    assert [reason for _, reason in bad(found)] == ["not_text"]
+
+
+# -- sections
+
+
+def test_sections_make_up_the_answer_and_come_back(tmp_path: Path) -> None:
+    records = [
+        {"question": "q", "thought": "sorted\nfirst", "code": "x = 1"},
+        {"question": "p", "thought": None, "code": "y"},
+        {"question": "r", "thought": "a\n</reasoning>\nb", "code": "z"},
+    ]
+    found = rows(tmp_path / "x.jsonl", records, sections=["reasoning: thought", "code"])
+    assert good(found) == [
+        ("q", "<reasoning>\nsorted\nfirst\n</reasoning>\n<code>\nx = 1\n</code>"),
+        ("p", "<code>\ny\n</code>"),
+    ]
+    assert [reason for _, reason in bad(found)] == ["sections"]
+    assert split_sections(found[0]["answer"]) == {"reasoning": "sorted\nfirst", "code": "x = 1"}
+    assert split_sections("<reasoning>\nno end") == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sections": ["Reasoning"]}, "no name of a section"),
+        ({"sections": ["code:"]}, "names no column"),
+        ({"sections": ["code", "code"]}, "each once"),
+        ({"sections": []}, "each once"),
+        ({"sections": ["code"], "answer": "a"}, "leave out"),
+        ({"turns": "pairs"}, "preset"),
+    ],
+)
+def test_settings_of_sections_and_turns_that_cannot_be(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_sources([SourceConfig(path="x.jsonl", **settings)])
+
+
+def test_a_section_without_its_column_is_one_line(tmp_path: Path) -> None:
+    found = rows(tmp_path / "x.jsonl", [{"question": "q", "code": "x"}], sections=["reasoning", "code"])
+    assert "no column 'reasoning'" in found[-1]["detail"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""How a checkpoint is spoken to: messages become ids by its template, and the ids of its answer text again.
+
+In: a folder with a tokenizer and a template, loam's own or another's. Out: a `Dialog`, with the same face for both, so
+that fine-tuning, chat and server cannot render differently.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.turns import Message
+from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.template import BOS, EOS, IN_ANSWER, NUM_SPECIAL, render_messages, roles
+
+Messages = Sequence[Message]  # {"role": context, system, user or assistant, "content": text}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A conversation as it is trained on, T tokens."""
+
+    ids: list[int]
+    trained: np.ndarray  # uint8 (T,): 1 where a token is an answer's, 2 where it ends one, else 0
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """A template and its tokenizer. `prompt` and `document` raise ValueError for messages that cannot be rendered."""
+
+    vocab_size: int
+    encode: Callable[[str], list[int]]  # content alone: what spells a special token stays text
+    prompt: Callable[[Messages], list[int]]  # of a conversation that is to be answered; exactly one bos
+    document: Callable[[Messages], Row]  # of a conversation that ends with an answer
+    decode_bytes: Callable[[Iterable[int]], bytes]  # of content
+    begin: list[int]  # what stands before a text
+    eos: list[int]  # each of them ends an answer
+    banned: list[int]  # ids that no answer holds
+    own: Tokenizer | None  # loam's; None: another's
+
+
+def own_dialog(tok: Tokenizer) -> Dialog:
+    """loam's template over a tokenizer of loam's."""
+
+    def document(messages: Messages) -> Row:
+        ids = np.asarray(render_messages(tok, messages))
+        trained = (roles(ids) == IN_ANSWER).astype(np.uint8)
+        trained[ids == EOS] = 2
+        return Row(ids.tolist(), trained)
+
+    return Dialog(
+        vocab_size=tok.vocab_size,
+        encode=tok.encode,
+        prompt=lambda messages: render_messages(tok, messages, answer_begins=True),
+        document=document,
+        decode_bytes=tok.decode_bytes,
+        begin=[BOS],
+        eos=[EOS],
+        banned=[marker for marker in range(NUM_SPECIAL) if marker != EOS],
+        own=tok,
+    )
+
+
+def open_dialog(folder: Path) -> Dialog:
+    """The dialog of a checkpoint's folder; UserError where there is none, or a damaged one."""
+    return own_dialog(load_tokenizer(folder))
