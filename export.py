@@ -29,7 +29,7 @@ from common.files import atomic_file, atomic_folder, file_sha256, read_json, wri
 from common.runs import find_checkpoint
 from config import load_command
 from model.config import Shape
-from model.gguf_file import TYPES, check_range, gguf_library, stored_type, write_gguf
+from model.gguf_file import TYPES, architecture, check_range, gguf_library, stored_type, write_gguf
 from model.huggingface import load_shape
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.gguf import early_ends, gguf_tokenizer
@@ -99,7 +99,7 @@ def export_gguf(path: Path, kind: str, out: Path) -> None:
 def export_ollama(path: Path, kind: str, out: Path) -> None:
     """The checkpoint as a folder that Ollama takes: model.gguf and a Modelfile."""
     shape, tok, metadata = _opened(path)
-    check_ollama(tok)
+    check_ollama(tok, architecture(shape))
     with atomic_folder(out) as temporary:
         write_gguf(temporary / "model.gguf", path, shape, kind, metadata)
         (temporary / "Modelfile").write_text(modelfile("model.gguf", shape.seq_len), encoding="utf-8")

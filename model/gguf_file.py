@@ -1,4 +1,4 @@
-"""A decoder as one GGUF file, which llama.cpp and what is built on it read.
+"""A decoder as one GGUF file, which llama.cpp and what is built on it read: Qwen3's shape or, without QK-norm, Llama's.
 
 In: a model folder (config.json, model.safetensors) and what the file says of its tokenizer. Out: the file, tensor by
 tensor: no more than one is in memory. Matrices are stored as one of TYPES, norms as float32, as llama.cpp wants them.
@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from common.errors import UserError
 from model.config import Shape, layer_parameters, outer_parameters
+from model.decoder import frequencies
 
 # type -> (general.file_type, bytes of `BLOCK` numbers, the largest number that it holds)
 BLOCK = 32
@@ -88,7 +90,7 @@ def gguf_shape(shape: Shape) -> dict[str, Any]:
 
 def architecture(shape: Shape) -> str:
     """llama.cpp's name for the shape."""
-    return "qwen3"
+    return "qwen3" if shape.qk_norm else "llama"
 
 
 def stored_type(size: tuple[int, ...], kind: str) -> str:
@@ -114,23 +116,46 @@ def write_gguf(file: Path, folder: Path, shape: Shape, kind: str, metadata: Mapp
             writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
     names = gguf_names(shape)
     types = {name: gguf.GGMLQuantizationType[stored_type(size, kind)] for name, (_, size) in names.items()}
+    stretch = rope_factors(shape)
     try:
+        if stretch is not None:
+            size = tuple(stretch.shape)
+            writer.add_tensor_info("rope_freqs.weight", size, torch.float32, 4 * len(stretch), types["norm.weight"])
         for name, (theirs, size) in names.items():
             num_bytes = prod(size) * TYPES[types[name].name][1] // BLOCK
-            writer.add_tensor_info(theirs, size, torch.float32, num_bytes, raw_dtype=types[name])
+            writer.add_tensor_info(theirs, size, torch.float32, num_bytes, types[name])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
+        if stretch is not None:
+            writer.write_tensor_data(stretch.numpy())
         with safe_open(folder / "model.safetensors", framework="pt") as stored:
             keys = {key.removeprefix("model."): key for key in stored.keys()}  # noqa: SIM118
             for name in names:
                 weight = stored.get_tensor(keys[name]).float()
                 check_range(name, weight, types[name].name)
-                writer.write_tensor_data(gguf.quants.quantize(weight.contiguous().numpy(), types[name]))
+                rows = as_llama_cpp_rotates(name, weight, shape).contiguous().numpy()
+                writer.write_tensor_data(gguf.quants.quantize(rows, types[name]))
     except SafetensorError as error:
         raise UserError(f"{folder}/model.safetensors is damaged: {' '.join(str(error).split())[:200]}") from None
     finally:
         writer.close()
+
+
+def as_llama_cpp_rotates(name: str, weight: Tensor, shape: Shape) -> Tensor:
+    """Weights in llama.cpp's order of rows: of Llama it turns neighbours as a pair, of Qwen3 halves, as we do."""
+    num_heads = {"q_proj": shape.num_heads, "k_proj": shape.num_kv_heads}.get(name.split(".")[-2])
+    if shape.qk_norm or num_heads is None:
+        return weight
+    return weight.view(num_heads, 2, shape.head_dim // 2, -1).transpose(1, 2).reshape(weight.shape)
+
+
+def rope_factors(shape: Shape) -> Tensor | None:
+    """What llama.cpp divides each pair's frequency by, float32 (head_dim / 2,): Llama 3.1's stretched positions."""
+    if shape.rope_scaling is None:
+        return None
+    plain = frequencies(shape.head_dim, shape.rope_theta)
+    return plain / frequencies(shape.head_dim, shape.rope_theta, shape.rope_scaling)
 
 
 def check_range(name: str, weight: torch.Tensor, kind: str) -> None:

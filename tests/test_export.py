@@ -19,19 +19,20 @@ import tokenizers
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.gguf_precision import gap
 from common.errors import UserError
 from common.files import file_sha256, read_json, write_json
 from export import Export, export
-from model.config import Shape
+from model.config import RopeScaling, Shape
 from model.decoder import Decoder
 from model.generate import generate
-from model.gguf_file import gguf_names
 from model.huggingface import load_model
 from tests.go_template import render_go
 from tests.made import save_checkpoint
 from tests.tokenizer.conftest import TEXTS
-from tokenizer.bpe import load_tokenizer, train_tokenizer
+from tokenizer.bpe import train_tokenizer
 from tokenizer.config import TokenizerConfig
+from tokenizer.dialog import open_dialog
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, SPECIAL_TOKENS, render_prompt
 from training.checkpoint import load_for_inference, sealed, verify
 
@@ -46,6 +47,8 @@ SHAPE = Shape(
     intermediate_size=96,
     seq_len=128,
 )
+STRETCHED = RopeScaling(factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_seq_len=64)
+STRETCHED_THETA = SHAPE.rope_theta
 QUESTION = "What is the\nGröße of  你好, 1234? "
 CHAT = [
     {"role": "system", "content": "Answer  briefly.\n"},
@@ -92,8 +95,9 @@ def read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, A
 
 
 def expected(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The checkpoint's weights under the names that gguf's own table of Qwen3 gives them."""
-    table = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, SHAPE.num_layers)
+    """The checkpoint's weights under the names that gguf's own tables give them."""
+    kind = {"qwen3": gguf.MODEL_ARCH.QWEN3, "llama": gguf.MODEL_ARCH.LLAMA}
+    table = gguf.get_tensor_name_map(kind[read_json(checkpoint / "config.json")["model_type"]], SHAPE.num_layers)
     weights = load_file(checkpoint / "model.safetensors")
     return {f"{table.get_name(name.removesuffix('.weight'))}.weight": weight for name, weight in weights.items()}
 
@@ -109,6 +113,30 @@ def test_f32_is_the_checkpoint_bit_for_bit_under_the_names_of_llama_cpp(tmp_path
     assert all(np.array_equal(tensors[name], ours[name].numpy()) for name in ours)
     assert set(types.values()) == {"F32"}
     assert {file: file_sha256(file) for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_of_llama_a_head_s_pairs_are_neighbours_and_stretched_positions_come_along(tmp_path: Path) -> None:
+    """transformers' own inverse frequencies are the reference; row i and row i + 8 of a head of 16 are a pair there."""
+    from transformers import AutoModelForCausalLM
+
+    path = make_checkpoint(tmp_path, qk_norm=False, rope_scaling=STRETCHED)
+    tensors, types, about = read(export(path, Export(to="gguf", type="F32")))
+    assert about["general.architecture"] == "llama"
+    ours = expected(path)
+    turned = {f"blk.{i}.attn_{x}.weight" for i in range(2) for x in "qk"}
+    assert tensors.keys() == {*ours, "rope_freqs.weight"}
+    for name in ours:
+        weight = ours[name].numpy()
+        if name in turned:
+            assert not np.array_equal(tensors[name], weight)
+            heads = weight.reshape(-1, 16, 64)
+            weight = np.stack([heads[:, :8], heads[:, 8:]], axis=2).reshape(weight.shape)
+        assert np.array_equal(tensors[name], weight), name
+    theirs = AutoModelForCausalLM.from_pretrained(path).model.rotary_emb.inv_freq.numpy()
+    plain = STRETCHED_THETA ** (-np.arange(0, 16, 2) / 16)
+    np.testing.assert_allclose(plain / tensors["rope_freqs.weight"], theirs, rtol=1e-5)
+    assert types["rope_freqs.weight"] == "F32"
+    assert tensors["rope_freqs.weight"].max() == STRETCHED.factor
 
 
 def test_f16_and_bf16_are_the_nearest_numbers_and_norms_stay_whole(checkpoint: Path, tmp_path: Path) -> None:
@@ -208,9 +236,7 @@ def with_specials(checkpoint: Path, text: str) -> list[int]:
 
 
 def our_prompt(checkpoint: Path) -> list[int]:
-    tok = load_tokenizer(checkpoint)
-    history = [(CHAT[1]["content"], CHAT[2]["content"])]
-    return render_prompt(tok, CHAT[3]["content"], context=CHAT[0]["content"], history=history)
+    return open_dialog(checkpoint).prompt(CHAT)
 
 
 # -- Ollama
@@ -400,37 +426,28 @@ def llama_python() -> str | None:
     llama_python() is None,
     reason="llama-cpp-python is not installed here; LOAM_LLAMA_PYTHON may name a Python that has it",
 )
-def test_llama_cpp_gives_the_same_prompts_logits_and_greedy_answers(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [{}, {"qk_norm": False}, {"qk_norm": False, "rope_scaling": STRETCHED}], ids=str)
+def test_llama_cpp_gives_the_same_prompts_logits_and_greedy_answers(
+    backend: str, tmp_path: Path, shape: dict[str, Any]
+) -> None:
     """Logits of the F32 file to 0.001 and so greedy answers, but for ties nearer than that."""
-    model, tok, _ = load_for_inference(checkpoint)
+    path = make_checkpoint(tmp_path, backend, **shape)
+    model, tok, _ = load_for_inference(path)
     prompts = [render_prompt(tok, f"{text[i : i + 30]}?") for text in TEXTS for i in range(5)]
     texts = [*TEXTS, QUESTION, *SPECIAL_TOKENS, "a <|user|> b"]
-    job = {"gguf": str(export(checkpoint, Export(to="gguf", type="F32", out=str(tmp_path / "x.gguf")))), "exact": True,
-           "context": SHAPE.seq_len, "sequences": prompts, "prompts": prompts, "num_tokens": 16, "eos": EOS,
-           "chats": [CHAT], "texts": texts}  # fmt: skip
+    job = {"gguf": str(export(path, Export(to="gguf", type="F32"))), "exact": True, "context": SHAPE.seq_len,
+           "sequences": prompts, "prompts": prompts, "num_tokens": 16, "eos": EOS, "chats": [CHAT],
+           "texts": texts}  # fmt: skip
     (tmp_path / "job.json").write_text(json.dumps(job))
     script = [str(llama_python()), str(ROOT / "bench" / "llama_side.py"), "job.json", "out.npz"]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "out.npz")
-    assert json.loads(str(found["chat"])) == json.loads(str(found["chat_cpp"])) == [our_prompt(checkpoint)]
+    assert json.loads(str(found["chat"])) == json.loads(str(found["chat_cpp"])) == [our_prompt(path)]
     assert json.loads(str(found["text"])) == [tok.encode(text) for text in texts]
     with torch.no_grad():
         logits = torch.cat([model.logits(model(torch.tensor([ids])))[0] for ids in prompts]).numpy()
     assert np.abs(found["logits"] - logits).max() < 0.001
     answers = [said.ids for said in generate(model, prompts, 16, EOS)]
     for prompt, ours, theirs in zip(prompts, answers, json.loads(str(found["greedy"])), strict=True):
-        assert ours == theirs or gap_where_they_part(model, prompt, ours, theirs) < 0.001
-
-
-@torch.no_grad()
-def gap_where_they_part(model: Decoder, prompt: list[int], ours: list[int], theirs: list[int]) -> float:
-    """How much likelier, in logits, our token is than theirs where two answers first differ; eos stands behind each."""
-    ours, theirs = [*ours, EOS], [*theirs, EOS]
-    place = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
-    logits = model.logits(model(torch.tensor([prompt + ours[:place]])))[0, -1]
-    return float(logits[ours[place]] - logits[theirs[place]])
-
-
-def test_every_tensor_has_a_name(checkpoint: Path) -> None:
-    assert len(gguf_names(SHAPE)) == len(load_file(checkpoint / "model.safetensors"))
+        assert ours == theirs or gap(model, prompt, ours, theirs) < 0.001

@@ -22,9 +22,9 @@ GO_TEMPLATE = (
 )
 
 
-def check_ollama(tok: Tokenizer) -> None:
-    """UserError where Ollama would give other ids: its own engine has one pattern for this shape of model."""
-    if tok.pattern != "qwen2":
+def check_ollama(tok: Tokenizer, architecture: str) -> None:
+    """UserError where Ollama would give other ids: its own engine, which runs qwen3, has one pattern for all."""
+    if architecture == "qwen3" and tok.pattern != "qwen2":
         kind = "sentencepiece's" if tok.backend == "sentencepiece" else f"pattern {tok.pattern}'s"
         raise UserError(
             f"Ollama reads every model of this shape by qwen2's pattern, and this tokenizer is {kind}: it would give "
