@@ -14,22 +14,20 @@ if __name__ == "__main__":
     leave_when_interrupted()
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from common.errors import UserError, run_command
+from common.errors import UserError, run_command, unwritable
 from common.files import atomic_file, atomic_folder, file_sha256, read_json, write_json
 from common.runs import find_checkpoint
 from config import load_command
 from model.config import Shape
-from model.gguf_file import TYPES, architecture, check_range, gguf_library, stored_type, write_gguf
+from model.gguf_file import BLOCK, TYPES, architecture, check_range, gguf_library, stored_type, write_gguf
 from model.huggingface import load_shape
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.gguf import early_ends, gguf_tokenizer
@@ -69,34 +67,40 @@ class Export:
             raise UserError("--out: is empty; name a file or a folder, or leave the flag out")
 
 
-def export(path: Path, wanted: Export) -> Path:
-    """Write checkpoint `path` in another form; returns the file or folder. UserError."""
-    if wanted.dtype is not None:
-        kind = wanted.dtype.upper()
-        out = Path(wanted.out or path.with_name(f"{path.name}-{kind.lower()}"))
-        with _written(path, out):
-            export_folder(path, kind, out)
-        return out
-    kind = (wanted.type or "F16").upper()
-    ending = "-ollama" if wanted.to == "ollama" else ".gguf"
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what a user should know of it, a line each."""
+
+    path: Path
+    lines: list[str]
+
+
+def export(path: Path, wanted: Export) -> Written:
+    """Write checkpoint `path` in another form. UserError."""
+    kind = (wanted.dtype or wanted.type or "F16").upper()
+    form = wanted.to or "folder"
+    ending = {"folder": "", "gguf": ".gguf", "ollama": "-ollama"}[form]
     out = Path(wanted.out or path.with_name(f"{path.name}-{kind.lower()}{ending}"))
-    with _written(path, out):
-        (export_ollama if wanted.to == "ollama" else export_gguf)(path, kind, out)
-    return out
+    _refuse_existing(out)
+    if path.resolve() in out.resolve().parents:
+        raise UserError(f"--out {out}: is inside the checkpoint, which stays as it is; name a place beside it")
+    write = {"folder": export_folder, "gguf": export_gguf, "ollama": export_ollama}[form]
+    try:
+        return Written(out, write(path, kind, out))
+    except (OSError, SafetensorError) as error:
+        raise UserError(unwritable(error) or f"{out}: cannot be written: {error}") from None
 
 
-def export_gguf(path: Path, kind: str, out: Path) -> None:
+def export_gguf(path: Path, kind: str, out: Path) -> list[str]:
     """The checkpoint as the GGUF `out`, its matrices as `kind`."""
     shape, tok, metadata = _opened(path)
     with atomic_file(out) as temporary:
         write_gguf(temporary, path, shape, kind, metadata)
         _refuse_existing(out)
-    _describe(shape, tok, kind)
-    print(f"wrote  {out} ({_size(out)})")
-    print(f"next:  llama-server -m {out} --jinja")
+    return [*_notes(shape, tok, kind), f"wrote  {out} ({_size(out)})", f"next:  llama-server -m {out} --jinja"]
 
 
-def export_ollama(path: Path, kind: str, out: Path) -> None:
+def export_ollama(path: Path, kind: str, out: Path) -> list[str]:
     """The checkpoint as a folder that Ollama takes: model.gguf and a Modelfile."""
     shape, tok, metadata = _opened(path)
     check_ollama(tok, architecture(shape))
@@ -105,20 +109,21 @@ def export_ollama(path: Path, kind: str, out: Path) -> None:
         (temporary / "Modelfile").write_text(modelfile("model.gguf", shape.seq_len), encoding="utf-8")
         _refuse_existing(out)
     name = re.sub(r"[^a-z0-9._-]+", "-", metadata["general.name"].lower())
-    _describe(shape, tok, kind)
-    print(f"wrote  {out} ({_size(out / 'model.gguf')} and a Modelfile)")
-    print(f"next:  ollama create {name} -f {out / 'Modelfile'} && ollama run {name}")
+    return [
+        *_notes(shape, tok, kind),
+        f"wrote  {out} ({_size(out / 'model.gguf')} and a Modelfile)",
+        f"next:  ollama create {name} -f {out / 'Modelfile'} && ollama run {name}",
+    ]
 
 
-def export_folder(path: Path, kind: str, out: Path) -> None:
+def export_folder(path: Path, kind: str, out: Path) -> list[str]:
     """The checkpoint as a `transformers` folder with weights of type `kind`, and a loam.json that says so."""
     meta = verify(path)
-    load_shape(path)
+    dtype_name = str(DTYPES[kind]).removeprefix("torch.")
     with atomic_folder(out) as temporary:
         for name in meta["files"]:
             if "/" not in name and name != "model.safetensors":
                 (temporary / name).write_bytes((path / name).read_bytes())
-        dtype_name = str(DTYPES[kind]).removeprefix("torch.")
         config = read_json(path / "config.json")
         write_json(temporary / "config.json", {**config, "dtype": dtype_name, "torch_dtype": dtype_name})
         weights, stored = {}, set()
@@ -131,8 +136,8 @@ def export_folder(path: Path, kind: str, out: Path) -> None:
         save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
         write_json(temporary / "loam.json", _provenance(path, meta, temporary, dtype_name, sorted(stored)))
         _refuse_existing(out)
-    print(f"wrote  {out} ({_size(out / 'model.safetensors')} of weights, {dtype_name})")
-    print(f"next:  python chat.py {out}")
+    size = _size(out / "model.safetensors")
+    return [f"wrote  {out} ({size} of weights, {dtype_name})", f"next:  python chat.py {out}"]
 
 
 def _provenance(path: Path, meta: dict[str, Any], folder: Path, dtype: str, stored: list[str]) -> dict[str, Any]:
@@ -162,35 +167,19 @@ def _opened(path: Path) -> tuple[Shape, Tokenizer, dict[str, Any]]:
     return shape, tok, {**about, **gguf_tokenizer(tok, template)}
 
 
-@contextmanager
-def _written(path: Path, out: Path) -> Iterator[None]:
-    """Refuse an `out` that must not be written; a disk's refusal is one line."""
-    _refuse_existing(out)
-    if path.resolve() in out.resolve().parents:
-        raise UserError(f"--out {out}: is inside the checkpoint, which stays as it is; name a place beside it")
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from None
-
-
 def _refuse_existing(out: Path) -> None:
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists, and nothing is overwritten: delete it, or name another with --out")
 
 
-def _describe(shape: Shape, tok: Tokenizer, kind: str) -> None:
-    if kind == "Q8_0" and "F16" in (stored := [stored_type((1, n), kind) for n in _widths(shape)]):
-        print(
-            f"note: rows of {_widths(shape)[stored.index('F16')]} numbers make no blocks of 32: those matrices are F16"
-        )
+def _notes(shape: Shape, tok: Tokenizer, kind: str) -> list[str]:
+    """What is otherwise than asked for, or than might be thought."""
+    widths = (shape.hidden_size, shape.num_heads * shape.head_dim, shape.intermediate_size)  # of rows of matrices
+    odd = sorted({width for width in widths if stored_type((1, width), kind) != kind})
+    notes = [f"note: rows of {width} numbers make no blocks of {BLOCK}: those matrices are F16" for width in odd]
     if ends := early_ends(tok):
-        print(f"note: llama.cpp ends an answer at {', '.join(map(repr, ends))}, which this vocabulary has as text")
-
-
-def _widths(shape: Shape) -> list[int]:
-    """Of the rows of all matrices."""
-    return [shape.hidden_size, shape.num_heads * shape.head_dim, shape.intermediate_size]
+        notes.append(f"note: llama.cpp ends an answer at {', '.join(ends)}, which this vocabulary has as text")
+    return notes
 
 
 def _size(file: Path) -> str:
@@ -200,7 +189,7 @@ def _size(file: Path) -> str:
 def main() -> None:
     """The command."""
     settings = load_command(None, description=__doc__, positional={"checkpoint": "1"}, options=Export)
-    export(find_checkpoint(settings.args.checkpoint, settings.args.run), settings.args.options)
+    print(*export(find_checkpoint(settings.args.checkpoint, settings.args.run), settings.args.options).lines, sep="\n")
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def measure(path: Path, options: Options, scratch: Path) -> dict[str, Any]:
 
 def ask(path: Path, kind: str, job: dict[str, Any], python: str, scratch: Path) -> Any:
     """What llama.cpp says of the checkpoint exported as `kind`."""
-    file = export(path, Export(to="gguf", type=kind, out=str(scratch / f"{kind}.gguf")))
+    file = export(path, Export(to="gguf", type=kind, out=str(scratch / f"{kind}.gguf"))).path
     (scratch / "job.json").write_text(json.dumps({**job, "gguf": str(file)}))
     command = [python, str(SIDE), str(scratch / "job.json"), str(scratch / "out.npz")]
     done = subprocess.run(command, capture_output=True, text=True)

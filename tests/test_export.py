@@ -33,6 +33,7 @@ from tests.tokenizer.conftest import TEXTS
 from tokenizer.bpe import train_tokenizer
 from tokenizer.config import TokenizerConfig
 from tokenizer.dialog import open_dialog
+from tokenizer.spm import schema
 from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, SPECIAL_TOKENS, render_prompt
 from training.checkpoint import load_for_inference, sealed, verify
 
@@ -58,10 +59,13 @@ CHAT = [
 ]
 
 
-def make_checkpoint(folder: Path, backend: str = "tokenizers", pattern: str = "qwen2", **changes: Any) -> Path:
+def make_checkpoint(
+    folder: Path, backend: str = "tokenizers", pattern: str = "qwen2", file: str | None = None, **changes: Any
+) -> Path:
     """A checkpoint of random weights, norms too: a tensor under the wrong name shows."""
     config = TokenizerConfig(vocab_size=360, backend=backend, pattern=pattern)  # type: ignore[arg-type]
-    train_tokenizer(iter(TEXTS), 10_000, config, folder / "tokenizer")
+    config = config if file is None else TokenizerConfig(file=file)
+    changes["vocab_size"] = train_tokenizer(iter(TEXTS), 10_000, config, folder / "tokenizer").vocab_size
     torch.manual_seed(0)
     model = Decoder(replace(SHAPE, **changes))
     with torch.no_grad():
@@ -80,6 +84,11 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, backend: str) -> Path:
     return make_checkpoint(tmp_path_factory.mktemp("run"), backend)
+
+
+def write(checkpoint: Path, **flags: Any) -> Path:
+    """What export.py writes for these flags."""
+    return export(checkpoint, Export(**flags)).path
 
 
 def read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, Any]]:
@@ -106,7 +115,7 @@ def expected(checkpoint: Path) -> dict[str, torch.Tensor]:
 def test_f32_is_the_checkpoint_bit_for_bit_under_the_names_of_llama_cpp(tmp_path: Path, tie: bool) -> None:
     path = make_checkpoint(tmp_path, tie_embeddings=tie)
     before = {file: file_sha256(file) for file in path.rglob("*") if file.is_file()}
-    tensors, types, _ = read(export(path, Export(to="gguf", type="F32")))
+    tensors, types, _ = read(write(path, to="gguf", type="F32"))
     ours = expected(path)
     assert tensors.keys() == ours.keys()
     assert ("output.weight" in tensors) == (not tie)
@@ -120,7 +129,7 @@ def test_of_llama_a_head_s_pairs_are_neighbours_and_stretched_positions_come_alo
     from transformers import AutoModelForCausalLM
 
     path = make_checkpoint(tmp_path, qk_norm=False, rope_scaling=STRETCHED)
-    tensors, types, about = read(export(path, Export(to="gguf", type="F32")))
+    tensors, types, about = read(write(path, to="gguf", type="F32"))
     assert about["general.architecture"] == "llama"
     ours = expected(path)
     turned = {f"blk.{i}.attn_{x}.weight" for i in range(2) for x in "qk"}
@@ -141,7 +150,7 @@ def test_of_llama_a_head_s_pairs_are_neighbours_and_stretched_positions_come_alo
 
 def test_f16_and_bf16_are_the_nearest_numbers_and_norms_stay_whole(checkpoint: Path, tmp_path: Path) -> None:
     for kind, dtype in (("F16", torch.float16), ("BF16", torch.bfloat16)):
-        tensors, types, about = read(export(checkpoint, Export(to="gguf", type=kind, out=str(tmp_path / kind))))
+        tensors, types, about = read(write(checkpoint, to="gguf", type=kind, out=str(tmp_path / kind)))
         for name, weight in expected(checkpoint).items():
             norm = weight.ndim == 1
             assert types[name] == ("F32" if norm else kind)
@@ -151,7 +160,7 @@ def test_f16_and_bf16_are_the_nearest_numbers_and_norms_stay_whole(checkpoint: P
 
 def test_q8_0_is_within_its_step(checkpoint: Path, tmp_path: Path) -> None:
     """Half a step for the whole numbers, and for the scale, an F16, 2**-11 of at most 127 steps."""
-    tensors, types, about = read(export(checkpoint, Export(to="gguf", type="q8_0", out=str(tmp_path / "q"))))
+    tensors, types, about = read(write(checkpoint, to="gguf", type="q8_0", out=str(tmp_path / "q")))
     for name, weight in expected(checkpoint).items():
         if weight.ndim == 1:
             assert np.array_equal(tensors[name], weight.numpy())
@@ -165,15 +174,33 @@ def test_q8_0_is_within_its_step(checkpoint: Path, tmp_path: Path) -> None:
     assert about["general.file_type"] == gguf.LlamaFileType.MOSTLY_Q8_0
 
 
-def test_rows_that_make_no_blocks_are_f16_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_that_make_no_blocks_are_f16_and_it_is_said(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path, intermediate_size=72)
-    _, types, _ = read(export(path, Export(to="gguf", type="Q8_0")))
+    written = export(path, Export(to="gguf", type="Q8_0"))
+    _, types, _ = read(written.path)
     assert {name for name, kind in types.items() if kind == "F16"} == {f"blk.{i}.ffn_down.weight" for i in range(2)}
-    assert "rows of 72 numbers make no blocks of 32" in capsys.readouterr().out
+    assert [line for line in written.lines if "note" in line] == [
+        "note: rows of 72 numbers make no blocks of 32: those matrices are F16"
+    ]
+    size = written.path.stat().st_size / 1e6
+    assert written.lines[-2:] == [f"wrote  {written.path} ({size:,.1f} MB)",
+                                  f"next:  llama-server -m {written.path} --jinja"]  # fmt: skip
+
+
+def test_text_at_which_llama_cpp_ends_an_answer_is_named(tmp_path: Path) -> None:
+    """Training makes no such tokens; a tokenizer that is brought may have them."""
+    train_tokenizer(iter(TEXTS), 10_000, TokenizerConfig(vocab_size=360, backend="sentencepiece"), tmp_path / "t")
+    model = schema.ModelProto.FromString((tmp_path / "t" / "tokenizer.model").read_bytes())
+    for piece in ("s>", "</s>"):
+        model.pieces.add(piece=piece, score=-10_000, type=schema.ModelProto.SentencePiece.NORMAL)
+    (tmp_path / "other.model").write_bytes(model.SerializeToString())
+    path = make_checkpoint(tmp_path, file=str(tmp_path / "other.model"))
+    lines = export(path, Export(to="gguf")).lines
+    assert "note: llama.cpp ends an answer at </s>, which this vocabulary has as text" in lines
 
 
 def test_the_file_says_what_the_checkpoint_says(checkpoint: Path, tmp_path: Path) -> None:
-    _, _, about = read(export(checkpoint, Export(to="gguf", out=str(tmp_path / "x.gguf"))))
+    _, _, about = read(write(checkpoint, to="gguf", out=str(tmp_path / "x.gguf")))
     assert about["general.architecture"] == "qwen3"
     assert (about["general.name"], about["general.file_type"]) == ("a-ckpt1", gguf.LlamaFileType.MOSTLY_F16)
     assert verify(checkpoint)["seal"] in about["general.description"]
@@ -196,7 +223,7 @@ def test_the_file_says_what_the_checkpoint_says(checkpoint: Path, tmp_path: Path
 
 
 def test_tokens_kinds_and_special_ids(checkpoint: Path, backend: str, tmp_path: Path) -> None:
-    _, _, about = read(export(checkpoint, Export(to="gguf", out=str(tmp_path / "x.gguf"))))
+    _, _, about = read(write(checkpoint, to="gguf", out=str(tmp_path / "x.gguf")))
     about = {key.removeprefix("tokenizer.ggml."): value for key, value in about.items()}
     file = json.loads((checkpoint / "tokenizer.json").read_text())
     by_id = {i: token for token, i in file["model"]["vocab"].items()}
@@ -220,7 +247,7 @@ def test_tokens_kinds_and_special_ids(checkpoint: Path, backend: str, tmp_path: 
 
 def test_the_template_of_the_file_gives_the_ids_of_ours(checkpoint: Path, tmp_path: Path) -> None:
     """Rendered by jinja and read with special tokens on, as engines do: one bos."""
-    _, _, about = read(export(checkpoint, Export(to="gguf", out=str(tmp_path / "x.gguf"))))
+    _, _, about = read(write(checkpoint, to="gguf", out=str(tmp_path / "x.gguf")))
     assert about["tokenizer.chat_template"] == CHAT_TEMPLATE
     bos, eos = (about["tokenizer.ggml.tokens"][about[f"tokenizer.ggml.{name}_token_id"]] for name in ("bos", "eos"))
     template = jinja2.Environment().from_string(about["tokenizer.chat_template"])
@@ -244,7 +271,7 @@ def our_prompt(checkpoint: Path) -> list[int]:
 
 def test_the_modelfile_says_the_one_template_without_the_bos_that_ollama_adds(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path)
-    folder = export(path, Export(to="ollama", type="Q8_0"))
+    folder = write(path, to="ollama", type="Q8_0")
     assert folder.name == "ckpt1-q8_0-ollama"
     assert sorted(file.name for file in folder.iterdir()) == ["Modelfile", "model.gguf"]
     text = (folder / "Modelfile").read_text()
@@ -261,10 +288,10 @@ def test_the_modelfile_says_the_one_template_without_the_bos_that_ollama_adds(tm
 @pytest.mark.parametrize(
     ("made", "said"), [({"backend": "sentencepiece"}, "sentencepiece's"), ({"pattern": "gpt2"}, "pattern gpt2's")]
 )
-def test_ollama_is_refused_where_it_would_give_other_ids(tmp_path: Path, made: dict[str, str], said: str) -> None:
+def test_ollama_is_refused_where_it_would_give_other_ids(tmp_path: Path, made: dict[str, Any], said: str) -> None:
     path = make_checkpoint(tmp_path, **made)
     with pytest.raises(UserError, match=said):
-        export(path, Export(to="ollama"))
+        write(path, to="ollama")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ckpt1", "tokenizer"]
 
 
@@ -277,7 +304,7 @@ def test_a_folder_of_half_the_size_opens_everywhere_and_says_what_it_is(
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    out = export(checkpoint, Export(dtype=dtype, out=str(tmp_path / "half")))
+    out = write(checkpoint, dtype=dtype, out=str(tmp_path / "half"))
     theirs, ours = (load_file(folder / "model.safetensors") for folder in (out, checkpoint))
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name], ours[name].to(kind)) for name in ours)
@@ -347,14 +374,14 @@ def test_weights_that_a_type_cannot_hold_leave_no_file_behind(tmp_path: Path, va
             export(path, wanted)
         assert sorted(tmp_path.rglob("*")) == before
     if value == 1e5:
-        export(path, Export(to="gguf", type="BF16"))
-        export(path, Export(to="gguf", type="Q8_0"))
+        write(path, to="gguf", type="BF16")
+        write(path, to="gguf", type="Q8_0")
 
 
 def test_nothing_is_overwritten_and_the_checkpoint_gets_no_new_file(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path)
     for wanted in (Export(to="gguf"), Export(to="ollama"), Export(dtype="bf16")):
-        out = export(path, wanted)
+        out = export(path, wanted).path
         before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
         with pytest.raises(UserError, match=f"{out.name} exists, and nothing is overwritten"):
             export(path, wanted)
@@ -372,7 +399,7 @@ def test_a_file_that_comes_meanwhile_is_left_alone(tmp_path: Path) -> None:
         (tmp_path / "x").write_text("another's")
 
     with patch("export.write_gguf", slow), pytest.raises(UserError, match="x exists"):
-        export(path, Export(to="gguf", out=str(tmp_path / "x")))
+        write(path, to="gguf", out=str(tmp_path / "x"))
     assert (tmp_path / "x").read_text() == "another's"
     assert not list(tmp_path.glob(".*"))
 
@@ -380,9 +407,9 @@ def test_a_file_that_comes_meanwhile_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_and_a_missing_package_are_one_line(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path)
     with patch.dict(sys.modules, {"gguf": None}), pytest.raises(UserError, match=r"pip install -e '\.\[export\]'"):
-        export(path, Export(to="gguf"))
+        write(path, to="gguf")
     with pytest.raises(UserError, match="cannot be written"):
-        export(path, Export(to="gguf", out=str(tmp_path / "tokenizer" / "tokenizer.json" / "x")))
+        write(path, to="gguf", out=str(tmp_path / "tokenizer" / "tokenizer.json" / "x"))
     with (path / "model.safetensors").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         last = file.read(1)
@@ -435,7 +462,7 @@ def test_llama_cpp_gives_the_same_prompts_logits_and_greedy_answers(
     model, tok, _ = load_for_inference(path)
     prompts = [render_prompt(tok, f"{text[i : i + 30]}?") for text in TEXTS for i in range(5)]
     texts = [*TEXTS, QUESTION, *SPECIAL_TOKENS, "a <|user|> b"]
-    job = {"gguf": str(export(path, Export(to="gguf", type="F32"))), "exact": True, "context": SHAPE.seq_len,
+    job = {"gguf": str(write(path, to="gguf", type="F32")), "exact": True, "context": SHAPE.seq_len,
            "sequences": prompts, "prompts": prompts, "num_tokens": 16, "eos": EOS, "chats": [CHAT],
            "texts": texts}  # fmt: skip
     (tmp_path / "job.json").write_text(json.dumps(job))
