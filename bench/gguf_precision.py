@@ -43,11 +43,11 @@ from model.config import count_parameters, resolve_shape
 from model.decoder import Decoder
 from model.generate import generate
 from model.gguf_file import BLOCK
-from tests.made import save_checkpoint
 from tokenizer.bpe import load_tokenizer
 from tokenizer.dialog import open_dialog
 from tokenizer.template import BOS, EOS, messages_of, render
 from training.checkpoint import load_for_inference
+from training.save import snapshot, tokenizer_files, write_checkpoint
 
 SIDE = Path(__file__).with_name("llama_side.py")
 TYPES = ("F16", "BF16", "Q8_0")
@@ -118,7 +118,9 @@ def random_checkpoint(tokenizer: Path, preset: str, config: Any, folder: Path) -
             if weight.ndim == 1:
                 weight.add_(0.1 * torch.randn_like(weight)).mul_(4.0 if name == "norm.weight" else 1.0)
     provenance = {"run": "random", "epoch": 0, "step": 0}
-    save_checkpoint(folder / "random", model, [], tokenizer, {"step": 0}, provenance)
+    taken = snapshot(model, [], copy=False)
+    assert taken is not None
+    write_checkpoint(folder / "random", taken, tokenizer_files(tokenizer, shape.seq_len), None, provenance)
     return folder / "random"
 
 
