@@ -216,12 +216,12 @@ def divergence(p: Tensor, q: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def noisy(path: Path, kind: str) -> Decoder:
-    """The model whose matrices bear uniform errors up to the largest that rounding to `kind` makes."""
+def noisy(path: Path, kind: str, seed: int = 0, norms: bool = False) -> Decoder:
+    """The model whose matrices, or norms too, bear uniform errors up to the largest that rounding to `kind` makes."""
     model, _, _ = load_for_inference(path)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for weight in model.parameters():
-        if weight.ndim == 1:
+        if weight.ndim == 1 and not norms:
             continue
         error = 2 * torch.rand(weight.shape, generator=generator) - 1
         if kind == "Q8_0":  # half a step of the block

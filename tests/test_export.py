@@ -19,7 +19,7 @@ import tokenizers
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.gguf_precision import gap
+from bench.gguf_precision import FACTOR, ask, divergence, gap, logits_of, noisy
 from common.errors import UserError
 from common.files import file_sha256, read_json, write_json
 from export import Export, export
@@ -325,7 +325,8 @@ def test_a_folder_of_half_the_size_opens_everywhere_and_says_what_it_is(
     rendered: Any = AutoTokenizer.from_pretrained(out).apply_chat_template(CHAT, add_generation_prompt=True)
     assert list(rendered["input_ids"]) == ids == our_prompt(out)
     with torch.no_grad():
-        allowed = max(distance(checkpoint, noisy(checkpoint, kind, seed), ids) for seed in range(3))
+        others = [noisy(checkpoint, dtype.upper(), seed, norms=True) for seed in range(3)]
+        allowed = max(distance(checkpoint, other, ids) for other in others)
         assert 0 < distance(checkpoint, load_model(out, dtype=torch.float32), ids) < allowed
         # Computed in that type, too, each operation rounds its result: 20 a layer, where weights are 4 in a row.
         assert distance(checkpoint, model, ids) < 4 * allowed
@@ -337,15 +338,6 @@ def distance(checkpoint: Path, other: Any, ids: list[int]) -> float:
     exact, given = load_model(checkpoint), torch.tensor([ids])
     found = other.logits(other(given)) if isinstance(other, Decoder) else other(given)
     return float((found.float() - exact.logits(exact(given))).pow(2).mean().sqrt())
-
-
-def noisy(checkpoint: Path, kind: torch.dtype, seed: int) -> Decoder:
-    """The checkpoint with random errors as large as the largest that rounding to a type makes."""
-    unit = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}[kind]
-    model, generator = load_model(checkpoint), torch.Generator().manual_seed(seed)
-    for weight in model.parameters():
-        weight.mul_(1 + unit * (2 * torch.rand(weight.shape, generator=generator) - 1))
-    return model
 
 
 # -- refusals
@@ -452,10 +444,13 @@ def llama_python() -> str | None:
     return sys.executable if importlib.util.find_spec("llama_cpp") else None
 
 
-@pytest.mark.skipif(
+needs_llama_cpp = pytest.mark.skipif(
     llama_python() is None,
     reason="llama-cpp-python is not installed here; LOAM_LLAMA_PYTHON may name a Python that has it",
 )
+
+
+@needs_llama_cpp
 @pytest.mark.parametrize("shape", [{}, {"qk_norm": False}, {"qk_norm": False, "rope_scaling": STRETCHED}], ids=str)
 def test_llama_cpp_gives_the_same_prompts_logits_and_greedy_answers(
     backend: str, tmp_path: Path, shape: dict[str, Any]
@@ -481,3 +476,19 @@ def test_llama_cpp_gives_the_same_prompts_logits_and_greedy_answers(
     answers = [said.ids for said in generate(model, prompts, 16, EOS)]
     for prompt, ours, theirs in zip(prompts, answers, json.loads(str(found["greedy"])), strict=True):
         assert ours == theirs or gap(model, prompt, ours, theirs) < 0.001
+
+
+@needs_llama_cpp
+def test_what_llama_cpp_loses_by_a_type_is_within_the_bound(tmp_path: Path) -> None:
+    """KL to the F32 file, mean and largest: at most four times that of random errors of the type's size in the weights
+    alone, as llama.cpp rounds what they are multiplied with, too."""
+    path = make_checkpoint(tmp_path)
+    model, tok, _ = load_for_inference(path)
+    prompts = [render_prompt(tok, f"{text[i : i + 30]}?") for text in TEXTS for i in range(5)]
+    job = {"context": SHAPE.seq_len, "sequences": prompts}
+    exact = torch.from_numpy(ask(path, "F32", job | {"exact": True}, str(llama_python()), tmp_path)["logits"])
+    for kind in ("F16", "BF16", "Q8_0"):
+        moved = divergence(exact, torch.from_numpy(ask(path, kind, job, str(llama_python()), tmp_path)["logits"]))
+        noise = divergence(logits_of(model, prompts), logits_of(noisy(path, kind), prompts))
+        assert 0 < moved.mean() < FACTOR * noise.mean(), kind
+        assert moved.max() < FACTOR * noise.max(), kind
