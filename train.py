@@ -42,6 +42,7 @@ from tokenizer.bpe import load_tokenizer
 from tokenizer.config import SMALLEST
 from tokenizer.dialog import Dialog, open_dialog
 from tokenizer.encode import has_store, sound_store
+from tokenizer.invariants import broken_invariants
 from tokenizer.responses import sound_responses
 from training import distributed
 from training.build import make_model
@@ -160,7 +161,7 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     else:
         stores = {split: open_store(folder, split, world) for split in ("train", "val")}
     if start and not start.own:
-        tokenizer = distributed.on_all(world, lambda: foreign_files(folder / "tokenizer", folder / "init"))
+        tokenizer = distributed.on_all(world, lambda: foreign_files(folder / "tokenizer", folder / "init", dialog))
     else:
         tokenizer = distributed.on_all(world, lambda: tokenizer_files(folder / "tokenizer", context))
     corpus, weights = distributed.from_main(world, lambda: about_corpus(folder / "corpus" / "manifest.json"))
@@ -169,6 +170,8 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     plan, lines = derive(config.train, shape, stores["train"], weights, world, found[1]["machine"] if found else {})
     if world.is_main:
         print(*lines, sep="\n")
+        for line in broken_invariants(start.folder) if start and not start.own else ():
+            print(f"warning: {line}")
         if config.train.stage == "finetune":
             print(*preflight(stores["train"], dialog, shape.seq_len, sys.stdout.isatty()), sep="\n")
     inputs = {
@@ -370,7 +373,8 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     names = [event["checkpoint"] for event in epochs] or ["ckpt1"]
     last = f"ckpt{run.config.train.epochs}"
     best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else last
-    best = (keep_average(run, epochs) if run.config.train.average else None) or best
+    averages = run.config.train.average and not run.config.train.lora_rank  # adapters' means are not the weights'
+    best = (keep_average(run, epochs) if averages else None) or best
     if run.start and run.config.train.stage == "finetune":
         run.say(f"next: python eval/compare.py {run.config.run}/init {best} --run {run.config.run}")
     elif best not in names[:1]:
