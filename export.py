@@ -30,6 +30,7 @@ from model.config import Shape
 from model.gguf_file import BLOCK, TYPES, architecture, check_range, gguf_library, stored_type, write_gguf
 from model.huggingface import load_shape
 from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.dialog import is_own
 from tokenizer.gguf import early_ends, gguf_tokenizer
 from tokenizer.modelfile import check_ollama, modelfile
 from training.checkpoint import sealed, verify
@@ -153,6 +154,11 @@ def _opened(path: Path) -> tuple[Shape, Tokenizer, dict[str, Any]]:
     """Shape and tokenizer of a verified checkpoint, and what its GGUF says besides the weights."""
     gguf_library()
     meta = verify(path)
+    if not is_own(path):
+        raise UserError(
+            f"{path}: its tokenizer and template were made elsewhere, and GGUFs are written with loam's own; llama.cpp's "
+            "convert_hf_to_gguf.py knows others' by name"
+        )
     shape, tok = load_shape(path), load_tokenizer(path)
     if shape.vocab_size != tok.vocab_size:
         raise UserError(f"{path}: the model has {shape.vocab_size} tokens, its tokenizer {tok.vocab_size}")

@@ -399,12 +399,17 @@ def test_a_file_that_comes_meanwhile_is_left_alone(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_damaged_checkpoint_and_a_missing_package_are_one_line(tmp_path: Path) -> None:
+def test_a_missing_package_anothers_template_and_damage_are_one_line(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path)
     with patch.dict(sys.modules, {"gguf": None}), pytest.raises(UserError, match=r"pip install -e '\.\[export\]'"):
         write(path, to="gguf")
     with pytest.raises(UserError, match="cannot be written"):
         write(path, to="gguf", out=str(tmp_path / "tokenizer" / "tokenizer.json" / "x"))
+    meta = read_json(path / "loam.json")
+    write_json(path / "loam.json", sealed({**meta, "dialog": "another's"}))
+    for form in ("gguf", "ollama"):
+        with pytest.raises(UserError, match=r"were made elsewhere.*convert_hf_to_gguf\.py"):
+            export(path, Export(to=form))
     with (path / "model.safetensors").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         last = file.read(1)
