@@ -12,12 +12,12 @@ const LOST = "The connection was lost in the middle of the answer. Ask again, or
 const AWAY = "The server does not answer. Check that it runs and that you are online, then try again.";
 const LONGEST = 240; // characters of the server's own words
 
-// Ids of the models that the server offers.
+// The models that the server offers: {id, holds}, holds: tokens of its context, Infinity where the server does not say.
 export async function listModels(key) {
   const response = await request("/v1/models", { headers: authorization(key) });
   const list = await response.json().catch(() => null);
   if (!Array.isArray(list?.data)) throw new Trouble("The server's list of models cannot be read. Is this the right server?");
-  return list.data.map((model) => String(model.id));
+  return list.data.map((model) => ({ id: String(model.id), holds: model.max_model_len ?? Infinity }));
 }
 
 // Yields {text}, {ended: "stop" | "length" | ...} and {tokens: {read, written}} as they come. Throws a Trouble, or an
@@ -98,16 +98,25 @@ function refusal(status, said, wait) {
   if (status === 401) {
     return new Trouble("The server asks for an API key, or does not accept this one. Enter it in Settings.", "settings");
   }
-  if (status === 429) {
-    const when = /^\d+$/.test(wait ?? "") ? `${wait} seconds` : "a moment";
-    return new Trouble(`${words || "Too many requests."} Wait ${when}, then try again.`, "retry");
+  if (said.code === "context_length_exceeded" || status === 413) {
+    const bare = sentence(String(said.message ?? "").replace(/^messages: /, ""));
+    return new Trouble(bare || "This conversation no longer fits into the model's context.", "shorten");
   }
-  if (said.code === "context_length_exceeded") {
-    return new Trouble(words || "This conversation no longer fits into the model's context.", "shorten");
+  if (status === 400 || said.code === "request_too_large") {
+    return new Trouble(`${words || "The server refused the request."} Look at Settings.`, "settings");
   }
-  if (status === 404) return new Trouble(`${words || "The server has no such model."} Choose another model, then try again.`, "retry");
-  if (status >= 500) return new Trouble(`${words || `The server failed (${status}).`} Try again in a moment.`, "retry");
-  return new Trouble(`${words || `The server refused the request (${status}).`} Look at Settings.`, "settings");
+  if (status === 429) return new Trouble(`${words || "Too many requests."} Wait ${time(wait)}, then try again.`, "retry");
+  if (status === 404) {
+    return new Trouble(`${words || "The server has no such model."} Choose another model, then try again.`, "retry");
+  }
+  return new Trouble(`${words || `The server failed (${status}).`} Try again in a moment.`, "retry");
+}
+
+// Seconds of a Retry-After as a person says them.
+function time(wait) {
+  if (!/^\d+$/.test(wait ?? "")) return "a moment";
+  if (wait < 120) return `${Number(wait)} seconds`;
+  return wait < 7200 ? `${Math.ceil(wait / 60)} minutes` : `${Math.ceil(wait / 3600)} hours`;
 }
 
 // The server's words as one sentence, cut if they are long; "" for none.

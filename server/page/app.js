@@ -30,6 +30,7 @@ async function answerLast(column) {
   const turn = conversation.turns.at(-1);
   const answer = store.noAnswer(settings.columns()[column] ?? turn.answers[column].model);
   turn.answers[column] = answer;
+  answer.along = store.sentTurns(conversation, column).length;
   answer.leftOut = conversation.first[column];
   const control = new AbortController();
   running.set(column, control);
@@ -60,6 +61,7 @@ async function answerLast(column) {
   answer.tokens ??= pieces ? { pieces } : null; // the count comes last: an answer that was stopped has none
   const written = answer.tokens?.written ?? pieces;
   if (pieces > 1 && seconds > 0) answer.rate = (written - 1) / seconds; // from the first token to the last
+  answer.full = answer.ended === "length" && answer.tokens?.read + written >= settings.holds(answer.model);
   if (running.get(column) === control) running.delete(column);
   if (conversation.turns.at(-1) !== turn) return; // another conversation has begun
   view.atBottom(() => showAnswer(column));
@@ -72,10 +74,10 @@ async function answerLast(column) {
 function told(error, column) {
   if (!(error instanceof Trouble)) return { line: `The page failed: ${error}`, remedy: "retry" };
   if (error.remedy !== "shorten") return { line: error.message, remedy: error.remedy };
-  if (store.sentTurns(conversation, column).length) {
+  if (conversation.turns.at(-1)?.answers[column]?.along) {
     return { line: `${error.message} Leave out the oldest turns, or begin a new conversation.`, remedy: "shorten" };
   }
-  return { line: `${error.message} Shorten your message, or the context in Settings.`, remedy: "settings" };
+  return { line: `${error.message} Write less, or shorten the context in Settings.`, remedy: "settings" };
 }
 
 // What the buttons of an answer do.

@@ -6,6 +6,7 @@ import { $, element, notify } from "/page/view.js";
 const NUMBERS = ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed"];
 const FIELDS = [...NUMBERS, "context", "stop"];
 
+let models = []; // of the server
 let kept = store.loadSettings(); // {model, second, compare, theme} and the fields, as strings
 
 function change(changed) {
@@ -18,6 +19,9 @@ export const context = () => kept.context ?? "";
 
 // The model of each column.
 export const columns = () => (kept.compare ? [$("model").value, $("second").value] : [$("model").value]);
+
+// Tokens that a model's context holds.
+export const holds = (id) => models.find((model) => model.id === id)?.holds ?? Infinity;
 
 // What the API takes, of the fields that are not empty.
 export function sampling() {
@@ -51,12 +55,13 @@ export function forget() {
 
 async function loadModels() {
   try {
-    const models = await listModels(store.loadKey());
+    models = await listModels(store.loadKey());
     if (!models.length) throw new Trouble("The server has no models. Start it with a checkpoint.", "retry");
+    const ids = models.map(({ id }) => id);
     for (const name of ["model", "second"]) {
-      $(name).replaceChildren(...models.map((model) => element("option", { value: model }, model)));
-      const free = models.find((model) => model !== $("model").value) ?? models[0];
-      $(name).value = models.includes(kept[name]) ? kept[name] : name === "model" ? models[0] : free;
+      $(name).replaceChildren(...ids.map((id) => element("option", { value: id }, id)));
+      const free = ids.find((id) => id !== $("model").value) ?? ids[0];
+      $(name).value = ids.includes(kept[name]) ? kept[name] : name === "model" ? ids[0] : free;
     }
     notify("");
   } catch (error) {

@@ -2,9 +2,12 @@
 //
 //   conversation  {turns: [turn], first: [a, b]}   column c sends its turns from number first[c] on
 //   turn          {question, answers: [answer, ...]}                         one a column
-//   answer        {model, text, ended, error, tokens, rate, leftOut}
+//   answer        {model, text, ended, error, tokens, rate, along, leftOut, full}
 //     ended       "stop" and "length" of the server, "you", or null while it comes
 //     error       {line, remedy} or null
+//     tokens      {read, written}, or {pieces} where the server did not count; rate: of tokens a second
+//     along       earlier turns that were sent along; leftOut: the oldest ones that were not
+//     full        whether it was cut off because the context holds no more
 
 const CONVERSATION = "loam.conversation";
 const SETTINGS = "loam.settings";
@@ -14,7 +17,7 @@ const MOST = 1_000_000; // characters of a conversation; browsers give a host ab
 export const noConversation = () => ({ turns: [], first: [0, 0] });
 
 export const noAnswer = (model) => ({
-  model, text: "", ended: null, error: null, tokens: null, rate: null, leftOut: 0,
+  model, text: "", ended: null, error: null, tokens: null, rate: null, along: 0, leftOut: 0, full: false,
 });
 
 export function loadConversation() {
@@ -40,7 +43,7 @@ export function keepConversation(conversation) {
   return text.length <= MOST && write(localStorage, CONVERSATION, text);
 }
 
-export const DEFAULTS = { temperature: "0.7", top_k: "50" }; // as chat.py; the API's own are meant for large models
+export const DEFAULTS = { temperature: "0.7", top_k: "50", max_tokens: "256" }; // as chat.py; the API's own are meant for large models
 export const loadSettings = () => read(localStorage, SETTINGS) ?? { ...DEFAULTS };
 export const keepSettings = (settings) => write(localStorage, SETTINGS, JSON.stringify(settings));
 export const loadKey = () => read(sessionStorage, KEY) ?? "";

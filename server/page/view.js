@@ -1,6 +1,6 @@
 // The conversation as elements. Text is inserted as text only: what a model writes is never read as HTML.
 
-const ENDINGS = { stop: "ended by itself", length: "cut off at max tokens or the context's end", you: "stopped by you" };
+const ENDINGS = { stop: "ended by itself", length: "cut off at max tokens", you: "stopped by you" };
 const REMEDIES = { retry: "Try again", settings: "Open settings", shorten: "Leave out the oldest turns" };
 
 const NEAR = 32; // pixels from the bottom that still are the bottom
@@ -42,19 +42,21 @@ export function showAnswer(place, answer, last, act) {
   const buttons = [];
   if (answer.text) buttons.push(labelled("Copy", `Copy the answer of ${answer.model}`, (event) => act("copy", event.target)));
   if (last && !answer.error) buttons.push(labelled("Regenerate", `Regenerate the answer of ${answer.model}`, () => act("retry")));
+  if (last && answer.full && answer.along) buttons.push(element("button", { type: "button", onclick: () => act("shorten") }, REMEDIES.shorten));
   const known = stats(answer);
   if (!known && !buttons.length) return;
   place.append(element("footer", {}, element("span", { className: "stats" }, known), element("span", { className: "buttons" }, ...buttons)));
 }
 
 // "31 tokens read · 42 written · 61.3 a second · ended by itself"
-function stats({ tokens, rate, leftOut, ended, error, text }) {
+function stats({ tokens, rate, leftOut, ended, error, text, full }) {
   const parts = [];
   if (tokens?.read !== undefined) parts.push(`${count(tokens.read)} tokens read`, `${count(tokens.written)} written`);
   else if (tokens?.pieces) parts.push(`about ${count(tokens.pieces)} tokens written`); // stopped: the server sends no count
   if (rate) parts.push(`${rate < 10 ? rate.toFixed(1) : count(Math.round(rate))} a second`);
   if (leftOut) parts.push(`without the oldest ${leftOut === 1 ? "turn" : `${leftOut} turns`}`);
-  if (ended && !error) parts.push(`${ENDINGS[ended] ?? ended}${ended === "stop" && !text ? ", without a word" : ""}`);
+  if (full) parts.push("cut off, as the context is full");
+  else if (ended && !error) parts.push(`${ENDINGS[ended] ?? ended}${ended === "stop" && !text ? ", without a word" : ""}`);
   return parts.join(" · ");
 }
 

@@ -16,7 +16,10 @@ from typing import Any
 
 PAGE = Path(__file__).resolve().parents[2] / "server" / "page"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
+POLICY = (  # as strict as the server's own
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 LONGEST_WAIT = 10.0  # seconds for an event of a test
 
 
@@ -45,7 +48,10 @@ class Answer:
     fits: int = 1000
 
 
-TOO_LONG = {"message": "the prompt has 600 tokens, and the context holds 512", "code": "context_length_exceeded"}
+TOO_LONG = {
+    "message": "messages: 600 tokens, and the context of ckpt1 holds 512 with the answer: shorten it",
+    "code": "context_length_exceeded",
+}
 
 
 class Scripted(ThreadingHTTPServer):
@@ -71,6 +77,10 @@ class Scripted(ThreadingHTTPServer):
         """Of the page."""
         return f"http://127.0.0.1:{self.server_port}/"
 
+    def models(self) -> list[dict[str, Any]]:
+        """As the API lists them."""
+        return [{"id": name, "object": "model", "max_model_len": 512} for name in self.answers]
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that leave are what some tests are about."""
 
@@ -84,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         """The page, its files and the list of models."""
         if self.path == "/v1/models":
             if self._knows_key():
-                self._json(200, {"object": "list", "data": [{"id": name} for name in self.server.answers]})
+                self._json(200, {"object": "list", "data": self.server.models()})
             return
         name = "index.html" if self.path == "/" else self.path.removeprefix("/page/")
         file = PAGE / name

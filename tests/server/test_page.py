@@ -150,6 +150,7 @@ def test_settings_reach_the_request_and_what_is_empty_does_not(page: Page, serve
     assert {name: server.requests[0][name] for name in names & set(server.requests[0])} == {
         "temperature": 0.7,
         "top_k": 50,
+        "max_tokens": 256,
     }
     page.get_by_role("button", name="Settings").click()
     values = {
@@ -331,9 +332,24 @@ FAULTS = {
         "Try again",
     ),
     "too many, without a word": (Answer(status=429), "Too many requests. Wait a moment, then try again.", "Try again"),
+    "too many today": (
+        Answer(status=429, error={"message": "9 tokens a day"}, headers={"Retry-After": "40000"}),
+        "9 tokens a day. Wait 12 hours, then try again.",
+        "Try again",
+    ),
+    "more than a key may have": (
+        Answer(status=429, error={"message": "lower max_tokens", "code": "request_too_large"}),
+        "Lower max_tokens. Look at Settings.",
+        "Open settings",
+    ),
+    "large": (
+        Answer(status=413, error={"message": "the body is larger than 1,048,576 bytes"}),
+        "The body is larger than 1,048,576 bytes. Write less, or shorten the context in Settings.",
+        "Open settings",
+    ),
     "context": (
         Answer(status=400, error=TOO_LONG),
-        "The prompt has 600 tokens, and the context holds 512. Shorten your message, or the context in Settings.",
+        "holds 512 with the answer: shorten it. Write less, or shorten the context in Settings.",
         "Open settings",
     ),
     "refused": (
@@ -402,3 +418,15 @@ def test_oldest_turns_are_left_out_where_the_context_is_full(page: Page, server:
     expect(page.locator(".stats").last).to_contain_text("without the oldest 2 turns")
     ask(page, "question 4")
     assert sent(server)[0] == ("user", "question 2")
+
+
+def test_an_answer_that_the_context_cut_off_says_so_and_can_do_without_old_turns(page: Page, server: Scripted) -> None:
+    server.answers["ckpt1"] = Answer(ended="length", tokens=(12, 500))
+    ask(page, "Alone?")
+    expect(page.locator(".stats")).to_contain_text("cut off, as the context is full")
+    expect(page.get_by_role("button", name="Leave out the oldest turns")).to_have_count(0)  # there are none
+    ask(page, "With another?")
+    server.answers["ckpt1"] = Answer(ended="length", tokens=(12, 499))
+    page.get_by_role("button", name="Leave out the oldest turns").click()
+    expect(page.locator(".stats").last).to_contain_text("without the oldest turn · cut off at max tokens")
+    assert sent(server) == [("user", "With another?")]
