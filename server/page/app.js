@@ -50,7 +50,7 @@ async function answerLast(column) {
         answer.text += event.text;
         drawSoon(column);
       }
-      if (event.ended) answer.ended = event.ended;
+      if (event.ended) answer.ended = event.ended === "stop" && body.stop ? "either" : event.ended;
       if (event.tokens) answer.tokens = event.tokens;
     }
   } catch (error) {
@@ -62,7 +62,7 @@ async function answerLast(column) {
   const written = answer.tokens?.written ?? pieces;
   if (pieces > 1 && seconds > 0) answer.rate = (written - 1) / seconds; // from the first token to the last
   answer.full = answer.ended === "length" && answer.tokens?.read + written >= settings.holds(answer.model);
-  if (running.get(column) === control) running.delete(column);
+  running.delete(column);
   if (conversation.turns.at(-1) !== turn) return; // another conversation has begun
   view.atBottom(() => showAnswer(column));
   showState();

@@ -3,7 +3,8 @@
 //   conversation  {turns: [turn], first: [a, b]}   column c sends its turns from number first[c] on
 //   turn          {question, answers: [answer, ...]}                         one a column
 //   answer        {model, text, ended, error, tokens, rate, along, leftOut, full}
-//     ended       "stop" and "length" of the server, "you", or null while it comes
+//     ended       "stop" or "length" as the server says, "either" for a stop where stop texts were given, "you", or null
+//                 while it comes
 //     error       {line, remedy} or null
 //     tokens      {read, written}, or {pieces} where the server did not count; rate: of tokens a second
 //     along       earlier turns that were sent along; leftOut: the oldest ones that were not

@@ -1,6 +1,8 @@
 // The conversation as elements. Text is inserted as text only: what a model writes is never read as HTML.
 
-const ENDINGS = { stop: "ended by itself", length: "cut off at max tokens", you: "stopped by you" };
+const ENDINGS = {
+  stop: "ended by itself", either: "ended by itself or at a stop text", length: "cut off at max tokens", you: "stopped by you",
+};
 const REMEDIES = { retry: "Try again", settings: "Open settings", shorten: "Leave out the oldest turns" };
 
 const NEAR = 32; // pixels from the bottom that still are the bottom
@@ -52,11 +54,11 @@ export function showAnswer(place, answer, last, act) {
 function stats({ tokens, rate, leftOut, ended, error, text, full }) {
   const parts = [];
   if (tokens?.read !== undefined) parts.push(`${count(tokens.read)} tokens read`, `${count(tokens.written)} written`);
-  else if (tokens?.pieces) parts.push(`about ${count(tokens.pieces)} tokens written`); // stopped: the server sends no count
+  else if (tokens?.pieces) parts.push(`about ${count(tokens.pieces)} token${tokens.pieces > 1 ? "s" : ""} written`); // the server sent no count
   if (rate) parts.push(`${rate < 10 ? rate.toFixed(1) : count(Math.round(rate))} a second`);
   if (leftOut) parts.push(`without the oldest ${leftOut === 1 ? "turn" : `${leftOut} turns`}`);
   if (full) parts.push("cut off, as the context is full");
-  else if (ended && !error) parts.push(`${ENDINGS[ended] ?? ended}${ended === "stop" && !text ? ", without a word" : ""}`);
+  else if (ended && !error) parts.push(`${ENDINGS[ended] ?? ended}${!text && ended !== "you" ? ", without a word" : ""}`);
   return parts.join(" · ");
 }
 

@@ -4,6 +4,7 @@ A test that takes `page` fails on a request to another host, a breach of the pol
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,15 @@ def window_settings() -> dict[str, Any]:
 
 @pytest.fixture(name="page")
 def open_page(browser: Any, server: Scripted, settings: dict[str, Any]) -> Iterator[Page]:
-    """The page, open and watched."""
+    """The page of the scripted server, open and watched."""
+    with watched(browser, server.url(), settings) as opened:
+        expect(opened.locator("#model option")).to_have_count(len(server.answers))
+        yield opened
+
+
+@contextmanager
+def watched(browser: Any, url: str, settings: dict[str, Any]) -> Iterator[Page]:
+    """The page at an address; `settings` of the window."""
     context = browser.new_context(**{"viewport": WIDE, **settings})
     context.set_default_timeout(10_000)
     opened = context.new_page()
@@ -60,14 +69,15 @@ def open_page(browser: Any, server: Scripted, settings: dict[str, Any]) -> Itera
     opened.on("request", lambda request: asked.append(request.url))
     opened.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(server.url())
-    expect(opened.locator("#model option")).to_have_count(len(server.answers))
-    yield opened
-    assert opened.evaluate("breaches") == []
-    assert [url for url in asked if not url.startswith(server.url())] == []
-    # Chromium tells of every refused request by itself: tests of faults plant those.
-    assert [error for error in errors if not error.startswith("Failed to load resource")] == []
-    context.close()
+    opened.goto(url)
+    try:
+        yield opened
+        assert opened.evaluate("breaches") == []
+        assert [address for address in asked if not address.startswith(url)] == []
+        # Chromium tells of every refused request by itself: tests of faults plant those.
+        assert [error for error in errors if not error.startswith("Failed to load resource")] == []
+    finally:
+        context.close()
 
 
 def ask(page: Page, question: str) -> None:

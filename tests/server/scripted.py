@@ -21,6 +21,7 @@ POLICY = (  # as strict as the server's own
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 LONGEST_WAIT = 10.0  # seconds for an event of a test
+PAUSE = 0.05  # seconds
 
 
 @dataclass
@@ -32,8 +33,7 @@ class Answer:
         ended: finish_reason; None: the connection ends in the middle
         tokens: prompt and completion tokens of the usage
         status: another one refuses with `error` as body's error and `headers`
-        raw: sent as it is after the pieces, in place of the end
-        by_byte: whether raw is sent so, each byte by itself
+        raw: sent as it is after the pieces, in place of the end, byte by byte
         fits: most messages that the context takes; more are refused as too long
     """
 
@@ -44,7 +44,6 @@ class Answer:
     error: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     raw: str = ""
-    by_byte: bool = False
     fits: int = 1000
 
 
@@ -133,8 +132,10 @@ class Handler(BaseHTTPRequestHandler):
                         break
                     self._write(": waiting\n\n")
         if answer.raw:
-            for packet in (bytes([byte]) for byte in answer.raw.encode()) if answer.by_byte else [answer.raw.encode()]:
-                self.wfile.write(packet)  # unbuffered
+            for byte in answer.raw.encode():
+                self.wfile.write(bytes([byte]))
+                if byte > 127:  # inside a character: what comes next is in a packet of its own
+                    time.sleep(PAUSE)
         elif answer.ended:
             read, written = answer.tokens
             usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

@@ -59,7 +59,7 @@ def test_the_rate_is_of_the_tokens_after_the_first(page: Page, server: Scripted)
 def test_characters_and_events_cut_between_packets_arrive_whole(page: Page, server: Scripted) -> None:
     event = 'data: {"choices":[{"delta":{"content":"é\\u00e9 "},"finish_reason":null}]}\r\n\r\n'
     end = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\r\n\r\ndata: [DONE]\r\n\r\n'
-    server.answers["ckpt1"] = Answer([], raw=": a comment\r\n\r\n" + event * 3 + end, by_byte=True)
+    server.answers["ckpt1"] = Answer([], raw=": a comment\r\n\r\n" + event * 3 + end)
     ask(page, "Accents?")
     expect(said(page)).to_have_text("éé éé éé ")
 
@@ -126,6 +126,16 @@ def test_two_models_answer_the_same_question_each_with_its_own_history(page: Pag
     assert right["x"] > left["x"] + left["width"]  # side by side
 
 
+def test_the_second_model_is_another_than_the_first(page: Page, server: Scripted) -> None:
+    page.get_by_role("combobox", name="Model", exact=True).select_option("ckpt3")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_label("Second model")).to_have_value("ckpt1")
+    expect(page.locator("#greeting")).to_have_text("Ask ckpt3 and ckpt1 something.")
+    page.get_by_role("button", name="Compare").click()
+    ask(page, "Alone again?")
+    assert [body["model"] for body in server.requests] == ["ckpt3"]
+
+
 def test_one_stop_ends_both_and_one_failure_leaves_the_other(page: Page, server: Scripted) -> None:
     server.answers = {
         "ckpt1": Answer(status=500, error={"message": "out of memory"}),
@@ -168,6 +178,7 @@ def test_settings_reach_the_request_and_what_is_empty_does_not(page: Page, serve
         "max_tokens": 64, "seed": 7, "stop": ["Q:", "\n\n"],
     }  # fmt: skip
     assert asked["model"] == "ckpt3"
+    expect(page.locator(".stats").last).to_contain_text("ended by itself or at a stop text")
     assert sent(server)[0] == ("system", "Soil is alive.")
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("button", name="Reset these settings").click()
