@@ -156,8 +156,8 @@ def _opened(path: Path) -> tuple[Shape, Tokenizer, dict[str, Any]]:
     meta = verify(path)
     if not is_own(path):
         raise UserError(
-            f"{path}: its tokenizer and template were made elsewhere, and GGUFs are written with loam's own; llama.cpp's "
-            "convert_hf_to_gguf.py knows others' by name"
+            f"{path}: its tokenizer and template were made elsewhere, and GGUFs are written with loam's own; "
+            "llama.cpp's convert_hf_to_gguf.py knows others' by name"
         )
     shape, tok = load_shape(path), load_tokenizer(path)
     if shape.vocab_size != tok.vocab_size:
