@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.attention import Cache, Mask, attend, build_mask
+from model.attention import Mask, attend, build_mask
+from model.cache import Cache
 from model.config import RopeScaling, Shape
 from model.precision import compute_dtype
 
@@ -137,6 +138,7 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(shape.hidden_size, shape.norm_eps)
         if not shape.tie_embeddings:
             self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.prepared_head: nn.Module | None = None  # by inference.py
         self.initialise()
 
     def initialise(self) -> None:
@@ -172,7 +174,7 @@ class Decoder(nn.Module):
         if cache is not None:
             assert positions_BT is None, "a cache knows its positions"
             assert documents_BT is None, "a cache holds one document a row"
-            positions_BT, mask = cache.positions(T), cache.mask(T, compute_dtype(self.head))
+            positions_BT, mask = cache.advance(T)
         else:
             mask = build_mask(documents_BT, compute_dtype(self.head), self.flex_attention)
             if positions_BT is None:
@@ -186,10 +188,8 @@ class Decoder(nn.Module):
                 x_BTD = checkpoint(layer, x_BTD, cos_sin, mask, None, use_reentrant=False)
             else:
                 x_BTD = layer(x_BTD, cos_sin, mask, cache)
-        if cache is not None:
-            cache.length += T
         return self.norm(x_BTD)
 
     def logits(self, hidden_BTD: Tensor) -> Tensor:
         """(B,T,V), for a few tokens: training and evaluation use loss.py, which never holds all of them."""
-        return F.linear(hidden_BTD, self.head)
+        return F.linear(hidden_BTD, self.head) if self.prepared_head is None else self.prepared_head(hidden_BTD)

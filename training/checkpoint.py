@@ -98,14 +98,18 @@ def load_for_inference(
 
 
 def load_to_ask(
-    path: Path, device: str | torch.device = "cpu", hashes: bool = True
+    path: Path, device: str | torch.device = "cpu", hashes: bool = True, dtype: torch.dtype | None = None
 ) -> tuple[Decoder, Dialog, dict[str, Any]]:
     """Model (eval mode), dialog and loam.json of a folder: a checkpoint, verified, or a `transformers` folder that has
-    none (then {}), in float32 on a CPU."""
+    none (then {}).
+
+    dtype: of the weights; by default as they are stored, a `transformers` folder's float32 on a CPU.
+    """
     own = is_own(path)
     meta = verify(path, hashes=hashes) if own or (path / "loam.json").exists() else {}
     dialog = open_dialog(path)
-    model = load_model(path, device=device, dtype=torch.float32 if not own and str(device) == "cpu" else None)
+    stored = torch.float32 if not own and str(device) == "cpu" else None
+    model = load_model(path, device, dtype or stored)
     rows = model.shape.vocab_size
     if rows < dialog.vocab_size or (own and rows != dialog.vocab_size):  # others pad their embedding
         raise UserError(f"{path}: the model has {rows} tokens, its tokenizer {dialog.vocab_size}")
