@@ -66,11 +66,14 @@ def epoch_plan(tokens: Tokens, seq_len: int, seed: int, epoch: int, weights: Map
 
 def row_weights(plan: Plan, tokens: Tokens, prompt_weight: float) -> np.ndarray:
     """Sum of target weights of each row (R,): counted from the index, no id is read."""
-    first, last = (
-        plan.starts + 1,
-        plan.starts + plan.lengths,
-    )  # targets of a piece, as positions in their document
-    in_prompt = np.clip(np.minimum(last + 1, tokens.prompts[plan.documents]) - first, 0, None)
+    # Targets of a piece, as positions in their document.
+    first, last = plan.starts + 1, plan.starts + plan.lengths
+    if tokens.trained is None:
+        in_prompt = np.clip(np.minimum(last + 1, tokens.prompts[plan.documents]) - first, 0, None)
+    else:
+        before = np.append(0, np.cumsum(tokens.trained > 0, dtype=np.int64))  # trained tokens in front of each
+        offsets = tokens.offsets[plan.documents]
+        in_prompt = plan.lengths - (before[offsets + last + 1] - before[offsets + first])
     per_piece = (plan.lengths - in_prompt) + prompt_weight * in_prompt
     return np.add.reduceat(per_piece, plan.row_starts[:-1]) if len(plan) else np.zeros(0)
 
@@ -111,6 +114,9 @@ def assemble(plan: Plan, rows: np.ndarray, tokens: Tokens, prompt_weight: float 
     positions -= np.repeat(first, run_length)
     if prompt_weight == 1.0:
         weights = np.ones(len(ids), dtype=np.float32)
+    elif tokens.trained is not None:
+        is_trained = tokens.trained.take(read + 1, mode="clip") > 0  # of the target, which follows what is read
+        weights = np.where(is_trained, np.float32(1.0), np.float32(prompt_weight))
     else:
         num_prompt = by_run(tokens.prompts[document] - start - 1, 0)  # targets of each piece that are prompt
         in_prompt = positions < np.repeat(num_prompt, run_length)

@@ -3,6 +3,7 @@
 Written by the tokenizer room (`tokenizer/encode.py`), read by packing, loader and evaluation. On disk:
   <name>.bin               ids, uint16 where the vocabulary has at most 65,536 tokens, else uint32; no header
   <name>.index.parquet     one row a document, in the order of the ids (columns: INDEX_SCHEMA)
+  <name>.trained.bin       of fine-tuning alone: a byte for each id, what of it is trained (Tokens.trained)
 """
 
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Tokens:
     sources: np.ndarray  # int32 (N,), index into source_names
     source_names: list[str]
     table: pa.Table  # INDEX_SCHEMA, N rows
+    # uint8, one an id: 1 where it is part of an answer, 2 where it ends one, else 0. None: `prompts` says what is trained
+    trained: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -59,8 +62,8 @@ class Tokens:
         return int(self.lengths.sum()) - len(self)
 
 
-def from_index(ids: np.ndarray, table: pa.Table) -> Tokens:
-    """Join ids and index."""
+def from_index(ids: np.ndarray, table: pa.Table, trained: np.ndarray | None = None) -> Tokens:
+    """Join ids, index and what is trained."""
     # Strings become numbers inside pyarrow, without a Python object per document.
     found = table["source"].fill_null("None").combine_chunks().dictionary_encode()
     names = np.asarray(found.dictionary.to_pylist(), dtype=object)
@@ -76,6 +79,7 @@ def from_index(ids: np.ndarray, table: pa.Table) -> Tokens:
         sources=rank[found.indices.to_numpy()],
         source_names=[str(name) for name in names[order]],
         table=table,
+        trained=trained,
     )
 
 
@@ -89,4 +93,5 @@ def open_tokens(stem: Path, vocab_size: int) -> Tokens:
     table = pq.read_table(stem.with_name(stem.name + ".index.parquet"))
     ids = np.memmap(stem.with_name(stem.name + ".bin"), dtype=id_dtype(vocab_size), mode="r")
     assert len(ids) == int(np.sum(table["length"].to_numpy())), f"{stem}: ids and index disagree"
-    return from_index(ids, table)
+    marked = stem.with_name(stem.name + ".trained.bin")
+    return from_index(ids, table, np.memmap(marked, dtype=np.uint8, mode="r") if marked.exists() else None)

@@ -34,6 +34,14 @@ def split_turns(context: str | None) -> list[dict[str, str]]:
     return messages + [{"role": _ROLES[mark], "content": content} for mark, content in turns]
 
 
+def texts_of(fields: Iterable[str | None]) -> list[str]:
+    """The texts of a row's fields, each turn by itself; empty ones left out."""
+    found = []
+    for text in filter(None, fields):
+        found += [m["content"] for m in split_turns(text) if m["content"]] if has_mark(text) else [text]
+    return found
+
+
 def has_mark(text: str) -> bool:
     """Whether a text holds one of the marks."""
     return not text.isascii() and _MARK.search(text) is not None

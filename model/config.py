@@ -40,8 +40,31 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """How Llama 3.1 stretches rotary positions over a longer context than it was first trained with (rope_type llama3).
+
+    A pair of numbers that turns more than `high_freq_factor` times in the original context turns as before, one that
+    turns less than `low_freq_factor` times is slowed by `factor`, and between them it is a mean of both.
+    """
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_seq_len: int
+
+    def __post_init__(self) -> None:
+        if not (1.0 <= self.factor < math.inf and 0.0 < self.low_freq_factor < self.high_freq_factor < math.inf):
+            raise UserError(f"{self}: a factor from 1 up and 0 < low_freq_factor < high_freq_factor are needed")
+        if type(self.original_seq_len) is not int or not 1 <= self.original_seq_len < MOST:
+            raise UserError(f"{self}: original_seq_len must be a whole number from 1 up")
+
+
+@dataclass(frozen=True)
 class Shape:
-    """All sizes of one decoder, checked: `Decoder(shape)` needs nothing else."""
+    """All sizes of one decoder, checked: `Decoder(shape)` needs nothing else.
+
+    Qwen3's with `qk_norm`, a norm on each head's queries and keys; Llama's without.
+    """
 
     vocab_size: int
     num_layers: int
@@ -55,6 +78,8 @@ class Shape:
     norm_eps: float = 1e-6
     tie_embeddings: bool = True
     dropout: float = 0.0
+    qk_norm: bool = True
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -133,14 +158,14 @@ def resolve_shape(config: ModelConfig, vocab_size: int) -> Shape:
 def layer_parameters(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Name -> size of one layer's parameters, named as in `Decoder` and in `transformers`."""
     D, F, E = shape.hidden_size, shape.intermediate_size, shape.head_dim
+    head_norms = {"self_attn.q_norm.weight": (E,), "self_attn.k_norm.weight": (E,)} if shape.qk_norm else {}
     return {
         "input_layernorm.weight": (D,),
         "self_attn.q_proj.weight": (shape.num_heads * E, D),
         "self_attn.k_proj.weight": (shape.num_kv_heads * E, D),
         "self_attn.v_proj.weight": (shape.num_kv_heads * E, D),
         "self_attn.o_proj.weight": (D, shape.num_heads * E),
-        "self_attn.q_norm.weight": (E,),
-        "self_attn.k_norm.weight": (E,),
+        **head_norms,
         "post_attention_layernorm.weight": (D,),
         "mlp.gate_proj.weight": (F, D),
         "mlp.up_proj.weight": (F, D),
@@ -207,7 +232,7 @@ def memory_estimate(
     parameters = count_parameters(shape)
 
     # One layer, bytes a token. A norm keeps what comes in and what is normalised, in float32; the rest are operands.
-    norms = 2 * (2 * 4 + operand) * D + 2 * 4 * (q + kv)
+    norms = 2 * (2 * 4 + operand) * D + (2 * 4 * (q + kv) if shape.qk_norm else 0)
     attention = operand * (3 * q + 2 * kv)  # rotated queries and keys, values, the result in blocks and whole
     feed_forward = operand * 4 * F  # gate, up, silu(gate), their product
     dropout = 2 * 4 * D if shape.dropout else 0

@@ -5,7 +5,8 @@
 
 The shape is Qwen3's, because every engine then loads the weights without custom code: RMSNorm, rotary
 positions with half-rotation, a norm on each head's queries and keys, grouped-query attention, SwiGLU, no
-biases. Parameters bear the names of `transformers`' Qwen3Model; huggingface.py adds the `model.` before them.
+biases. Without that norm (`Shape.qk_norm`) it is Llama's. Parameters bear the names of `transformers`'
+Qwen3Model and LlamaModel; huggingface.py adds the `model.` before them.
 
 Shapes: B rows, T tokens, D hidden_size, H query heads, K key/value heads, E head_dim, V vocab_size.
 """
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.attention import Cache, Mask, attend, build_mask
-from model.config import Shape
+from model.config import RopeScaling, Shape
 from model.precision import compute_dtype
 
 INIT_STD = 0.02
@@ -38,10 +39,18 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(compute_dtype(x))
 
 
-def rotation(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+def rotation(
+    positions_BT: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Tensor, Tensor]:
     """cos and sin, float32 (B,T,1,E), of the angles that positions turn a head by (Su et al., 2021)."""
     pair = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions_BT.device)
-    angle_BTE = (positions_BT[..., None] * theta ** (-pair / head_dim)).repeat(1, 1, 2)
+    frequency = theta ** (-pair / head_dim)
+    if scaling is not None:
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        turns = scaling.original_seq_len * frequency / (2 * torch.pi)
+        kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+        frequency = frequency * (kept + (1.0 - kept) / scaling.factor)
+    angle_BTE = (positions_BT[..., None] * frequency).repeat(1, 1, 2)
     return angle_BTE.cos()[:, :, None], angle_BTE.sin()[:, :, None]
 
 
@@ -61,8 +70,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(D, shape.num_kv_heads * E, bias=False)
         self.v_proj = nn.Linear(D, shape.num_kv_heads * E, bias=False)
         self.o_proj = nn.Linear(shape.num_heads * E, D, bias=False)
-        self.q_norm = RMSNorm(E, shape.norm_eps)
-        self.k_norm = RMSNorm(E, shape.norm_eps)
+        self.q_norm = RMSNorm(E, shape.norm_eps) if shape.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(E, shape.norm_eps) if shape.qk_norm else nn.Identity()
 
     def forward(self, x_BTD: Tensor, cos_sin: tuple[Tensor, Tensor], mask: Mask, cache: Cache | None) -> Tensor:
         heads = (*x_BTD.shape[:2], -1, self.head_dim)
@@ -160,7 +169,7 @@ class Decoder(nn.Module):
             mask = build_mask(documents_BT, compute_dtype(self.head), self.flex_attention)
             if positions_BT is None:
                 positions_BT = torch.arange(T, device=ids_BT.device)[None]
-        cos_sin = rotation(positions_BT, self.shape.head_dim, self.shape.rope_theta)
+        cos_sin = rotation(positions_BT, self.shape.head_dim, self.shape.rope_theta, self.shape.rope_scaling)
 
         x_BTD = self.embed_tokens(ids_BT)
         recompute = self.activation_checkpointing and torch.is_grad_enabled() and cache is None

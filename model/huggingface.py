@@ -1,9 +1,10 @@
 """A decoder as a `transformers` folder, and back: config.json, model.safetensors, generation_config.json.
 
-Saved: what `AutoModelForCausalLM` loads as Qwen3ForCausalLM. Loaded: such a folder, ours or not, as far as it
-has the decoder's shape. Before any weight is read, config.json and the header of model.safetensors are
+Saved: what `AutoModelForCausalLM` loads as Qwen3ForCausalLM, or without QK-norm as LlamaForCausalLM. Loaded:
+such a folder, ours or not, its weights in one file or in those that model.safetensors.index.json names, as far
+as it has the decoder's shape. Before any weight is read, config.json and the headers of these files are
 compared, so a damaged or foreign folder costs one line, not memory. Nothing is pickled. A tied head is not
-stored twice."""
+stored twice; where others did, it is read once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +17,33 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_file, read_json, write_json
-from model.config import Shape, layer_parameters, outer_parameters
+from common.text import one_line
+from model.config import RopeScaling, Shape, layer_parameters, outer_parameters
 from model.decoder import INIT_STD, Decoder
 
+INDEX = "model.safetensors.index.json"  # of weights in several files
+PLAIN = {  # what config.json must not ask for, as it would change what the decoder computes
+    "attention_bias": False,
+    "mlp_bias": False,
+    "use_sliding_window": False,
+    "hidden_act": "silu",
+    "quantization_config": None,
+    "partial_rotary_factor": 1.0,
+}
 DTYPES = ("F64", "F32", "F16", "BF16")  # safetensors' names of what weights may be stored as
 
 
 def save_model(
-    model: Decoder, folder: Path, eos_id: int, bos_id: int, pad_id: int, dtype: torch.dtype | None = None
+    model: Decoder,
+    folder: Path,
+    eos_id: int | list[int],
+    bos_id: int | None,
+    pad_id: int | None,
+    dtype: torch.dtype | None = None,
 ) -> None:
-    """Write the three files into `folder` (made if missing), the weights as `dtype` or as they are."""
+    """Write the three files into `folder` (made if missing), the weights as `dtype` or as they are.
+
+    Others' models may end an answer with one of several tokens, and have no bos or pad."""
     save_weights(model.state_dict(), model.shape, folder, eos_id, bos_id, pad_id, dtype)
 
 
@@ -33,9 +51,9 @@ def save_weights(
     weights: Mapping[str, Tensor],
     shape: Shape,
     folder: Path,
-    eos_id: int,
-    bos_id: int,
-    pad_id: int,
+    eos_id: int | list[int],
+    bos_id: int | None,
+    pad_id: int | None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """`save_model` of the weights themselves, by the decoder's names."""
@@ -56,10 +74,14 @@ def load_model(folder: Path, device: str | torch.device = "cpu", dtype: torch.dt
     Draws no random numbers. Dropout is a matter of training and not stored: the loaded model has none.
     """
     shape = load_shape(folder)
-    _check_header(folder, shape)
+    _check_headers(folder, shape)
     with torch.device("meta"):
         model = Decoder(shape)
-    model.load_state_dict(load_weights(folder, device, dtype), assign=True)
+    weights = load_weights(folder, device, dtype)
+    head = weights.pop("lm_head.weight", None) if shape.tie_embeddings else None
+    if head is not None and not torch.equal(head, weights["embed_tokens.weight"]):
+        raise UserError(f"{folder}: config.json ties the head to the embedding, but the weights hold another head")
+    model.load_state_dict(weights, assign=True)
     return model
 
 
@@ -67,15 +89,34 @@ def load_weights(
     folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:
     """The folder's weights under the decoder's own names, as copies that do not depend on the file."""
-    file = folder / "model.safetensors"
-    try:
-        stored = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise _damaged(file, error) from error
-    return {
-        name.removeprefix("model."): weight.to(device=device, dtype=dtype or weight.dtype, copy=True)
-        for name, weight in stored.items()
-    }
+    weights = {}
+    for file in weight_files(folder):
+        try:
+            stored = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise _damaged(file, error) from error
+        for name, weight in stored.items():
+            if not _is_buffer(name):
+                copy = weight.to(device=device, dtype=dtype or weight.dtype, copy=True)
+                weights[name.removeprefix("model.")] = copy
+    return weights
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of the weights, as `transformers` chooses them; UserError where there are none."""
+    if (folder / "model.safetensors").is_file() or not (folder / INDEX).is_file():
+        files = [folder / "model.safetensors"]
+    else:
+        index = read_json(folder / INDEX)
+        named = index.get("weight_map") if isinstance(index, dict) else None
+        names = {str(name) for name in named.values()} if isinstance(named, dict) else set()
+        if not names or any(Path(name).name != name for name in names):
+            raise UserError(f"{folder / INDEX} is damaged: its weight_map names no files of its folder")
+        files = [folder / name for name in sorted(names)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{folder} is not a model folder: it has no {file.name}")
+    return files
 
 
 def load_shape(folder: Path) -> Shape:
@@ -87,11 +128,22 @@ def load_shape(folder: Path) -> Shape:
 
 
 def _to_config(shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
-    """config.json without token ids; rope_theta and torch_dtype are transformers 4's names."""
+    """config.json without token ids; rope_theta, rope_scaling and torch_dtype are transformers 4's names."""
     dtype_name = str(dtype).removeprefix("torch.")
+    rope: dict[str, Any] = {"rope_type": "default"}
+    if its := shape.rope_scaling:
+        rope = {
+            "rope_type": "llama3",
+            "factor": its.factor,
+            "low_freq_factor": its.low_freq_factor,
+            "high_freq_factor": its.high_freq_factor,
+            "original_max_position_embeddings": its.original_seq_len,
+        }
+    kind: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
+    if shape.qk_norm:
+        kind = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "use_sliding_window": False}
     return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
+        **kind,
         "vocab_size": shape.vocab_size,
         "hidden_size": shape.hidden_size,
         "intermediate_size": shape.intermediate_size,
@@ -103,11 +155,11 @@ def _to_config(shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
         "max_position_embeddings": shape.seq_len,
         "rms_norm_eps": shape.norm_eps,
         "rope_theta": shape.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "rope_parameters": {**rope, "rope_theta": shape.rope_theta},
+        **({"rope_scaling": rope} if shape.rope_scaling else {}),
         "tie_word_embeddings": shape.tie_embeddings,
         "attention_bias": False,
         "attention_dropout": 0.0,
-        "use_sliding_window": False,
         "initializer_range": INIT_STD,
         "use_cache": True,
         "dtype": dtype_name,
@@ -116,16 +168,20 @@ def _to_config(shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _from_config(config: Any, file: Path) -> Shape:
-    if not isinstance(config, dict) or config.get("model_type") != "qwen3":
-        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
-        raise UserError(f"{file} describes a model of type {kind!r}: only 'qwen3' can be loaded")
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    plain = {"attention_bias": False, "use_sliding_window": False, "hidden_act": "silu"}
-    other = [f"{key} = {config[key]!r}" for key, value in plain.items() if config.get(key, value) != value]
-    if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type", "default")) != "default":
-        other.append(f"rope_parameters = {rope!r}")
-    if other:
-        raise UserError(f"{file} asks for what this decoder does not do: {', '.join(other)}")
+    kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
+    if kind not in ("qwen3", "llama"):
+        raise UserError(f"{file} describes a model of type {kind!r}: only 'qwen3' and 'llama' can be loaded")
+    asked = {key: config[key] for key, value in PLAIN.items() if config.get(key) not in (None, value)}
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}  # transformers' order
+    rope_type = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else None
+    if rope_type not in ("default", "llama3") or rope.get("partial_rotary_factor", 1.0) != 1.0:
+        asked["rope_parameters"] = rope
+    layers = config.get("layer_types") or []
+    if not isinstance(layers, list) or any(each != "full_attention" for each in layers):
+        asked["layer_types"] = layers
+    if asked:
+        said = ", ".join(f"{key} = {one_line(repr(value), 200)}" for key, value in asked.items())
+        raise UserError(f"{file} asks for what this decoder does not do: {said}")
     try:
         num_heads = config["num_attention_heads"]
         return Shape(
@@ -140,6 +196,8 @@ def _from_config(config: Any, file: Path) -> Shape:
             rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
             norm_eps=float(config.get("rms_norm_eps", 1e-6)),
             tie_embeddings=bool(config.get("tie_word_embeddings", False)),
+            qk_norm=kind == "qwen3",
+            rope_scaling=_rope_scaling(rope) if rope_type == "llama3" else None,
         )
     except KeyError as error:
         raise UserError(f"{file} is damaged: {error.args[0]} is missing") from error
@@ -147,21 +205,37 @@ def _from_config(config: Any, file: Path) -> Shape:
         raise _damaged(file, error) from error
 
 
-def _check_header(folder: Path, shape: Shape) -> None:
-    """Compare the names and sizes in the weights' header with the shape's, before anything is allocated."""
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        raise UserError(f"{folder} is not a model folder: it has no model.safetensors")
-    try:
-        with safe_open(file, framework="pt") as header:
-            slices = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118
-            found = {name: tuple(each.get_shape()) for name, each in slices.items()}
-            other = [name for name, each in slices.items() if each.get_dtype() not in DTYPES]
-    except (OSError, SafetensorError) as error:
-        raise _damaged(file, error) from error
-    if other:
-        raise UserError(f"{file}: {other[0]} holds no weights ({slices[other[0]].get_dtype()}): damaged or foreign")
+def _rope_scaling(rope: dict[str, Any]) -> RopeScaling:
+    return RopeScaling(
+        factor=float(rope["factor"]),
+        low_freq_factor=float(rope["low_freq_factor"]),
+        high_freq_factor=float(rope["high_freq_factor"]),
+        original_seq_len=rope["original_max_position_embeddings"],
+    )
+
+
+def _check_headers(folder: Path, shape: Shape) -> None:
+    """Compare the names and sizes in the weights' headers with the shape's, before anything is allocated."""
+    found: dict[str, tuple[int, ...]] = {}
+    files = weight_files(folder)
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as header:
+                slices = {name: header.get_slice(name) for name in header.keys() if not _is_buffer(name)}  # noqa: SIM118
+                sizes = {name: tuple(each.get_shape()) for name, each in slices.items()}
+                dtypes = {name: each.get_dtype() for name, each in slices.items()}
+        except (OSError, SafetensorError) as error:
+            raise _damaged(file, error) from error
+        for name, dtype in dtypes.items():
+            if dtype not in DTYPES:
+                raise UserError(f"{file}: {name} holds no weights ({dtype}): damaged or foreign")
+            if name in found:
+                raise UserError(f"{file}: {name} stands in another file too: damaged or foreign")
+        found |= sizes
+    file = files[0] if len(files) == 1 else folder / INDEX
     outer, inner = outer_parameters(shape), layer_parameters(shape)
+    if shape.tie_embeddings and found.get("lm_head.weight") == outer["embed_tokens.weight"]:
+        del found["lm_head.weight"]  # `load_model` sees whether it is the embedding
     expected_number = len(outer) + shape.num_layers * len(inner)
     if len(found) != expected_number:  # first, so that an absurd number of layers is not written out
         raise UserError(
@@ -174,6 +248,11 @@ def _check_header(folder: Path, shape: Shape) -> None:
         if found.get(name) != size:
             has = f"is {found[name]}" if name in found else "is missing"
             raise UserError(f"{file}: {name} {has} where config.json asks for {size}: damaged or foreign")
+
+
+def _is_buffer(name: str) -> bool:
+    """What old `transformers` wrote beside the weights, and computes since."""
+    return name.endswith("rotary_emb.inv_freq")
 
 
 def _saved_name(name: str) -> str:

@@ -80,7 +80,7 @@ class _WeightedNLL(torch.autograd.Function):
         head = head_VD.to(dtype)
         loss = hidden_ND.new_zeros((), dtype=torch.float32)
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32)
+        grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if head_VD.requires_grad else None
         for chunk in chunks(hidden_ND, head_VD):
             hidden_CD, targets_C1, weights_C1 = (
                 hidden_ND[chunk].to(dtype),
@@ -92,14 +92,17 @@ class _WeightedNLL(torch.autograd.Function):
             # d loss / d logits = weight x (probability - 1 at the target), written over the exponentials.
             grad_CV = exp_CV.mul_(weights_C1 / sum_C1).scatter_add_(1, targets_C1, -weights_C1).to(dtype)
             grad_hidden_ND[chunk] = grad_CV @ head
+            if grad_head_VD is None:
+                continue
             if dtype == torch.float32:
                 grad_head_VD.addmm_(grad_CV.T, hidden_CD)
             else:
                 grad_head_VD += grad_CV.T @ hidden_CD
-        ctx.save_for_backward(grad_hidden_ND, grad_head_VD.to(head_VD.dtype))
+        ctx.save_for_backward(grad_hidden_ND, None if grad_head_VD is None else grad_head_VD.to(head_VD.dtype))
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         grad_hidden_ND, grad_head_VD = ctx.saved_tensors
-        return grad_hidden_ND * grads[0], grad_head_VD * grads[0], None, None, None
+        grad_head = None if grad_head_VD is None else grad_head_VD * grads[0]
+        return grad_hidden_ND * grads[0], grad_head, None, None, None

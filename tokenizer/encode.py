@@ -9,10 +9,12 @@ when they are not what was written. A corpus that is not what was prepared is re
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +25,15 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import atomic_file, file_sha256, fingerprint, read_json, write_json
 from data.tokens import INDEX_SCHEMA, Tokens, from_index, id_dtype, open_tokens
+from data.turns import has_mark
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.patterns import cut
-from tokenizer.template import ASSISTANT, CHAT_TEMPLATE, join_document
+from tokenizer.template import ASSISTANT, CHAT_TEMPLATE, join_document, messages_of, render
 
 FORMAT = 1
+PARTS = (".bin", ".index.parquet")
 FIELDS = ("text", "context", "question", "answer")
+FIELD_OF = {"context": "context", "user": "question", "assistant": "answer"}  # role of a message -> field
 ABOUT = ("id", "source", "kind", "category", "difficulty", "group")  # columns that the index copies from the corpus
 SLICE_BYTES = 2 << 20  # text that is encoded at a time; a quarter of it takes 10% more CPU time
 IN_FLIGHT = 3  # slices, so that cores encode while Python joins two that ended together
@@ -70,7 +75,7 @@ def build_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path, qui
 def sound_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path, quiet: bool = False) -> Path:
     """Where the split's store is, after it was encoded if it was not there, or not as it was written."""
     stem = out / f"{split}-{store_fingerprint(corpus, split, tokenizer_folder)}"
-    damage = _damage(stem)
+    damage = damage_of(stem)
     if damage is not None:
         if damage:
             print(f"warning: {damage}: encoding it anew")
@@ -80,7 +85,7 @@ def sound_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path, qui
 
 def has_store(corpus: Path, split: str, tokenizer_folder: Path, out: Path) -> bool:
     """Whether `sound_store` would find a split's store and write nothing."""
-    return _damage(out / f"{split}-{store_fingerprint(corpus, split, tokenizer_folder)}") is None
+    return damage_of(out / f"{split}-{store_fingerprint(corpus, split, tokenizer_folder)}") is None
 
 
 def store_fingerprint(corpus: Path, split: str, tokenizer_folder: Path) -> str:
@@ -96,13 +101,13 @@ def store_fingerprint(corpus: Path, split: str, tokenizer_folder: Path) -> str:
     return fingerprint(FORMAT, CHAT_TEMPLATE, list(hashes.values()), tokenizer)
 
 
-def _damage(stem: Path) -> str | None:
+def damage_of(stem: Path, parts: Sequence[str] = PARTS) -> str | None:
     """What is wrong with a store; empty where there is none, None where it is sound."""
     noted = _part(stem, ".json")
     if not noted.exists():
         return ""
     hashes = _hashes_in(noted, "files")
-    for file in (_part(stem, ".bin"), _part(stem, ".index.parquet")):
+    for file in (_part(stem, suffix) for suffix in parts):
         if file.name not in hashes:
             return f"{noted} is damaged"
         if not file.exists():
@@ -127,19 +132,36 @@ def _hashes_in(file: Path, key: str) -> dict[str, str]:
 
 
 def _write_store(corpus: Path, split: str, tok: Tokenizer, stem: Path, quiet: bool) -> None:
-    tables = []
     total = sum(pq.read_metadata(file).num_rows for file in corpus_files(corpus, split))
-    bar = tqdm(total=total, desc=f"encoding {split}", unit=" documents", disable=quiet)
-    files = [_part(stem, suffix) for suffix in (".bin", ".index.parquet")]
-    with atomic_file(files[0]) as temporary, temporary.open("wb") as file, bar:
-        for ids, index in _encode_slices(read_corpus(corpus, split, [*FIELDS, *ABOUT]), tok):
-            ids.tofile(file)
+    with tqdm(total=total, desc=f"encoding {split}", unit=" documents", disable=quiet) as bar:
+
+        def slices() -> Iterator[tuple[tuple[np.ndarray], pa.Table]]:
+            for ids, index in _encode_slices(read_corpus(corpus, split, [*FIELDS, *ABOUT]), tok):
+                bar.update(len(index))
+                yield (ids,), index
+
+        write_store(stem, PARTS, slices())
+
+
+def write_store(
+    stem: Path,
+    parts: Sequence[str],
+    slices: Iterable[tuple[tuple[np.ndarray, ...], pa.Table]],
+    about: Callable[[], dict[str, Any]] = dict,
+) -> None:
+    """Write slices (an array for each part but the last, and rows of the index, which is that) as they come, and then
+    the hashes, with what `about` returns: while those are missing, so is the store."""
+    files = [_part(stem, suffix) for suffix in parts]
+    tables = []
+    with ExitStack() as opened:
+        streams = [opened.enter_context(opened.enter_context(atomic_file(file)).open("wb")) for file in files[:-1]]
+        for arrays, index in slices:
+            for array, stream in zip(arrays, streams, strict=True):
+                array.tofile(stream)
             tables.append(index)
-            bar.update(len(index))
-    with atomic_file(files[1]) as temporary:
+    with atomic_file(files[-1]) as temporary:
         pq.write_table(_with_offsets(pa.concat_tables(tables)), temporary)
-    # Written last: while the hashes are missing, so is the store.
-    write_json(_part(stem, ".json"), {"files": {file.name: file_sha256(file) for file in files}})
+    write_json(_part(stem, ".json"), {"files": {file.name: file_sha256(file) for file in files}, **about()})
 
 
 def _encode_slices(tables: Iterable[pa.Table], tok: Tokenizer) -> Iterator[tuple[np.ndarray, pa.Table]]:
@@ -156,6 +178,8 @@ def _encode_slices(tables: Iterable[pa.Table], tok: Tokenizer) -> Iterator[tuple
 
 def _encode(table: pa.Table, tok: Tokenizer) -> tuple[np.ndarray, pa.Table]:
     """Ids of a table's documents in a row, and their index rows (offsets still missing: 0)."""
+    if any(has_mark(context) for context in table["context"].to_pylist() if context):
+        return _encode_conversations(table, tok)
     fields = [table[name].to_pylist() for name in FIELDS]
     texts = [text for row in zip(*fields, strict=True) for text in row if text is not None]
     # All fields in one batch: the cores idle once a slice, while the last texts finish, not once a field.
@@ -166,16 +190,57 @@ def _encode(table: pa.Table, tok: Tokenizer) -> tuple[np.ndarray, pa.Table]:
     num_pieces = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
     present = np.stack([table[name].is_valid().to_numpy() for name in FIELDS], axis=1)
     flat, lengths, prompts = _join(present, np.add.reduceat(sizes, np.cumsum(num_pieces) - num_pieces), content)
+    num_bytes = {name: pc.fill_null(pc.binary_length(table[name]), 0) for name in FIELDS}
+    return flat, index_rows(table, lengths, prompts, num_bytes)
+
+
+def index_rows(table: pa.Table, lengths: Any, prompts: Any, num_bytes: Mapping[str, Any]) -> pa.Table:
+    """The index of a table's documents, N rows; offsets are still missing: 0. `num_bytes`: of each of FIELDS."""
     columns = {
         "offset": np.zeros(len(table), dtype=np.int64),
         "length": lengths,
         "prompt": prompts,
         **{name: table[name] for name in ABOUT},
-        **{f"bytes_{name}": pc.fill_null(pc.binary_length(table[name]), 0) for name in FIELDS},
+        **{f"bytes_{name}": num_bytes[name] for name in FIELDS},
     }
-    return flat, pa.table({field.name: pa.array(columns[field.name], field.type)
-                           if not isinstance(columns[field.name], pa.ChunkedArray)
-                           else columns[field.name].cast(field.type) for field in INDEX_SCHEMA})  # fmt: skip
+    return pa.table({field.name: pa.array(columns[field.name], field.type)
+                     if not isinstance(columns[field.name], pa.ChunkedArray)
+                     else columns[field.name].cast(field.type) for field in INDEX_SCHEMA})  # fmt: skip
+
+
+def _encode_conversations(table: pa.Table, tok: Tokenizer) -> tuple[np.ndarray, pa.Table]:
+    """`_encode` of a table some of whose documents have earlier turns: document by document, all texts in one batch.
+
+    Bytes of a turn count for the field that its role is: a user's for the question. The prompt of a conversation is all
+    up to its last <|assistant|>.
+    """
+    documents = table.select(FIELDS).to_pylist()
+    texts = [[document["text"]] if document["text"] is not None else [m["content"] for m in messages_of(document)]
+             for document in documents]  # fmt: skip
+    encoded = iter(tok.encode_batch(list(chain.from_iterable(texts))))
+    given = Given(encoded)
+    rows = [render(given, document) for document in documents]
+    num_bytes = {name: np.zeros(len(rows), dtype=np.int64) for name in FIELDS}
+    for i, document in enumerate(documents):
+        if document["text"] is not None:
+            num_bytes["text"][i] = len(document["text"].encode())
+        else:
+            for message in messages_of(document):
+                num_bytes[FIELD_OF[message["role"]]][i] += len(message["content"].encode())
+    prompts = [len(row) - row[::-1].index(ASSISTANT) if ASSISTANT in row else 1 for row in rows]
+    flat = np.fromiter(chain.from_iterable(rows), dtype=id_dtype(tok.vocab_size))
+    return flat, index_rows(table, [*map(len, rows)], prompts, num_bytes)
+
+
+class Given:
+    """An encoder whose texts are encoded already, in the order in which they are asked for."""
+
+    def __init__(self, encoded: Iterator[list[int]]) -> None:
+        self._encoded = encoded
+
+    def encode(self, text: str) -> list[int]:
+        """The next one."""
+        return next(self._encoded)
 
 
 def _join(present: np.ndarray, lengths: np.ndarray, content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data.turns import texts_of
 from tokenizer.bpe import Tokenizer
 from tokenizer.encode import ABOUT, FIELDS, corpus_files, encode_table, read_corpus
 from tokenizer.template import NUM_SPECIAL
@@ -107,9 +108,7 @@ def measure(tok: Tokenizer, corpus: Path, sample_bytes: int = SAMPLE_BYTES) -> M
         language_share = min(share, LANGUAGE_DOCUMENTS / max(1, documents))
         term_share = sample(corpus, split, TERM_BYTES) / share
         for table, places in sampled(corpus, split, share):
-            texts = [
-                [text for text in row if text] for row in zip(*(table[f].to_pylist() for f in FIELDS), strict=True)
-            ]
+            texts = [texts_of(row) for row in zip(*(table[f].to_pylist() for f in FIELDS), strict=True)]
             sums, ids, unit = _sums(table, texts, tok, token_bytes, alone, lone)
             languages = None
             if identify is not None:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from data.loader import about_corpus
+from data.turns import texts_of
 from tokenizer.config import TokenizerConfig
 from tokenizer.encode import FIELDS, read_corpus
 from tokenizer.patterns import AFTER_BREAK, break_of, cut, regex_of
@@ -132,7 +133,7 @@ def sample_texts(corpus: Path, sample: Sample, end: re.Pattern[str] | None, desc
             sizes = [sum(filter(None, row)) for row in zip(*lengths, strict=True)]
             about = zip(table["id"].to_pylist(), table["source"].to_pylist(), sizes, strict=True)
             for (identity, source, size), row in zip(about, zip(*fields, strict=True), strict=True):
-                texts, copies = [text for text in row if text], sample.copies[source]
+                texts, copies = texts_of(row), sample.copies[source]
                 if size <= most:
                     times = _times(copies, f"{sample.seed}:{identity}")
                     sample.taken[source] += times * size

@@ -15,6 +15,14 @@ class TrainConfig:
     """The [train] section.
 
     Args:
+        stage: pretrain, or finetune: answers alone are trained, from a checkpoint, with its tokenizer and template
+        init_from: checkpoint to start from: one of loam's, or a transformers folder (Qwen3- or Llama-shaped)
+        long_rows: when fine-tuning, what becomes of a turn that is longer than the context: shorten its context, then
+            its answer, or leave_out
+        lora_rank: train low-rank adapters of this rank in place of the weights; 0 for the weights
+        lora_alpha: the adapters' sum is scaled by lora_alpha / lora_rank; by default twice the rank
+        lora_dropout: share of the adapters' input that is dropped in training
+        lora_targets: the layers' matrices that get one; by default all
         epochs: passes over the training split; each ends with a checkpoint
         batch_tokens: positions per optimizer step over all processes and micro-batches; by default about 400 steps an
             epoch
@@ -47,6 +55,13 @@ class TrainConfig:
         sample_tokens: longest sample, in tokens
     """
 
+    stage: Literal["pretrain", "finetune"] = "pretrain"
+    init_from: str | None = None
+    long_rows: Literal["shorten", "leave_out"] = "shorten"
+    lora_rank: int = 0
+    lora_alpha: float | None = None
+    lora_dropout: float = 0.0
+    lora_targets: list[str] | None = None
     epochs: int = 10
     batch_tokens: int | None = None
     optimizer: Literal["muon", "adamw"] = "muon"
@@ -83,7 +98,13 @@ class TrainConfig:
                 raise UserError(f"{name} {shown}: must be less than 2**63")
             if isinstance(value, float) and value > MOST_FLOAT:
                 raise UserError(f"{name} {value:g}: must be {MOST_FLOAT:.0e} or less")
-        positive = ("epochs", "batch_tokens", "lr", "embedding_lr", "micro_batch")
+        if self.stage == "finetune":
+            if self.prompt_loss_weight not in (0, 1):
+                raise UserError(f"prompt_loss_weight {self.prompt_loss_weight}: fine-tuning trains answers alone")
+            self.prompt_loss_weight = 0.0
+        if self.lora_rank and self.stage != "finetune":
+            raise UserError("lora_rank: adapters are for --stage finetune")
+        positive = ("lora_alpha", "epochs", "batch_tokens", "lr", "embedding_lr", "micro_batch")
         for name in positive:
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -97,6 +118,7 @@ class TrainConfig:
             "sample_tokens",
             "min_lr",
             "seed",
+            "lora_rank",
         ):
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -104,7 +126,7 @@ class TrainConfig:
         for name in ("warmup_ratio", "prompt_loss_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} {getattr(self, name)}: must be from 0 to 1")
-        for name in ("momentum", "beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2", "lora_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}: must be from 0 up to, not including, 1")
         if self.epochs > MOST_EPOCHS:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from training.config import TrainConfig
+from training.lora import is_adapted
 from training.muon import Muon
 
 
@@ -21,16 +22,16 @@ def make_optimizers(
     weight_decay: float,
     precision: str = "fp32",
 ) -> list[torch.optim.Optimizer]:
-    """Muon and AdamW, or AdamW alone; decay is on the layers' matrices only.
+    """Muon and AdamW, or AdamW alone; of what is trained. Decay is on the layers' matrices only.
 
     lr, weight_decay: peak rate and decay of the layers' matrices. embedding_lr: peak rate of everything else.
-    precision: of Muon's products.
+    precision: of Muon's products. Low-rank adapters get AdamW, whatever the config asks for.
     """
-    names = dict(model.named_parameters())
+    names = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices = [p for name, p in names.items() if name.startswith("layers.") and p.ndim == 2]
     rest = [p for name, p in names.items() if not (name.startswith("layers.") and p.ndim == 2)]
     others = {"params": rest, "lr": embedding_lr, "weight_decay": 0.0}
-    if config.optimizer == "muon":
+    if config.optimizer == "muon" and not is_adapted(model):
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         optimizers = [Muon(matrices, lr, weight_decay, config.momentum, dtype), _adamw([others], config)]
     else:
@@ -44,6 +45,7 @@ def make_optimizers(
 def _adamw(groups: list[dict[str, object]], config: TrainConfig) -> torch.optim.Optimizer:
     """Fused AdamW (Loshchilov and Hutter, 2019)."""
     fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])  # type: ignore[attr-defined]
+    groups = [group for group in groups if group["params"]]  # adapters leave nothing for the second
     return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=1e-8, fused=fused)
 
 

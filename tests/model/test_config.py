@@ -29,10 +29,11 @@ def on_meta(shape) -> Decoder:
         return Decoder(shape)
 
 
+@pytest.mark.parametrize("qk_norm", [True, False])
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_parameter_count_and_sizes_are_those_of_the_decoder(preset: str, tie: bool) -> None:
-    shape = replace(PRESETS[preset], tie_embeddings=tie)
+def test_parameter_count_and_sizes_are_those_of_the_decoder(preset: str, tie: bool, qk_norm: bool) -> None:
+    shape = replace(PRESETS[preset], tie_embeddings=tie, qk_norm=qk_norm)
     sizes = {name: tuple(weight.shape) for name, weight in on_meta(shape).named_parameters()}
     layers = range(shape.num_layers)
     inner = {f"layers.{i}.{name}": size for i in layers for name, size in layer_parameters(shape).items()}
@@ -115,11 +116,14 @@ def test_memory_estimate_grows_with_what_it_depends_on() -> None:
     assert memory_estimate(replace(shape, dropout=0.1), 4) > four
 
 
+@pytest.mark.parametrize("qk_norm", [True, False])
 @pytest.mark.parametrize(("precision", "checkpointing"), [("fp32", False), ("fp32", True), ("bf16", False)])
-def test_memory_estimate_covers_what_autograd_keeps(precision: str, checkpointing: bool) -> None:
+def test_memory_estimate_covers_what_autograd_keeps(precision: str, checkpointing: bool, qk_norm: bool) -> None:
     """Bytes of all tensors saved for the backward pass, once per storage, against the estimate's growth per row."""
     torch.manual_seed(0)
-    shape = replace(PRESETS["tiny"], vocab_size=300, num_layers=24, seq_len=64)  # deep: what is kept is nearly all
+    shape = replace(
+        PRESETS["tiny"], vocab_size=300, num_layers=24, seq_len=64, qk_norm=qk_norm
+    )  # deep: what is kept is nearly all
     model = Decoder(shape)
     model.activation_checkpointing = checkpointing
     own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}

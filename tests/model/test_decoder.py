@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.config import Shape
+from model.config import RopeScaling, Shape
 from model.decoder import Decoder
 from model.loss import token_nll, weighted_nll
 
@@ -42,10 +42,14 @@ def pack(lengths: list[int], num_columns: int, seed: int) -> tuple[torch.Tensor,
     return ids, positions, documents[None].int()
 
 
+LLAMA = {"qk_norm": False, "rope_scaling": RopeScaling(8.0, 1.0, 4.0, 32)}
+
+
+@pytest.mark.parametrize("changes", [{}, LLAMA], ids=["Qwen3", "Llama"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("lengths", [[1, 20, 7, 30], [64], [5, 5]])
-def test_packed_row_equals_its_documents_alone_in_logits_and_loss(lengths: list[int], seed: int) -> None:
-    model = make_model(seed)
+def test_packed_row_equals_its_documents_alone_in_logits_and_loss(lengths: list[int], seed: int, changes: dict) -> None:
+    model = make_model(seed, **changes)
     ids, positions, documents = pack(lengths, 64, seed)
     targets = torch.randint(0, SHAPE.vocab_size, (1, 64)).masked_fill(documents < 0, -100)
     weights = torch.rand(1, 64)

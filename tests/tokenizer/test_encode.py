@@ -13,20 +13,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from data.turns import join_turns
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer import encode
 from tokenizer.bpe import Tokenizer
 from tokenizer.byte_level import train_bpe
 from tokenizer.encode import FIELDS, build_store, encode_table
 from tokenizer.patterns import LINE_BREAK, LONE_BREAK, Digits, Pattern, cut, name_of, regex_of
-from tokenizer.template import ASSISTANT, render
+from tokenizer.template import ASSISTANT, messages_of, render, render_prompt
 
 # Line breaks of all kinds, white space that Python and the split pattern may judge differently, marks, special tokens.
 WHITE = "\n\n\n\r\t  \x0b\x1c\x1f\x85\xa0\u2028\u200b\u3000\u180e"
 OTHER = ["a", "Z", "é", "1", "_", ".", "\u0301", "你好", "👩\u200d👩\u200d👧", "สวัสดี", "'ll", " the", "²", "Ⅷ"]
 fragments = st.lists(st.sampled_from([*WHITE, "\r\n", *OTHER, "\n<|eos|>", "    return x", "$$\n"]), max_size=40)
 some_text = st.one_of(fragments.map("".join), st.text(max_size=30))
-question = st.fixed_dictionaries({"question": some_text, "answer": some_text}, optional={"context": some_text})
+turns = st.lists(st.tuples(st.sampled_from(["context", "user", "assistant"]), some_text), max_size=4)
+talks = turns.map(lambda said: join_turns([{"role": role, "content": text} for role, text in said]) or "")
+question = st.fixed_dictionaries(
+    {"question": some_text, "answer": some_text}, optional={"context": st.one_of(some_text, talks)}
+)
 some_rows = st.lists(st.one_of(question, st.fixed_dictionaries({"text": some_text})), min_size=1, max_size=8)
 
 ROWS = [
@@ -69,6 +74,17 @@ def test_byte_counts_come_from_the_text_not_from_tokens(tok: Tokenizer) -> None:
     assert table["bytes_text"].to_pylist()[0] == len(ROWS[0]["text"].encode())
 
 
+def test_bytes_of_earlier_turns_count_for_their_roles_and_marks_for_none(tok: Tokenizer) -> None:
+    before = [("context", "Be kind."), ("user", "é?"), ("assistant", "Aha.")]
+    context = join_turns([{"role": role, "content": text} for role, text in before])
+    row = {"question": "Why?", "answer": "So.", "context": context or ""}
+    tokens = encode_table(corpus_table([ROWS[0], row]), tok)
+    assert [tokens.table[f"bytes_{name}"].to_pylist()[1] for name in ("context", "question", "answer")] == [8, 7, 7]
+    assert tokens.document(1).tolist() == render(tok, row)
+    assert tokens.document(1)[: tokens.prompts[1]].tolist() == render_prompt(tok, "Why?", context)
+    assert tok.encode("So.") == tokens.document(1)[tokens.prompts[1] : -1].tolist()
+
+
 def test_slices_of_any_size_give_the_same_store(
     corpus: Path, tokenizer_folder: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,9 +104,19 @@ def test_encoding_a_slice_equals_rendering_each_document(
     tokens = encode_table(corpus_table(rows), tok)
     rendered = [render(tok, row) for row in rows]
     assert [tokens.document(i).tolist() for i in range(len(rows))] == rendered
-    assert tokens.prompts.tolist() == [ids.index(ASSISTANT) + 1 if ASSISTANT in ids else 1 for ids in rendered]
+    last = [len(ids) - ids[::-1].index(ASSISTANT) if ASSISTANT in ids else 1 for ids in rendered]
+    assert tokens.prompts.tolist() == last
     for name in FIELDS:
-        assert tokens.table[f"bytes_{name}"].to_pylist() == [len(row.get(name, "").encode()) for row in rows]
+        sizes = [sum(len(text.encode()) for role, text in parts(row) if role == name) for row in rows]
+        assert tokens.table[f"bytes_{name}"].to_pylist() == sizes
+
+
+def parts(row: dict[str, str]) -> list[tuple[str, str]]:
+    """(field, text) of all that a row says."""
+    fields = {"context": "context", "user": "question", "assistant": "answer"}
+    if "text" in row:
+        return [("text", row["text"])]
+    return [(fields[message["role"]], message["content"]) for message in messages_of(row)]
 
 
 def test_a_long_text_is_cut_before_lines_and_nothing_is_lost() -> None:

@@ -1,0 +1,130 @@
+"""What a run starts from where that is not nothing: a checkpoint, loam's own or a folder made elsewhere.
+
+In: `--init-from`, once. Out: `init/` in the run's folder (model, tokenizer, template, provenance; as links where the
+disk allows it), the run's tokenizer, and a note of their hashes. From then on the run depends on nothing outside of its
+folder: it goes on, and goes back to its beginning, from there.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import atomic_folder, file_sha256, read_json, write_json
+from common.runs import find_checkpoint
+from model.config import ModelConfig, Shape
+from model.huggingface import load_shape
+from training.config import TrainConfig
+
+NOTE = "start.json"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
+             "chat_template.jinja", "generation_config.json")  # fmt: skip
+OWN_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+LONGEST = 2048  # positions of a row where nobody asks for more: contexts of 128,000 would take all memory
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint to go on from."""
+
+    folder: Path  # the run's copy of it
+    own: bool  # loam's template and tokenizer; else those of the folder
+    shape: Shape  # of the model, its whole context
+    rows: Shape  # the same with the context of this run's rows
+
+
+def source_of(config: TrainConfig, run: Path) -> Path:
+    """The folder that a run starts from: its own copy once there is one. UserError where there is none."""
+    if (run / "init" / NOTE).exists():
+        return run / "init"
+    if config.init_from is None:
+        raise UserError("--stage finetune needs a checkpoint to start from: --init_from CKPT")
+    return find_checkpoint(config.init_from)
+
+
+def start_shapes(config: TrainConfig, model: ModelConfig, source: Path) -> tuple[Shape, Shape]:
+    """The shape of the model in `source`, and that of this run's rows. UserError where [model] asks for another."""
+    shape = replace(load_shape(source), dropout=model.dropout)
+    for name in ("num_layers", "hidden_size", "num_heads", "num_kv_heads", "intermediate_size"):
+        asked = getattr(model, name)
+        if asked is not None and asked != getattr(shape, name):
+            raise UserError(f"--model.{name} {asked}: {source} has {getattr(shape, name)}, and a start fixes all sizes")
+    seq_len = model.seq_len or min(shape.seq_len, LONGEST)
+    if seq_len > shape.seq_len:
+        raise UserError(f"--model.seq_len {seq_len}: the context of {source} is {shape.seq_len}")
+    return shape, replace(shape, seq_len=seq_len)
+
+
+def take(config: TrainConfig, run: Path) -> None:
+    """Copy what the run starts from into its folder; nothing where that was done before. Raises UserError."""
+    source, target = source_of(config, run), run / "init"
+    if source == target:
+        return
+    own = (source / "loam.json").exists() and read_json(source / "loam.json").get("dialog", "loam") == "loam"
+    names = _files_of(source, own)
+    tokenizer = run / "tokenizer"
+    if (tokenizer / "tokenizer.json").exists() and (
+        file_sha256(tokenizer / "tokenizer.json") != file_sha256(source / "tokenizer.json")
+    ):
+        raise UserError(f"{tokenizer} is not the tokenizer of {source}: start from there under another --run")
+    with atomic_folder(target) as folder:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(source / name, folder / name)
+        note = {"from": str(source), "own": own, "files": {name: file_sha256(folder / name) for name in names}}
+        write_json(folder / NOTE, note)
+    with atomic_folder(tokenizer) as folder:
+        for name in OWN_TOKENIZER if own else TOKENIZER:
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+    print(f"starting from {source}: {'a checkpoint of loam' if own else 'made elsewhere, with a template of its own'}")
+
+
+def open_start(config: TrainConfig, model: ModelConfig, run: Path) -> Start | None:
+    """The run's start; None where it starts from nothing. UserError where a file is not what was taken."""
+    folder = run / "init"
+    if not (folder / NOTE).exists():
+        return None
+    note = read_json(folder / NOTE)
+    if config.verify:
+        for name, digest in note["files"].items():
+            if not (folder / name).exists() or file_sha256(folder / name) != digest:
+                raise UserError(f"{folder / name} is not what the run started from: start another with --run")
+    shape, rows = start_shapes(config, model, folder)
+    return Start(folder, bool(note["own"]), shape, rows)
+
+
+def provenance(start: Start) -> dict[str, Any]:
+    """What a checkpoint says of its start."""
+    note = read_json(start.folder / NOTE)
+    weights = {name: digest for name, digest in note["files"].items() if name.endswith(".safetensors")}
+    return {"init": {"from": note["from"], "weights": weights}, "dialog": "loam" if start.own else "its own"}
+
+
+def _files_of(source: Path, own: bool) -> list[str]:
+    """The files that make up a checkpoint, all but what resume needs of it. UserError for one that is damaged."""
+    if own:
+        from training.checkpoint import verify
+
+        return [
+            name for name in (*verify(source)["files"], "loam.json") if not name.startswith(("trainer/", "adapter/"))
+        ]
+    index = source / "model.safetensors.index.json"
+    found = sorted({*read_json(index)["weight_map"].values(), index.name}) if index.exists() else ["model.safetensors"]
+    found += ["config.json", *(name for name in TOKENIZER if (source / name).exists())]
+    if missing := [name for name in (*found, "tokenizer.json") if not (source / name).exists()]:
+        raise UserError(
+            f"{source} has no {missing[0]}: --init_from takes a checkpoint of loam or a transformers folder"
+        )
+    return found
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the disk is another: loam's own files are never written again, only replaced."""
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)
