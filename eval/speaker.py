@@ -25,9 +25,10 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import read_json
-from model.generate import Generation, choose, generate
+from model.generate import Generation, generate
 from model.huggingface import load_model
 from model.loss import token_nll
+from model.sampling import choose
 from tokenizer.bpe import load_tokenizer
 from tokenizer.template import BOS, EOS, SPECIAL_TOKENS
 

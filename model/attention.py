@@ -1,4 +1,4 @@
-"""Who attends to whom: the mask of a packed row, the mask and store of a cached one, the attention itself.
+"""Who attends to whom: the mask of a packed row, and the attention itself. What a cached row sees: cache.py.
 
 `build_mask(documents)` once per forward, then `attend(q, k, v, mask)` in every layer:
 
@@ -88,8 +88,11 @@ def attend(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask: Mask) -> Tensor
     if isinstance(mask, Documents):
         return document_attention(q_BTHE, k_BSKE, v_BSKE, mask.numbers_BT)
     q, k, v = (x.transpose(1, 2) for x in (q_BTHE, k_BSKE, v_BSKE))
-    if mask is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
+    if (
+        mask is None
+    ):  # a single query is the last token: it sees every key (SDPA's causal one would see the first alone)
+        several = q.shape[2] > 1
+        return F.scaled_dot_product_attention(q, k, v, is_causal=several, enable_gqa=True).transpose(1, 2)
     if isinstance(mask, Tensor):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True).transpose(1, 2)
     from torch.nn.attention.flex_attention import flex_attention
@@ -122,48 +125,3 @@ def _compiled(name: str) -> Callable[..., Any]:
     from torch.nn.attention import flex_attention as flex
 
     return torch.compile(getattr(flex, name))
-
-
-class Cache:
-    """Keys and values of the tokens already read, for rows whose prompts end in the same column (padded on
-    the left).
-
-    Memory: 2 x num_layers x B x K x S x E numbers, allocated once.
-    """
-
-    def __init__(
-        self,
-        num_layers: int,
-        starts_B: Tensor,
-        num_kv_heads: int,
-        num_slots: int,
-        head_dim: int,
-        dtype: torch.dtype,
-    ) -> None:
-        """`starts_B`: the column of each row's first real token; nobody sees the padding left of it."""
-        size = (num_layers, len(starts_B), num_kv_heads, num_slots, head_dim)
-        self.keys_LBKSE = torch.zeros(size, dtype=dtype, device=starts_B.device)
-        self.values_LBKSE = torch.zeros(size, dtype=dtype, device=starts_B.device)
-        self.starts_B = starts_B
-        self.length = 0  # columns filled so far; the decoder moves it on at the end of a forward
-
-    def columns(self, num_new: int) -> Tensor:
-        return torch.arange(self.length, self.length + num_new, device=self.starts_B.device)
-
-    def positions(self, num_new: int) -> Tensor:
-        """(B, num_new): each new column's position in its row, counted from the row's first real token."""
-        return (self.columns(num_new)[None] - self.starts_B[:, None]).clamp(min=0)
-
-    def mask(self, num_new: int, dtype: torch.dtype) -> Tensor:
-        """For (B,1,num_new,length + num_new) pairs: past and self but no padding; padding sees itself."""
-        query = self.columns(num_new)[:, None]
-        key = torch.arange(self.length + num_new, device=self.starts_B.device)[None]
-        real_B1S = (key >= self.starts_B[:, None])[:, None]
-        return additive(((real_B1S & (key <= query)) | (key == query))[:, None], dtype)
-
-    def extend(self, layer: int, k_BTKE: Tensor, v_BTKE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values; return all that are stored so far, (B,S,K,E)."""
-        end = self.length + k_BTKE.shape[1]
-        self.keys_LBKSE[layer, :, :, self.length : end] = k_BTKE.transpose(1, 2)
-        self.values_LBKSE[layer, :, :, self.length : end] = v_BTKE.transpose(1, 2)
-        return self.keys_LBKSE[layer, :, :, :end].transpose(1, 2), self.values_LBKSE[layer, :, :, :end].transpose(1, 2)

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.attention import Cache, Mask, attend, build_mask
+from model.attention import Mask, attend, build_mask
+from model.cache import Cache
 from model.config import RopeScaling, Shape
 from model.precision import compute_dtype
 
@@ -164,7 +165,7 @@ class Decoder(nn.Module):
         if cache is not None:
             assert positions_BT is None, "a cache knows its positions"
             assert documents_BT is None, "a cache holds one document a row"
-            positions_BT, mask = cache.positions(T), cache.mask(T, compute_dtype(self.head))
+            positions_BT, mask = cache.advance(T, compute_dtype(self.head))
         else:
             mask = build_mask(documents_BT, compute_dtype(self.head), self.flex_attention)
             if positions_BT is None:
@@ -178,8 +179,6 @@ class Decoder(nn.Module):
                 x_BTD = checkpoint(layer, x_BTD, cos_sin, mask, None, use_reentrant=False)
             else:
                 x_BTD = layer(x_BTD, cos_sin, mask, cache)
-        if cache is not None:
-            cache.length += T
         return self.norm(x_BTD)
 
     def logits(self, hidden_BTD: Tensor) -> Tensor:

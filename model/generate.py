@@ -1,6 +1,6 @@
 """Prompts in, new tokens out: batched, with a key/value cache, greedy or sampled.
 
-left-pad the prompts -> one forward over all of them -> pick a token per row -> forward it -> ... until every
+pad the prompts on the right -> one forward over all of them -> pick a token per row -> forward it -> ... until every
 row has stopped at eos, was ended, reached max_new_tokens, or filled the model's context (prompt + new tokens = seq_len)
 """
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
-from model.attention import Cache
+from model.cache import Cache
 from model.decoder import Decoder
+from model.sampling import choose, penalised
 
 
 @dataclass
@@ -70,11 +70,11 @@ def generate(
     if not rows:
         return results
 
-    width = max(len(prompts[row]) for row in rows)
-    starts_B = torch.tensor([width - len(prompts[row]) for row in rows], device=device)
-    ids_BT = torch.tensor([[0] * (width - len(prompts[row])) + prompts[row] for row in rows], device=device)
+    lengths_B = torch.tensor([len(prompts[row]) for row in rows])
+    width = int(lengths_B.max())
+    ids_BT = torch.tensor([prompts[row] + [0] * (width - len(prompts[row])) for row in rows], device=device)
     slots = width + max(limits[row] for row in rows)
-    cache = Cache(shape.num_layers, starts_B, shape.num_kv_heads, slots, shape.head_dim, model.head.dtype)
+    cache = Cache(shape, len(rows), slots, model.head.dtype, device)
     random: torch.Generator | list[torch.Generator] = torch.Generator(device=device).manual_seed(seed)
     if row_seeds is not None:
         random = [torch.Generator().manual_seed(row_seeds[row]) for row in rows]
@@ -90,7 +90,11 @@ def generate(
     try:
         going = set(rows)
         for step in itertools.count():
-            logits_BV = model.logits(model(ids_BT, cache=cache)[:, -1]).float()
+            hidden_BTD = model(ids_BT, cache=cache)
+            if step == 0:
+                cache.lengths_B.copy_(lengths_B)
+                hidden_BTD = hidden_BTD[torch.arange(len(rows)), lengths_B - 1, None]
+            logits_BV = model.logits(hidden_BTD[:, 0]).float()
             if seen_BV is not None:
                 logits_BV = penalised(logits_BV, seen_BV, repetition_penalty)
             logits_BV[:, list(banned)] = -torch.inf
@@ -113,43 +117,7 @@ def generate(
                     going.discard(row)
             if not going:
                 break
-            ids_BT = next_B[:, None]  # rows that have ended go on unread: their columns keep the others aligned
+            ids_BT = next_B[:, None]  # rows that have ended go on unread
     finally:
         model.train(training)
     return results
-
-
-def penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
-    """Logits of the tokens in `seen_BV` (bool) made less likely, by a penalty above 1, or more, by one below."""
-    return torch.where(seen_BV, torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty), logits_BV)
-
-
-def choose(
-    logits_BV: Tensor,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    random: torch.Generator | Sequence[torch.Generator],
-    min_p: float = 0.0,
-) -> Tensor:
-    """One token id per row, (B,): the likeliest at temperature 0, else sampled after top-k, then top-p, then min-p.
-
-    random: for all rows, or one (of the CPU) for each.
-    """
-    if temperature <= 0.0:
-        return logits_BV.argmax(dim=-1)
-    logits_BV, order_BV = (logits_BV / temperature).sort(dim=-1, descending=True)
-    if top_k > 0:
-        logits_BV[:, top_k:] = -torch.inf
-    probs_BV = logits_BV.softmax(dim=-1)
-    # A token stays while those before it have less than top_p: the first always stays.
-    before_BV = probs_BV.cumsum(dim=-1) - probs_BV
-    before_BV[:, 0] = -1.0
-    probs_BV = probs_BV.masked_fill(before_BV >= top_p, 0.0) if top_p < 1.0 else probs_BV
-    probs_BV = probs_BV.masked_fill(probs_BV < min_p * probs_BV[:, :1], 0.0) if min_p > 0.0 else probs_BV
-    if isinstance(random, torch.Generator):
-        return order_BV.gather(1, torch.multinomial(probs_BV, 1, generator=random)).squeeze(1)
-    drawn_B = torch.stack([torch.rand((), generator=of, dtype=torch.float64) for of in random])
-    sums_BV = probs_BV.cpu().double().cumsum(dim=-1)
-    place_B1 = torch.searchsorted(sums_BV, (drawn_B * sums_BV[:, -1]).unsqueeze(1), right=True)
-    return order_BV.gather(1, place_B1.to(order_BV.device)).squeeze(1)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.attention import Cache
+from model.cache import Cache
 from model.config import Shape
 from model.decoder import Decoder
-from model.generate import Generation, choose, generate, penalised
+from model.generate import Generation, generate
+from model.sampling import choose, penalised
 
 SHAPE = Shape(
     vocab_size=83,
@@ -55,26 +56,53 @@ def test_batch_of_ragged_prompts_gives_the_uncached_tokens_of_each(seed: int) ->
     assert len({tuple(result.ids) for result in batch}) == len(batch)  # else nothing was compared
 
 
+def new_cache(num_rows: int, num_slots: int) -> Cache:
+    return Cache(SHAPE, num_rows, num_slots, torch.float32, torch.device("cpu"))
+
+
 @torch.no_grad()
 def test_cached_logits_equal_the_uncached_forward_token_by_token_and_in_pieces() -> None:
     model = make_model()
     ids = torch.randint(0, SHAPE.vocab_size, (2, 30))
     whole = model.logits(model(ids))
     for sizes in ([1] * 30, [10, 1, 1, 5, 13]):
-        cache = Cache(2, torch.zeros(2, dtype=torch.long), 2, 30, 12, torch.float32)
+        cache = new_cache(2, 30)
         parts = [model.logits(model(part, cache=cache)) for part in ids.split(sizes, dim=1)]
         torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_padding_on_the_left_changes_no_logits() -> None:
+def test_rows_of_several_lengths_go_on_where_each_ends_and_see_nothing_behind_it() -> None:
     model = make_model()
-    ids = torch.randint(0, SHAPE.vocab_size, (1, 12))
-    alone = model.logits(model(ids))
+    ids = torch.randint(0, SHAPE.vocab_size, (3, 20))
+    whole = model.logits(model(ids))
+    lengths = torch.tensor([12, 3, 7])
     for junk in (0, 44):  # whatever the padding holds
-        padded = torch.cat([torch.full((1, 9), junk), ids], dim=1)
-        cache = Cache(2, torch.tensor([9]), 2, 21, 12, torch.float32)
-        torch.testing.assert_close(model.logits(model(padded, cache=cache))[:, 9:], alone, atol=1e-4, rtol=1e-4)
+        cache = new_cache(3, 20)
+        padded = torch.where(torch.arange(12) < lengths[:, None], ids[:, :12], junk)
+        model(padded, cache=cache)
+        cache.lengths_B.copy_(lengths)
+        for size in (1, 5, 2):  # tokens at a time
+            columns = cache.lengths_B[:, None] + torch.arange(size)
+            found = model.logits(model(ids.gather(1, columns), cache=cache))
+            expected = whole[torch.arange(3)[:, None], columns]
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_part_of_a_cache_and_a_row_that_was_moved_go_on_as_before() -> None:
+    model = make_model()
+    ids = torch.randint(0, SHAPE.vocab_size, (2, 20))
+    whole = model.logits(model(ids))
+    cache = new_cache(4, 20)
+    model(ids[:, :15], cache=cache.rows(2, 4))
+    assert cache.lengths_B.tolist() == [0, 0, 15, 15]
+    cache.move(3, 1)
+    assert cache.lengths_B.tolist() == [0, 15, 15, 0]
+    assert not cache.keys_LBKSE[:, 3].any()
+    assert not cache.values_LBKSE[:, 3].any()
+    found = model.logits(model(ids[:, 15:].flip(0), cache=cache.rows(1, 3)))
+    torch.testing.assert_close(found, whole[:, 15:].flip(0), atol=1e-4, rtol=1e-4)
 
 
 def test_row_stops_at_eos_which_is_not_returned_and_others_go_on() -> None:
