@@ -1,7 +1,7 @@
 """Bodies of requests -> checked values: what is not known, not of its type, or out of range is one line, status 400.
 
-Fields are OpenAI's, and top_k, min_p, repetition_penalty and min_tokens beside them. Null is as good as nothing. A field
-that this server cannot honour is refused where it asks for anything: no request is half understood.
+Fields are OpenAI's, and top_k, min_p, repetition_penalty and min_tokens beside them. Null is as good as nothing. A
+field that this server cannot honour is refused where it asks for anything: no request is half understood.
 """
 
 from typing import Annotated, Any, Literal, TypeVar

@@ -1,9 +1,9 @@
 """A request on its way: its answers grow in a worker's thread, are charged by the clerk, and wait here to be sent.
 
-  Worker thread   choice.take(event) -> Piece        what one more token adds to an answer
-                  Update(job, pieces, ...)           goes to the clerk
-  Clerk thread    charges what the update holds, then hands it over to the loop
-  Event loop      job.receive(update); whoever answers the client takes `job.take_pieces()`
+Worker thread   choice.take(event) -> Piece        what one more token adds to an answer
+                Update(job, pieces, ...)           goes to the clerk
+Clerk thread    charges what the update holds, then hands it over to the loop
+Event loop      job.receive(update); whoever answers the client takes `job.take_pieces()`
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Choice:
         return Piece(self.index, text, told, self.finish or None) if text or told or self.finish else None
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """A request with its answers.
 

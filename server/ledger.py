@@ -16,7 +16,6 @@ survive a kill of the process, but a power failure would forget the last commits
 import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from common.text import error_line
 from server.jobs import Update
 from server.prices import FREE, Price
 
+LEDGER = "runs/serve.sqlite"  # where a server writes if nothing else is said
 VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
@@ -41,7 +41,8 @@ CREATE INDEX IF NOT EXISTS requests_by_key ON requests (key, began);
 CREATE INDEX IF NOT EXISTS requests_open ON requests (status) WHERE status = 'open';
 """
 CHARGE = """
-INSERT INTO requests VALUES (:id, :key, :model, :status, :prompt, :completion, :price, :cost, :currency, :began, :seconds)
+INSERT INTO requests
+VALUES (:id, :key, :model, :status, :prompt, :completion, :price, :cost, :currency, :began, :seconds)
 ON CONFLICT (id) DO UPDATE SET status = excluded.status, prompt_tokens = excluded.prompt_tokens,
     completion_tokens = excluded.completion_tokens, price = excluded.price, cost = excluded.cost,
     seconds = excluded.seconds WHERE status = 'open'
@@ -64,7 +65,9 @@ class Ledger:
             self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
-                raise UserError(f"{path}: is of version {version}, and this loam knows {VERSION}: take another --ledger")
+                raise UserError(
+                    f"{path}: is of version {version}, and this loam knows {VERSION}: take another --ledger"
+                )
             self._db.executescript(SCHEMA)
             self._db.execute(f"PRAGMA user_version = {VERSION}")
         except (OSError, sqlite3.Error) as error:
@@ -104,7 +107,9 @@ class Ledger:
 
     def tokens_since(self, key: str, began: float) -> list[tuple[float, int]]:
         """(when it began, tokens charged) of a key's requests."""
-        query = "SELECT began, prompt_tokens + completion_tokens FROM requests WHERE key = ? AND began >= ?"
+        query = (
+            "SELECT began, prompt_tokens + completion_tokens FROM requests WHERE key = ? AND began >= ? ORDER BY began"
+        )
         return [tuple(row) for row in self.read(query, (key, began))]
 
     def _row(self, update: Update) -> dict[str, Any]:
@@ -134,5 +139,3 @@ def owned(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"{path}: another server writes to it; take another --ledger, or stop that one") from None
         yield
-
-

@@ -24,22 +24,25 @@ class Worker:
     """The engine of one checkpoint.
 
     Args:
-        publish: called in the worker's thread with the updates of a step; may wait, and then so does the engine
-        queue: choices that may wait for a row
+        rows: answers that are generated together
+        queue: answers that may wait for a row
     """
 
-    def __init__(self, model: Decoder, rows: int, queue: int, publish: Callable[[list[Update]], None]) -> None:
-        self._model, self._num_rows, self._most, self._publish = model, rows, queue, publish
+    def __init__(self, model: Decoder, rows: int, queue: int) -> None:
+        self._model, self._num_rows, self._most = model, rows, queue
         self._engine = Engine(model, rows)
         self._changed = threading.Condition()
         self._waiting: deque[Choice] = deque()
         self._leaving: list[tuple[Job, str]] = []
         self._closing = False
         self._rows: dict[int, Choice] = {}
+        self._publish: Callable[[list[Update]], None] = lambda updates: None
         self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, publish: Callable[[list[Update]], None]) -> None:
+        """Begin. `publish` is called in the worker's thread with the updates of a step; where it waits, so does the
+        engine."""
+        self._publish = publish
         self._thread.start()
 
     def submit(self, job: Job) -> None:
@@ -147,7 +150,9 @@ class Worker:
     def _fail(self, error: Exception) -> None:
         """Tell those that the engine held, and take a new one. The log names places in the code and nobody's text."""
         places = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-3:]]
-        print(f"the engine failed: {type(error).__name__} at {' < '.join(reversed(places))}", file=sys.stderr, flush=True)
+        print(
+            f"the engine failed: {type(error).__name__} at {' < '.join(reversed(places))}", file=sys.stderr, flush=True
+        )
         lost = {choice.job.id: choice.job for choice in self._rows.values()}
         self._rows.clear()
         try:
