@@ -162,7 +162,7 @@ def test_logprobs_are_those_of_the_model_in_both_shapes(
     client: openai.OpenAI, checkpoint: Path, dialog: Dialog, expected: Any
 ) -> None:
     prompt = [*dialog.begin, *dialog.encode("The cat is")]
-    ids = expected(prompt, 12)
+    ids = expected(prompt, 24)
     model = load_model(checkpoint)
     with torch.no_grad():
         logits = model.logits(model(torch.tensor([prompt + ids])))[0, len(prompt) - 1 : -1].float()
@@ -171,7 +171,7 @@ def test_logprobs_are_those_of_the_model_in_both_shapes(
     chosen = [logprobs[i, token].item() for i, token in enumerate(ids)]
     top = logprobs.topk(3).values.tolist()
 
-    told = client.completions.create(prompt="The cat is", max_tokens=12, logprobs=3, **GREEDY).choices[0]
+    told = client.completions.create(prompt="The cat is", max_tokens=24, logprobs=3, **GREEDY).choices[0]
     assert told.logprobs is not None
     assert told.logprobs.token_logprobs == pytest.approx(chosen, abs=1e-3)
     assert [sorted(row.values(), reverse=True) for row in told.logprobs.top_logprobs or []] == [
@@ -181,16 +181,16 @@ def test_logprobs_are_those_of_the_model_in_both_shapes(
     whole = [i for i, token in enumerate(tokens) if not token.startswith("bytes:")]
     assert len(whole) > 3
     assert all(told.text[offsets[i] :].startswith(tokens[i]) for i in whole)
-    assert len(tokens) == 12
+    assert len(tokens) == 24
 
     chat = client.completions.with_raw_response.create(prompt="x", max_tokens=1, model=NAME)
     assert chat.parse().choices[0].logprobs is None
-    asked: dict[str, Any] = {"messages": QUESTION, "max_tokens": 12, "logprobs": True, "top_logprobs": 2, **GREEDY}
+    asked: dict[str, Any] = {"messages": QUESTION, "max_tokens": 24, "logprobs": True, "top_logprobs": 2, **GREEDY}
     said = client.chat.completions.create(**asked).choices[0].logprobs
     assert said is not None
     assert said.content is not None
     assert b"".join(bytes(token.bytes or []) for token in said.content) == dialog.decode_bytes(
-        expected(dialog.prompt(QUESTION), 12)
+        expected(dialog.prompt(QUESTION), 24)
     )
     assert all(token.top_logprobs[0].logprob == token.logprob for token in said.content)  # greedy
     assert all(len(token.top_logprobs) == 2 for token in said.content)
