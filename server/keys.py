@@ -125,6 +125,8 @@ def main() -> None:
         raise UserError(
             f"{action}: expected {'no name' if action == 'list' else 'one name, as in: ' + action + ' alice'}"
         )
+    if action != "create" and not Path(options.ledger).is_file():
+        raise UserError(f"{options.ledger}: no such file, so there are no keys; --ledger names another")
     ledger = Ledger(Path(options.ledger))
     if action == "create":
         print(create_key(ledger, names[0], options))

@@ -19,12 +19,14 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.text import error_line
-from server.jobs import Update
 from server.prices import FREE, Price
+
+if TYPE_CHECKING:  # it brings torch, which keys and usage are told without
+    from server.jobs import Update
 
 LEDGER = "runs/serve.sqlite"  # where a server writes if nothing else is said
 VERSION = 1
@@ -58,7 +60,10 @@ class Ledger:
         self.path, self._prices = path, prices or {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # -wal and -shm take the same mode
+            # A file that is there is left to SQLite: opened and closed by us, it would lose this process' locks on it,
+            # and the next command to end would take away the log that the server writes to.
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # -wal and -shm take its mode
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -93,7 +98,7 @@ class Ledger:
         """Rows of a query."""
         return self._db.execute(query, values).fetchall()
 
-    def charge(self, updates: Sequence[Update]) -> None:
+    def charge(self, updates: "Sequence[Update]") -> None:
         """Write down what updates hold, in one transaction; sqlite3.Error where that fails, and then nothing of it."""
         rows = {update.job.id: self._row(update) for update in updates if update.job.entered}  # the last of each stands
         if rows:
@@ -112,7 +117,7 @@ class Ledger:
         )
         return [tuple(row) for row in self.read(query, (key, began))]
 
-    def _row(self, update: Update) -> dict[str, Any]:
+    def _row(self, update: "Update") -> dict[str, Any]:
         job, price = update.job, self._prices.get(update.job.model, FREE)
         return {
             "id": job.id,

@@ -30,6 +30,9 @@ from server.prices import amount
 COLUMNS = ("id", "key", "model", "status", "prompt_tokens", "completion_tokens", "price", "cost", "margin", "currency",
            "began", "seconds")  # fmt: skip
 
+WHERE = """WHERE (:key IS NULL OR key = :key) AND (:since IS NULL OR began >= :since)
+           AND (:before IS NULL OR began < :before)"""
+
 
 @dataclass
 class UsageOptions:
@@ -52,10 +55,8 @@ class UsageOptions:
 
 def usage_rows(ledger: Ledger, options: UsageOptions) -> Iterator[dict[str, Any]]:
     """Rows of the ledger, oldest first, amounts as decimal numbers."""
-    since, before = (_seconds(name, getattr(options, name)) for name in ("since", "before"))
-    query = """SELECT * FROM requests WHERE (:key IS NULL OR key = :key) AND (:since IS NULL OR began >= :since)
-               AND (:before IS NULL OR began < :before) ORDER BY began, id"""
-    for row in ledger.read(query, {"key": options.key, "since": since, "before": before}):
+    query = f"SELECT * FROM requests {WHERE} ORDER BY began, id"
+    for row in ledger.read(query, _chosen(options)):
         found = dict(row)
         found["margin"] = amount(row["price"] - row["cost"])
         found |= {name: amount(row[name]) for name in ("price", "cost")}
@@ -77,13 +78,11 @@ def write_csv(ledger: Ledger, options: UsageOptions, file: TextIO) -> int:
 
 def usage_lines(ledger: Ledger, options: UsageOptions) -> list[str]:
     """A line a key and model: requests, tokens, price, cost, margin."""
-    since, before = (_seconds(name, getattr(options, name)) for name in ("since", "before"))
-    query = """SELECT key, model, currency, count(*) AS number, sum(status = 'completed') AS completed,
-               sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, sum(price) AS price, sum(cost) AS cost
-               FROM requests WHERE (:key IS NULL OR key = :key) AND (:since IS NULL OR began >= :since)
-               AND (:before IS NULL OR began < :before) GROUP BY key, model, currency ORDER BY key, model, currency"""
+    query = f"""SELECT key, model, currency, count(*) AS number, sum(status = 'completed') AS completed,
+               sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, sum(price) AS price,
+               sum(cost) AS cost FROM requests {WHERE} GROUP BY key, model, currency ORDER BY key, model, currency"""
     lines = []
-    for row in ledger.read(query, {"key": options.key, "since": since, "before": before}):
+    for row in ledger.read(query, _chosen(options)):
         line = (
             f"{row['key'] or '(no key)'}  {row['model']}  {row['number']:,} requests ({row['completed']:,} completed), "
             f"{row['prompt']:,} + {row['completion']:,} tokens"
@@ -91,9 +90,16 @@ def usage_lines(ledger: Ledger, options: UsageOptions) -> list[str]:
         if row["price"] or row["cost"]:
             margin = row["price"] - row["cost"]
             share = f" ({margin / row['price']:.1%})" if row["price"] else ""
-            line += f", price {amount(row['price'])} {row['currency']}, cost {amount(row['cost'])}, margin {amount(margin)}{share}"
+            line += f", price {amount(row['price'])} {row['currency']}, cost {amount(row['cost'])}"
+            line += f", margin {amount(margin)}{share}"
         lines.append(line)
     return lines
+
+
+def _chosen(options: UsageOptions) -> dict[str, Any]:
+    """Values for `WHERE`."""
+    days = {name: _seconds(name, getattr(options, name)) for name in ("since", "before")}
+    return {"key": options.key, **days}
 
 
 def _seconds(name: str, day: str | None) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -55,30 +56,18 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def test_without_the_right_key_nothing_is_answered(keyed: Running, alice: str) -> None:
     assert keyed.client(alice).completions.create(**ASKED).choices
-    for wrong in ("none", alice[:-1], alice + "x", alice.upper(), "ü"):
+    for wrong in ("none", alice[:-1], alice + "x", alice.upper()):
         with pytest.raises(openai.AuthenticationError, match="wrong, or it is revoked"):
-            keyed.client(wrong).completions.create(**ASKED) if wrong.isascii() else raise_as_the_server_would(
-                keyed, wrong
-            )
-        if wrong.isascii():
-            with pytest.raises(openai.AuthenticationError):
-                keyed.client(wrong).models.list()
-    import httpx
-
+            keyed.client(wrong).completions.create(**ASKED)
+        with pytest.raises(openai.AuthenticationError):
+            keyed.client(wrong).models.list()
+    assert httpx.get(keyed.url + "/v1/models", headers={b"authorization": "Bearer ü".encode()}).status_code == 401
     for headers in ({}, {"authorization": alice}, {"authorization": "Bearer"}, {"authorization": f"Basic {alice}"}):
         answer = httpx.get(keyed.url + "/v1/models", headers=headers)
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "missing_api_key"
         assert answer.headers["www-authenticate"] == "Bearer"
     assert httpx.get(keyed.url + "/healthz").status_code == 200
-
-
-def raise_as_the_server_would(keyed: Running, key: str) -> None:
-    """The client sends no such header; bytes can be sent all the same."""
-    import httpx
-
-    answer = httpx.get(keyed.url + "/v1/models", headers=[(b"authorization", b"Bearer " + key.encode())])
-    raise openai.AuthenticationError(answer.json()["error"]["message"], response=answer, body=None)
 
 
 def test_a_key_counts_at_once_and_is_dead_at_once(keyed: Running, folder: Path) -> None:
