@@ -1,5 +1,7 @@
 """Pretrain a model on the run's corpus: `torchrun train.py --epochs 10`, or `python train.py`.
 
+Fine-tune a checkpoint on answers: `torchrun train.py --stage finetune --init-from ckpt10 --config my-qa.toml`.
+
 The story of a run, from top to bottom: inputs (corpus, tokenizer and tokens are made where they are missing), the plan,
 model and optimizer, then epochs of steps, each epoch ending with a checkpoint, a validation and a few samples; at the
 end a diagnosis. The same command continues a run that was interrupted. Exit code 75: stopped by a signal, saved.
@@ -38,7 +40,9 @@ from eval.ngrams import counted, ngram_bits_per_byte
 from model.config import resolve_shape
 from tokenizer.bpe import load_tokenizer
 from tokenizer.config import SMALLEST
+from tokenizer.dialog import Dialog, open_dialog
 from tokenizer.encode import has_store, sound_store
+from tokenizer.responses import sound_responses
 from training import distributed
 from training.build import make_model
 from training.checkpoint import git_revision, newest_resumable, restore
@@ -48,11 +52,13 @@ from training.measure import seconds_per_step
 from training.metrics import MetricsLog, diagnosis, read_metrics
 from training.optimizer import learning_rate, set_learning_rates
 from training.plan import check_memory, derive, time_line
+from training.preflight import preflight
 from training.rehearsal import rehearse
 from training.resume import beginning, check_resume, cut_back, refuse_to_overwrite, state_of, tell_continued
 from training.run import Run, finite, go_back, save, settle, write_steps
-from training.save import check_room, tokenizer_files
+from training.save import check_room, foreign_files, tokenizer_files
 from training.signals import Stopped, stop_requests
+from training.start import open_start, provenance, source_of, start_shapes, take
 from training.step import loss_function, prefetched, train_step
 from training.trouble import SLOWER, Recent
 
@@ -73,11 +79,15 @@ def train(
 
     accepted: what may differ from the run that is continued: keys of [train], "corpus".
     """
-    shape = resolve_shape(config.model, config.tokenizer.vocab_size or SMALLEST)
+    folder = run_folder(config.run)
+    if config.train.stage == "finetune" or config.train.init_from:
+        shape = start_shapes(config.train, config.model, source_of(config.train, folder))[1]
+    else:
+        shape = resolve_shape(config.model, config.tokenizer.vocab_size or SMALLEST)
     world = distributed.start(config.train.device, config.train.deterministic)
     try:
         if resume:
-            distributed.on_main(world, lambda: check_resume(run_folder(config.run)))
+            distributed.on_main(world, lambda: check_resume(folder))
         check_memory(config.train, shape, world)  # an impossible model is refused before a corpus is made for it
         distributed.on_main(world, lambda: make_inputs(config, accepted))
         with ExitStack() as held:
@@ -105,7 +115,7 @@ def train(
 
 
 def make_inputs(config: Config, accepted: Collection[str] = ()) -> None:
-    """Make corpus and tokenizer where they are missing, with a line that says so."""
+    """Make corpus and tokenizer where they are missing, with a line that says so, or take what the run starts from."""
     config.check(accepted)
     folder = run_folder(config.run)
     if not (folder / "corpus" / "manifest.json").exists():
@@ -113,7 +123,10 @@ def make_inputs(config: Config, accepted: Collection[str] = ()) -> None:
 
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
-    if not (folder / "tokenizer" / "tokenizer.json").exists():
+    if config.train.stage == "finetune" or config.train.init_from:
+        with config.claimed("tokenizer"):
+            take(config.train, folder)
+    elif not (folder / "tokenizer" / "tokenizer.json").exists():
         from tokenizer.train import train as train_tokenizer
 
         print(f"run '{config.run}' has no tokenizer yet: training it first, as `python tokenizer/train.py` would")
@@ -135,37 +148,51 @@ def hold(held: ExitStack, config: Config, plan_only: bool, accepted: Collection[
 def open_run(config: Config, world: World, plan_only: bool, accepted: Collection[str] = ()) -> Run | None:
     """Tokens, plan, model, optimizers and the state to start from; None after `--plan`."""
     folder = run_folder(config.run)
-    tok = distributed.on_all(world, lambda: load_tokenizer(folder / "tokenizer"))
-    stores = {split: open_store(folder, split, world) for split in ("train", "val")}
-    shape = distributed.on_all(world, lambda: resolve_shape(config.model, tok.vocab_size))
-    tokenizer = distributed.on_all(world, lambda: tokenizer_files(folder / "tokenizer", shape.seq_len))
+    start = distributed.on_all(world, lambda: open_start(config.train, config.model, folder))
+    dialog = distributed.on_all(world, lambda: open_dialog(folder / "tokenizer"))
+    if start:
+        shape, context = start.rows, start.shape.seq_len
+    else:
+        shape = distributed.on_all(world, lambda: resolve_shape(config.model, dialog.vocab_size))
+        context = shape.seq_len
+    if config.train.stage == "finetune":
+        stores = {split: open_responses(config, dialog, shape.seq_len, split, world) for split in ("train", "val")}
+    else:
+        stores = {split: open_store(folder, split, world) for split in ("train", "val")}
+    if start and not start.own:
+        tokenizer = distributed.on_all(world, lambda: foreign_files(folder / "tokenizer", folder / "init"))
+    else:
+        tokenizer = distributed.on_all(world, lambda: tokenizer_files(folder / "tokenizer", context))
     corpus, weights = distributed.from_main(world, lambda: about_corpus(folder / "corpus" / "manifest.json"))
     # Rank 0 chooses for all: on a network's file system another rank may not see the newest one yet.
     found = distributed.from_main(world, lambda: newest_resumable(folder, config.train.verify and not plan_only))
     plan, lines = derive(config.train, shape, stores["train"], weights, world, found[1]["machine"] if found else {})
     if world.is_main:
         print(*lines, sep="\n")
+        if config.train.stage == "finetune":
+            print(*preflight(stores["train"], dialog, shape.seq_len, sys.stdout.isatty()), sep="\n")
     inputs = {
         "corpus": corpus,
         "tokenizer": file_sha256(folder / "tokenizer" / "tokenizer.json"),
     }
+    began_with = provenance(start) if start else {}
     if plan_only:
         if world.is_main:
             try:
                 check_room(folder, shape, config.train.optimizer == "muon")
             except UserError as error:
                 print(f"warning: {error}")
-        seconds = seconds_per_step(config.train, plan, shape, stores["train"], world)
+        seconds = seconds_per_step(config.train, plan, shape, stores["train"], world, start)
         if world.is_main:
             print(time_line(plan, seconds, world.size if config.train.parallel == "ddp" else 1))
             if config.train.prompt_loss_weight > 0:  # an n-gram model counts prompts like the rest
-                ngram = ngram_bits_per_byte(stores["train"], stores["val"], tok.vocab_size)
+                ngram = ngram_bits_per_byte(stores["train"], stores["val"], dialog.vocab_size)
                 earlier = earlier_runs(folder, **inputs, optimizer=config.train.optimizer, seq_len=shape.seq_len)
                 what = counted(stores["train"])
                 print(*forecast_lines(ngram, shape, plan.epoch_targets, config.train, earlier, what), sep="\n")
         return None
 
-    model, optimizers = make_model(config.train, plan, shape, world)
+    model, optimizers = distributed.on_all(world, lambda: make_model(config.train, plan, shape, world, start))
     machine = {"torch": torch.__version__, "device": world.device.type, "threads": torch.get_num_threads(),
                "processes": world.size, "micro_batch": plan.micro_batch, "precision": plan.precision,
                "compile": plan.compile, **({"parallel": config.train.parallel} if world.size > 1 else {})}  # fmt: skip
@@ -180,9 +207,11 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     validated = cut_back(folder / "metrics.jsonl", state, world)
     log = MetricsLog(folder / "metrics.jsonl" if world.is_main else None, state["metrics_bytes"])
     settings = {name: asdict(getattr(config, name)) for name in ("prepare", "tokenizer", "model", "train")}
-    provenance = {**inputs, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
-    return Run(config, world, folder, tok, tokenizer, shape, plan, stores["train"], stores["val"],
-               model, optimizers, log, provenance, state, validated, distributed.gradient_sync(model),
+    if start:
+        settings["model"] = asdict(start.rows)
+    made_of = {**inputs, **began_with, "run": config.run, "git": git_revision(), "config": settings, "machine": machine}
+    return Run(config, world, folder, dialog, tokenizer, start, shape, plan, stores["train"], stores["val"],
+               model, optimizers, log, made_of, state, validated, distributed.gradient_sync(model),
                Recent(world.device, state["recent"]), saved_step=state["step"], safe_step=state["step"])  # fmt: skip
 
 
@@ -191,6 +220,21 @@ def open_store(folder: Path, split: str, world: World) -> Tokens:
     where = (folder / "corpus", split, folder / "tokenizer", folder / "tokens")
     stem = distributed.from_main(world, lambda: sound_store(*where))
     return distributed.on_all(world, lambda: open_tokens(stem, load_tokenizer(folder / "tokenizer").vocab_size))
+
+
+def open_responses(config: Config, dialog: Dialog, seq_len: int, split: str, world: World) -> Tokens:
+    """A split's rows to fine-tune on; rank 0 renders them where there are none yet, and says what became of it."""
+    folder = run_folder(config.run)
+    policy = config.train.long_rows
+    stem, counts = distributed.from_main(
+        world,
+        lambda: sound_responses(
+            folder / "corpus", split, folder / "tokenizer", dialog, seq_len, folder / "tokens", policy
+        ),
+    )
+    if world.is_main:
+        print(*(f"{split}: {line}" for line in counts.lines()), sep="\n")
+    return distributed.on_all(world, lambda: open_tokens(stem, dialog.vocab_size))
 
 
 def train_until_stopped(run: Run) -> bool:
@@ -320,14 +364,16 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     run.say(f"done: {len(epochs)} epochs, {run.state['step']:,} steps, {trained}")
     # A run that learns no prompts is not held against an n-gram model that counts them.
     counts = run.world.is_main and run.config.train.prompt_loss_weight > 0
-    ngram = ngram_bits_per_byte(run.train, run.val, run.tok.vocab_size) if counts else None
+    ngram = ngram_bits_per_byte(run.train, run.val, run.dialog.vocab_size) if counts else None
     for line in diagnosis(epochs, ngram, counted(run.train)):
         run.say(line)
     names = [event["checkpoint"] for event in epochs] or ["ckpt1"]
     last = f"ckpt{run.config.train.epochs}"
     best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else last
     best = (keep_average(run, epochs) if run.config.train.average else None) or best
-    if best not in names[:1]:
+    if run.start and run.config.train.stage == "finetune":
+        run.say(f"next: python eval/compare.py {run.config.run}/init {best} --run {run.config.run}")
+    elif best not in names[:1]:
         run.say(f"next: python eval/compare.py {names[0]} {best} --run {run.config.run}")
     else:
         run.say(f"next: python chat.py {best} --run {run.config.run}")

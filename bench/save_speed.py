@@ -33,7 +33,7 @@ from model.config import count_parameters, resolve_shape
 from model.decoder import Decoder
 from training.config import TrainConfig
 from training.optimizer import make_optimizers
-from training.save import Saver, snapshot, write_checkpoint
+from training.save import Saver, TokenizerFiles, snapshot, write_checkpoint
 
 
 @dataclass
@@ -65,7 +65,7 @@ def main() -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = {"tokenizer.json": b"{}", "tokenizer_config.json": b"{}"}
+        tokenizer = TokenizerFiles({"tokenizer.json": b"{}", "tokenizer_config.json": b"{}"})
         turns = [measure(model, optimizers, Path(folder), tokenizer, Saver()) for _ in range(options.turns)]
     medians = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
     result = {
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def measure(
-    model: Decoder, optimizers: list[torch.optim.Optimizer], folder: Path, tokenizer: dict[str, bytes], saver: Saver
+    model: Decoder, optimizers: list[torch.optim.Optimizer], folder: Path, tokenizer: TokenizerFiles, saver: Saver
 ) -> dict[str, float]:
     """Seconds of one blocking save, of the second copy, and of its writing."""
     meta: dict[str, Any] = {"corpus": "", "tokenizer": "", "epoch": 0, "step": 0}

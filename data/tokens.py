@@ -46,7 +46,7 @@ class Tokens:
     sources: np.ndarray  # int32 (N,), index into source_names
     source_names: list[str]
     table: pa.Table  # INDEX_SCHEMA, N rows
-    # uint8, one an id: 1 where it is part of an answer, 2 where it ends one, else 0. None: `prompts` says what is trained
+    # uint8, one an id: 1 where it is part of an answer, 2 where it ends one, else 0. None: all is trained, or `prompts`
     trained: np.ndarray | None = None
 
     def __len__(self) -> int:

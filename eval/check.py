@@ -43,7 +43,9 @@ from eval.speaker import Reader, Speaker, foreign_model, foreign_reader, foreign
 from eval.subjects import corpus_of
 from eval.validation_text import corpus_prompts, plain_prompts, validation_documents
 from tokenizer.bpe import load_tokenizer
+from tokenizer.dialog import own_dialog
 from tokenizer.encode import encode_table
+from tokenizer.responses import Counts, response_tokens
 from training import distributed
 from training.memory import out_of_memory
 from training.plan import free_memory
@@ -201,10 +203,18 @@ def speak(
         lines.append(spoken.check_loss_of_guessing(speaker, [text], where))
     else:
         documents, tok = validation_documents(corpus), load_tokenizer(folder.path)
-        pieces, total = spoken.draw_pieces(encode_table(documents, tok), speaker.seq_len, budget)
+        train = parts.inside(parts.inside(folder.meta, "config"), "train")
+        seq_len, tokens = speaker.seq_len, encode_table(documents, tok)
+        if train.get("stage") == "finetune":  # its figures are of rows as they are trained on
+            seq_len = min(seq_len, parts.inside(parts.inside(folder.meta, "config"), "model").get("seq_len", seq_len))
+            policy = train.get("long_rows", "shorten")
+            tokens = response_tokens(documents, own_dialog(tok), seq_len, Counts(), policy)
+        places, total = spoken.draw_places(tokens, seq_len, budget)
+        pieces = [tokens.ids[place] for place in places]
+        counted = None if tokens.trained is None else [tokens.trained[place][1:] > 0 for place in places]
         if isinstance(said.get("val_loss"), float):
             total = said["val_tokens"] if isinstance(said.get("val_tokens"), int) else total
-            lines.append(spoken.check_loss(speaker, pieces, total, said["val_loss"], len(documents)))
+            lines.append(spoken.check_loss(speaker, pieces, total, said["val_loss"], len(documents), counted))
         else:
             where = "the validation split (loam.json states no loss)"
             lines.append(spoken.check_loss_of_guessing(speaker, pieces, where))

@@ -16,7 +16,7 @@ from training.average import best_mean, last_epochs, name_of
 from training.checkpoint import update_metrics
 from training.memory import out_of_memory
 from training.run import Run
-from training.samples import first_documents, sample_lines
+from training.samples import count_stops, first_documents, sample_lines
 from training.save import snapshot, write_checkpoint
 from training.signals import Stopped
 from training.step import autocast
@@ -59,17 +59,19 @@ def judge(run: Run, epoch: int) -> None:
         run.log.sync()
 
     distributed.on_main(world, keep)
+    what = "the answers of " if run.val.trained is not None else ""
     run.say(
         f"epoch {epoch}: train loss {train_loss:.4f}, validation loss {metrics['val_loss']:.4f} (perplexity "
-        f"{metrics['val_ppl']:.2f}), {metrics['val_bpb']:.4f} bits per byte on {metrics['val_documents']:,} documents, "
-        f"{metrics['val_tokens']:,} tokens -> {run.folder / name}"
+        f"{metrics['val_ppl']:.2f}), {metrics['val_bpb']:.4f} bits per byte on {what}"
+        f"{metrics['val_documents']:,} documents, {metrics['val_tokens']:,} tokens -> {run.folder / name}"
     )
     if world.is_main:
         say_samples(run)
 
 
 def say_samples(run: Run) -> None:
-    """A few answers, on rank 0; cut short by a signal, left out where memory does not suffice."""
+    """A few answers, on rank 0, and of fine-tuning how many end by themselves; cut short by a signal, left out where
+    memory does not suffice."""
     documents = first_documents(run.folder / "corpus", run.config.train.samples)
     # Gathered layers are rounded already where training is in bf16; whole ones speak in fp32, as in chat.
     sharded = sharding.is_sharded(run.model)
@@ -80,8 +82,14 @@ def say_samples(run: Run) -> None:
 
     try:
         with autocast(run.world.device, run.plan.precision if sharded else "fp32"):
-            for line in sample_lines(run.model, run.tok, documents, run.config.train.sample_tokens, leave):
+            for line in sample_lines(run.model, run.dialog, documents, run.config.train.sample_tokens, leave):
                 run.say(line)
+            if run.val.trained is not None and documents:
+                stopped, asked, most = count_stops(run.model, run.dialog, run.val, run.plan.seq_len, leave)
+                run.say(
+                    f"  stops: {stopped} of {asked} answers end by themselves within {most} tokens, as 95% of the "
+                    "validation split's do"
+                )
     except Stopped:
         return
     except Exception as error:
@@ -100,7 +108,7 @@ def validated(run: Run) -> dict[str, Any] | None:
     """Figures of the model, its weights whole on every rank, on the validation split; None: no memory for them. Raises
     `Stopped` on all ranks where a signal has come to one."""
     with autocast(run.world.device, run.plan.precision):
-        return validate(run.model, run.val, run.world, run.plan.micro_batch, run.stop.wanted)
+        return validate(run.model, run.val, run.world, run.plan.micro_batch, run.stop.wanted, run.plan.seq_len)
 
 
 def keep_average(run: Run, epochs: list[dict[str, Any]]) -> str | None:

@@ -6,6 +6,8 @@
      from the corpus' text, never from decoded tokens
   4. `summary` divides sums by sums: no mean of means
 
+Of rows to fine-tune on, only what is trained counts: answers, and in the loss what ends them.
+
 bits per byte = nats of content tokens / ln 2 / UTF-8 bytes of that content. Markers, eos among them, are in neither;
 they count in the loss per token, which depends on the tokenizer, as bits per byte does not.
 Also what train.py validates with, so it imports nothing that is only needed to read files.
@@ -130,13 +132,14 @@ def document_losses(
             if first >= len(plan):
                 continue
             rows = np.arange(first, min(first + batch_rows, len(plan)))
-            batch = assemble(plan, rows, tokens, num_rows=batch_rows)  # one shape: compiled masks are made once
+            # One shape: compiled masks are made once.
+            batch = assemble(plan, rows, tokens, 1.0 if tokens.trained is None else 0.0, batch_rows)
             ids, targets, positions, documents = (
                 torch.from_numpy(array).to(device)
                 for array in (batch.ids, batch.targets, batch.positions, batch.documents)
             )
             nll = token_nll(model(ids, positions, documents), model.head, targets).cpu().numpy()
-            used = batch.documents >= 0  # not padding, and so not the empty rows of the last batch
+            used = batch.weights > 0  # not padding, nor the empty rows of the last batch, nor what is not trained
             row_starts = np.resize(plan.row_starts[rows], batch_rows)
             piece = (row_starts[:, None] + batch.documents)[used]
             owner = batch.owners[used]
@@ -151,7 +154,10 @@ def document_losses(
 
 
 def document_roles(tokens: Tokens) -> np.ndarray:
-    """Role of every token, uint8, one a token; read in slices of whole documents."""
+    """Role of every token, uint8, one a token; read in slices of whole documents. Of rows to fine-tune on those that
+    are trained are answers and, their ends, markers."""
+    if tokens.trained is not None:
+        return np.where(tokens.trained == 1, IN_ANSWER, MARKER).astype(np.uint8)
     found = np.empty(len(tokens.ids), dtype=np.uint8)
     first = 0
     while first < len(tokens):

@@ -143,25 +143,42 @@ def nats_of(speaker: Speaker, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def draw_pieces(tokens: Tokens, seq_len: int, budget: int) -> tuple[list[np.ndarray], int]:
-    """Pieces of documents as validation cuts them, drawn without replacement, as many as have `budget` targets on
-    average; and how many targets all pieces have.
+    """Pieces of documents as validation cuts them; see `draw_places`."""
+    places, total = draw_places(tokens, seq_len, budget)
+    return [tokens.ids[place] for place in places], total
+
+
+def draw_places(tokens: Tokens, seq_len: int, budget: int) -> tuple[list[slice], int]:
+    """Where in `tokens.ids` pieces lie, drawn without replacement, as many as have `budget` targets on average; and how
+    many targets all pieces have.
 
     Drawn until the budget is there, many pieces would mean short ones, which cost more a target than the others.
     """
     documents, starts, lengths = cut(tokens.lengths, seq_len)
     order = np.random.default_rng(0).permutation(len(lengths))
     number = math.ceil(budget * len(lengths) / max(1, int(lengths.sum())))
-    pieces = [tokens.document(documents[i])[starts[i] : starts[i] + lengths[i] + 1] for i in order[:number]]
-    return pieces, int(lengths.sum())
+    first = tokens.offsets[documents] + starts
+    return [slice(int(first[i]), int(first[i] + lengths[i] + 1)) for i in order[:number]], int(lengths.sum())
 
 
-def check_loss(speaker: Speaker, pieces: Sequence[np.ndarray], total: int, said: float, num_documents: int) -> Line:
+def check_loss(
+    speaker: Speaker,
+    pieces: Sequence[np.ndarray],
+    total: int,
+    said: float,
+    num_documents: int,
+    counted: Sequence[np.ndarray] | None = None,
+) -> Line:
     """Loss a target on a sample of the validation split against loam.json's val_loss on all of it (`total` targets).
+
+    counted: which targets of each piece count, where that is not all: of a fine-tuned model those of answers.
 
     Tolerance: what Student's t allows as rarely as a normal 4 standard errors of the sample's mean (a piece is one
     piece of evidence: its targets are alike; none where all is read), and 1%. A few pieces fail what is grossly off.
     """
     nats = nats_of(speaker, pieces)
+    if counted is not None:
+        nats = [piece[mask] for piece, mask in zip(nats, counted, strict=True)]
     sums, counts = np.array([piece.sum() for piece in nats]), np.array([len(piece) for piece in nats])
     number, loss = len(nats), float(sums.sum() / counts.sum())
     unread = max(0.0, 1 - float(counts.sum()) / max(1, total))

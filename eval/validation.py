@@ -22,12 +22,17 @@ class TooLarge(Exception):
 
 
 def validate(
-    model: Decoder, tokens: Tokens, world: World, rows: int, stopping: Callable[[], bool] = lambda: False
+    model: Decoder,
+    tokens: Tokens,
+    world: World,
+    rows: int,
+    stopping: Callable[[], bool] = lambda: False,
+    seq_len: int | None = None,
 ) -> dict[str, Any] | None:
     """Figures of all documents, under the caller's autocast; None where no row fits into memory.
 
-    rows: of seq_len tokens at a time and rank; halved until they fit. Raises `Stopped` on all ranks, between two
-    passes, when `stopping` is true on one.
+    rows: of seq_len tokens (by default the model's context) at a time and rank; halved until they fit. Raises
+    `Stopped` on all ranks, between two passes, when `stopping` is true on one.
     """
 
     def ask(too_large: bool = False) -> None:
@@ -39,8 +44,8 @@ def validate(
 
     while rows > 0:
         try:
-            losses = document_losses(model, tokens, model.shape.seq_len, world.device, rows, world.rank, world.size,
-                                     between=ask)  # fmt: skip
+            losses = document_losses(model, tokens, seq_len or model.shape.seq_len, world.device, rows, world.rank,
+                                     world.size, between=ask)  # fmt: skip
             ask()
         except TooLarge:
             rows //= 2

@@ -4,6 +4,7 @@ In: a folder with a tokenizer and a template, loam's own or another's. Out: a `D
 that fine-tuning, chat and server cannot render differently.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from data.turns import Message
 from tokenizer.bpe import Tokenizer, load_tokenizer
-from tokenizer.template import BOS, EOS, IN_ANSWER, NUM_SPECIAL, render_messages, roles
+from tokenizer.template import BOS, EOS, IN_ANSWER, NUM_SPECIAL, SPECIAL_TOKENS, render_messages, roles
 
 Messages = Sequence[Message]  # {"role": context, system, user or assistant, "content": text}
 
@@ -34,6 +35,7 @@ class Dialog:
     prompt: Callable[[Messages], list[int]]  # of a conversation that is to be answered; exactly one bos
     document: Callable[[Messages], Row]  # of a conversation that ends with an answer
     decode_bytes: Callable[[Iterable[int]], bytes]  # of content
+    spell: Callable[[Sequence[int]], str]  # ids as people read them, special tokens spelled out
     begin: list[int]  # what stands before a text
     eos: list[int]  # each of them ends an answer
     banned: list[int]  # ids that no answer holds
@@ -49,12 +51,19 @@ def own_dialog(tok: Tokenizer) -> Dialog:
         trained[ids == EOS] = 2
         return Row(ids.tolist(), trained)
 
+    def spell(ids: Sequence[int]) -> str:
+        runs = itertools.groupby(ids, lambda token: token if token < NUM_SPECIAL else -1)
+        return "".join(
+            tok.decode(run) if special < 0 else SPECIAL_TOKENS[special] * len(list(run)) for special, run in runs
+        )
+
     return Dialog(
         vocab_size=tok.vocab_size,
         encode=tok.encode,
         prompt=lambda messages: render_messages(tok, messages, answer_begins=True),
         document=document,
         decode_bytes=tok.decode_bytes,
+        spell=spell,
         begin=[BOS],
         eos=[EOS],
         banned=[marker for marker in range(NUM_SPECIAL) if marker != EOS],

@@ -72,30 +72,35 @@ class Counts:
             (self.texts, "texts left out, which hold no answer"),
         ]
         if told := [f"{number:,} {what}" for number, what in changed if number]:
-            share = self.lost / max(1, self.tokens + self.lost)
-            kept.append(f"longer than the context, or no answer: {', '.join(told)}; {share:.2%} of all tokens are lost")
+            lost = f"; {self.lost / (self.tokens + self.lost):.2%} of all tokens are lost" if self.lost else ""
+            kept.append(f"longer than the context, or no answer: {', '.join(told)}{lost}")
         return kept
 
 
-def fit(dialog: Dialog, messages: Messages, most: int, counts: Counts) -> Iterator[Row]:
-    """The rows of a conversation, each of `most` tokens at most, with a trained one; `counts` is added to."""
+def fit(dialog: Dialog, messages: Messages, most: int, counts: Counts, policy: str = "shorten") -> Iterator[Row]:
+    """The rows of a conversation, each of `most` tokens at most, with a trained one; `counts` is added to.
+
+    policy: "shorten" or "leave_out" a turn that is too long by itself.
+    """
     row = dialog.document(messages)
     if len(row.ids) <= most:
         counts.whole += 1
         yield row
         return
     head, turns = divide(messages)
-    if len(turns) == 1:
-        yield from _fit_turn(dialog, row, head, turns[0], most, counts)
-        return
-    counts.divided += 1
+    if len(turns) > 1:
+        counts.divided += 1
     while turns:
-        number = next((n for n in range(len(turns), 1, -1) if _length(dialog, head, turns[:n]) <= most), 1)
-        part = dialog.document([*head, *(message for turn in turns[:number] for message in turn)])
+        number, part = 1, _document(dialog, head, turns[:1])
+        while number < len(turns) and len((longer := _document(dialog, head, turns[: number + 1])).ids) <= most:
+            number, part = number + 1, longer
         if len(part.ids) <= most:
             yield part
+        elif policy == "shorten" and (made := _shorten(dialog, part, head, turns[0], most, counts)) is not None:
+            yield made
         else:
-            yield from _fit_turn(dialog, part, head, turns[0], most, counts)
+            counts.too_long += 1
+            counts.lost += len(part.ids)
         turns = turns[number:]
 
 
@@ -110,14 +115,15 @@ def divide(messages: Messages) -> tuple[Messages, list[Messages]]:
     return messages[:start], turns
 
 
-def _length(dialog: Dialog, head: Messages, turns: Sequence[Messages]) -> int:
-    return len(dialog.document([*head, *(message for turn in turns for message in turn)]).ids)
+def _document(dialog: Dialog, head: Messages, turns: Sequence[Messages]) -> Row:
+    return dialog.document([*head, *(message for turn in turns for message in turn)])
 
 
-def _fit_turn(dialog: Dialog, row: Row, head: Messages, turn: Messages, most: int, counts: Counts) -> Iterator[Row]:
-    """A turn that is too long with its context: that is shortened, then the answer is cut."""
-    length = len(row.ids)
-    if head and len(dialog.document(turn).ids) <= most:
+def _shorten(dialog: Dialog, row: Row, head: Messages, turn: Messages, most: int, counts: Counts) -> Row | None:
+    """A turn that is too long behind its context, with less of that; else without one, and less of its answer. None
+    where its question leaves no room for any."""
+    alone = dialog.document(turn)
+    if head and len(alone.ids) <= most:
         context = head[-1]
 
         def shortened(size: int) -> Row:
@@ -128,31 +134,29 @@ def _fit_turn(dialog: Dialog, row: Row, head: Messages, turn: Messages, most: in
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if len(shortened(middle).ids) <= most else (low, middle)
-        row = shortened(low)
-        if len(row.ids) <= most:
+        if len((found := shortened(low)).ids) <= most:
             counts.shortened += 1
-            counts.lost += length - len(row.ids)
-            yield row
-            return
-    row = Row(row.ids[:most], row.trained[:most])
-    if not row.trained.any():
-        counts.too_long += 1
-        counts.lost += length
-        return
+            counts.lost += len(row.ids) - len(found.ids)
+            return found
+    found = Row(alone.ids[:most], alone.trained[:most])
+    if not found.trained.any():
+        return None
     counts.cut += 1
-    counts.lost += length - most
-    yield row
+    counts.lost += len(row.ids) - len(found.ids)
+    return found
 
 
-def response_tokens(table: pa.Table, dialog: Dialog, seq_len: int, counts: Counts) -> Tokens:
+def response_tokens(table: pa.Table, dialog: Dialog, seq_len: int, counts: Counts, policy: str = "shorten") -> Tokens:
     """Documents in memory -> rows in memory; a row's bytes are those of its trained answers."""
-    ids, trained, index = _encode(table, dialog, seq_len, counts)
+    ids, trained, index = _encode(table, dialog, seq_len, counts, policy)
     lengths = index["length"].to_numpy()
     offsets = pa.array(np.cumsum(lengths) - lengths, pa.int64())
     return from_index(ids, index.set_column(0, index.schema.field("offset"), offsets), trained)
 
 
-def _encode(table: pa.Table, dialog: Dialog, seq_len: int, counts: Counts) -> tuple[np.ndarray, np.ndarray, pa.Table]:
+def _encode(
+    table: pa.Table, dialog: Dialog, seq_len: int, counts: Counts, policy: str
+) -> tuple[np.ndarray, np.ndarray, pa.Table]:
     rows: list[Row] = []
     owners: list[int] = []
     for i, document in enumerate(table.select(FIELDS).to_pylist()):
@@ -161,7 +165,7 @@ def _encode(table: pa.Table, dialog: Dialog, seq_len: int, counts: Counts) -> tu
             counts.texts += 1
             continue
         try:
-            found = list(fit(dialog, messages_of(document), seq_len + 1, counts))
+            found = list(fit(dialog, messages_of(document), seq_len + 1, counts, policy))
         except ValueError:
             counts.not_rendered += 1
             continue
@@ -180,11 +184,11 @@ def _encode(table: pa.Table, dialog: Dialog, seq_len: int, counts: Counts) -> tu
 
 
 def sound_responses(
-    corpus: Path, split: str, tokenizer_folder: Path, dialog: Dialog, seq_len: int, out: Path
+    corpus: Path, split: str, tokenizer_folder: Path, dialog: Dialog, seq_len: int, out: Path, policy: str
 ) -> tuple[Path, Counts]:
     """Where a split's rows are, and what became of its documents; made first if this corpus, template and context have
     none yet, or if they are not what was written. UserError for a training split without an answer."""
-    about = (FORMAT, store_fingerprint(corpus, split, tokenizer_folder), seq_len, _template(tokenizer_folder))
+    about = (FORMAT, store_fingerprint(corpus, split, tokenizer_folder), seq_len, policy, _template(tokenizer_folder))
     stem = out / f"{split}-answers-{fingerprint(*about)}"
     damage = damage_of(stem, PARTS)
     if damage is not None:
@@ -196,7 +200,7 @@ def sound_responses(
 
             def slices() -> Iterator[tuple[tuple[np.ndarray, ...], pa.Table]]:
                 for table in read_corpus(corpus, split, [*FIELDS, *ABOUT]):
-                    ids, trained, index = _encode(table, dialog, seq_len, counts)
+                    ids, trained, index = _encode(table, dialog, seq_len, counts, policy)
                     bar.update(len(table))
                     yield (ids, trained), index
 

@@ -4,6 +4,7 @@
   tokenizer.json tokenizer_config.json [tokenizer.model]    the tokenizer      (copied from the run)
   loam.json                                                 provenance, metrics, sha256 of each file
   trainer/ optimizer.safetensors rng.safetensors state.json what resume needs  (kept for the newest two)
+  [adapter/]                                                low-rank adapters, where the model is one with them merged
 
 training/save.py writes them; here they are checked, chosen from, read and pruned. A file that differs by one bit from
 what was written is found by its hash, loam.json by a hash of its own. A checkpoint is the same whatever the number of
@@ -28,6 +29,7 @@ from common.runs import checkpoints
 from model.decoder import Decoder
 from model.huggingface import load_model
 from tokenizer.bpe import Tokenizer, load_tokenizer
+from training.lora import is_adapted, load_adapters
 from training.sharding import local, own_rows
 
 KEEP_TRAINER = 2
@@ -138,15 +140,18 @@ def number_of(path: Path) -> int:
 def restore(path: Path, model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     """Put weights, optimizer state and random state of a checkpoint into a run's objects, bit for bit.
 
-    A sharded model and its optimizers take their own rows, tensor by tensor.
+    A sharded model and its optimizers take their own rows, tensor by tensor. One with adapters has its frozen weights
+    already, and gets the adapters.
     """
     for optimizer in optimizers:
         optimizer.state.clear()
     try:
         with safe_open(path / "model.safetensors", framework="pt") as file:
             stored = {key.removeprefix("model."): key for key in file.keys()}  # noqa: SIM118
-            for name, parameter in model.named_parameters():
+            for name, parameter in model.named_parameters() if not is_adapted(model) else ():
                 local(parameter).copy_(local(own_rows(file.get_tensor(stored[name]), parameter)))
+        if is_adapted(model):
+            load_adapters(model, path / "adapter")
         with safe_open(path / "trainer" / "optimizer.safetensors", framework="pt") as file:
             _restore_optimizers(file, model, optimizers)
         rng = load_file(path / "trainer" / "rng.safetensors")
@@ -202,7 +207,8 @@ def _owners(optimizers: Sequence[torch.optim.Optimizer]) -> dict[torch.Tensor, t
 
 
 def _restore_optimizers(file: Any, model: Decoder, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    owner, parameters = _owners(optimizers), dict(model.named_parameters())
+    owner = _owners(optimizers)
+    parameters = {name: p for name, p in model.named_parameters() if p in owner}
     found = set()
     for stored in file.keys():  # noqa: SIM118
         name, _, key = stored.rpartition(".")

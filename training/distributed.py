@@ -187,7 +187,7 @@ def gradient_sync(model: nn.Module) -> GradientSync:
         return alone
     if sharding.is_sharded(model):
         return lambda last: sharding.no_sync(model, last)
-    return GradientBuckets(model.parameters(), BUCKET_BYTES).backward
+    return GradientBuckets((p for p in model.parameters() if p.requires_grad), BUCKET_BYTES).backward
 
 
 def alone(last: bool) -> AbstractContextManager[None]:

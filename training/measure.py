@@ -13,14 +13,17 @@ from training.build import make_model
 from training.config import TrainConfig
 from training.distributed import World
 from training.plan import RunPlan
+from training.start import Start
 from training.step import autocast, loss_function, to_device
 
 TIMED = 3
 
 
-def seconds_per_step(config: TrainConfig, plan: RunPlan, shape: Shape, tokens: Tokens, world: World) -> float:
+def seconds_per_step(
+    config: TrainConfig, plan: RunPlan, shape: Shape, tokens: Tokens, world: World, start: Start | None = None
+) -> float:
     """Seconds of one optimizer step; of several processes all must call it, and ddp's sum of gradients is left out."""
-    model, optimizers = make_model(config, plan, shape, world)
+    model, optimizers = make_model(config, plan, shape, world, start)
     loss_of = loss_function(model, plan.compile)
     rows = epoch_plan(tokens, shape.seq_len, config.seed, 0, plan.weights)
     state = {"epoch": 0, "step": 0}

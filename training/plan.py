@@ -22,11 +22,12 @@ from data.loader import epoch_plan, num_steps
 from data.packing import Plan, pack
 from data.tokens import Tokens
 from model.attention import flex_available
-from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate
+from model.config import PRESETS, Shape, count_parameters, flops_per_token, memory_estimate, state_bytes
 from training import distributed
 from training.cgroup import left_in_cgroup
 from training.config import TrainConfig
 from training.distributed import World
+from training.lora import TARGETS, lora_state_bytes
 from training.optimizer import sum_of_rates
 from training.sharding import saved_bytes
 
@@ -139,8 +140,8 @@ def derive(
         f"{-(-step_rows // (micro_batch * world.size))} a step and process",
         f"compile {'on' if compiled else 'off'} ({why_compiled})",
         *_describe_time(plan, config, shape, flops, world),
-        *_advice(config, shape, plan.epoch_targets),
-        *_context_advice(first, tokens),
+        *(_advice(config, shape, plan.epoch_targets) if config.stage == "pretrain" else ()),
+        *(_context_advice(first, tokens) if config.stage == "pretrain" else ()),
     ]
 
 
@@ -353,11 +354,13 @@ def _too_large(needed: int, free: int, config: TrainConfig, world: World) -> Use
 
 def _memory(config: TrainConfig, shape: Shape, micro_batch: int, rows: int, precision: str, world: World) -> int:
     """Bytes that one process takes for its `rows` rows of a step, `micro_batch` of them at a time."""
-    muon = config.optimizer == "muon"
+    muon = config.optimizer == "muon" and not config.lora_rank
     recomputed = config.activation_checkpointing
     dense = world.device.type != "cuda" or not flex_available()
     ranks = world.size if muon else 0
     whole = memory_estimate(shape, micro_batch, precision, recomputed, world.device.type, ranks, dense)
+    if config.lora_rank:  # gradients and moments are the adapters' alone
+        whole -= state_bytes(shape, muon) - lora_state_bytes(shape, config.lora_rank, config.lora_targets or TARGETS)
     if config.parallel != "fsdp" or world.size == 1:
         return whole
     return whole - saved_bytes(shape, world.size, micro_batch < rows, muon)

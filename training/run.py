@@ -20,7 +20,7 @@ from data.loader import epoch_plan
 from data.tokens import Tokens
 from model.config import Shape
 from model.decoder import Decoder
-from tokenizer.bpe import Tokenizer
+from tokenizer.dialog import Dialog
 from training import distributed
 from training.build import make_model
 from training.checkpoint import newest_resumable, prune, restore
@@ -28,9 +28,10 @@ from training.distributed import World
 from training.metrics import MetricsLog
 from training.plan import RunPlan
 from training.resume import beginning, cut_back, state_of
-from training.save import Saver, snapshot, write_checkpoint
+from training.save import Saver, TokenizerFiles, snapshot, write_checkpoint
 from training.sharding import local
 from training.signals import Stopped, StopRequest
+from training.start import Start
 from training.trouble import GO_BACKS, IN_A_ROW, SLOWER, Recent, documents_of, gave_up
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class Run:
     config: "Config"
     world: World
     folder: Path
-    tok: Tokenizer
-    tokenizer_files: dict[str, bytes]  # that go into each checkpoint
-    shape: Shape
+    dialog: Dialog
+    tokenizer_files: TokenizerFiles  # that go into each checkpoint
+    start: Start | None  # what the run begins with, where that is not nothing
+    shape: Shape  # its seq_len is that of the rows
     plan: RunPlan
     train: Tokens
     val: Tokens
@@ -174,7 +176,7 @@ def go_back(run: Run, epoch: int) -> None:
     )
     made_with = {name: before[name] for name in ("inputs", "machine")}
     if found is None:
-        fresh, _ = make_model(run.config.train, run.plan, run.shape, run.world)
+        fresh, _ = make_model(run.config.train, run.plan, run.shape, run.world, run.start)
         run.model.load_state_dict(fresh.state_dict())
         for optimizer in run.optimizers:
             optimizer.state.clear()

@@ -1,19 +1,25 @@
-"""What the model says after an epoch: greedy answers to validation questions, or continuations of validation texts."""
+"""What the model says after an epoch: greedy answers to validation questions, or continuations of validation texts.
+
+After an epoch of fine-tuning also whether it has learnt to stop: how many of some more answers end by themselves.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from common.text import one_line
+from data.tokens import Tokens
 from model.decoder import Decoder
-from model.generate import generate
-from tokenizer.bpe import Tokenizer
+from model.generate import Generation, generate
+from tokenizer.dialog import Dialog
 from tokenizer.encode import corpus_files
-from tokenizer.template import BOS, EOS, render_prompt
+from tokenizer.template import messages_of
 
 TEXT_START = 200  # characters of a text that the model continues
+STOPPING = 16  # answers whose ends are counted
 
 
 def first_documents(corpus: Path, number: int) -> list[dict[str, Any]]:
@@ -28,7 +34,7 @@ def first_documents(corpus: Path, number: int) -> list[dict[str, Any]]:
 
 def sample_lines(
     model: Decoder,
-    tok: Tokenizer,
+    dialog: Dialog,
     documents: list[dict[str, Any]],
     max_new_tokens: int,
     on_token: Callable[[int, int], None] | None = None,
@@ -40,14 +46,58 @@ def sample_lines(
     prompts, shown = [], []
     for row in documents:
         if row["question"] is not None:
-            prompts.append(render_prompt(tok, row["question"], row["context"]))
+            prompts.append(dialog.prompt(messages_of(row)))
             shown.append(row["question"])
         else:
-            prompts.append([BOS, *tok.encode(row["text"][:TEXT_START])][: model.shape.seq_len // 2])
-            shown.append(tok.decode(prompts[-1][1:]))
+            text = dialog.encode(row["text"][:TEXT_START])[: model.shape.seq_len // 2 - len(dialog.begin)]
+            prompts.append([*dialog.begin, *text])
+            shown.append(_text(dialog, text))
     fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < model.shape.seq_len]
-    answers = generate(model, [prompts[i] for i in fitting], max_new_tokens, EOS, on_token=on_token)
-    return [
-        f"  sample: {one_line(shown[i], 100)} -> {one_line(tok.decode(said.ids), 160)}{'' if said.stopped else ' ...'}"
-        for i, said in zip(fitting, answers, strict=True)
-    ]
+    answers = greedy(model, dialog, [prompts[i] for i in fitting], max_new_tokens, on_token)
+    said = [one_line(_text(dialog, answer.ids), 160) + ("" if answer.stopped else " ...") for answer in answers]
+    return [f"  sample: {one_line(shown[i], 100)} -> {text}" for i, text in zip(fitting, said, strict=True)]
+
+
+def count_stops(
+    model: Decoder,
+    dialog: Dialog,
+    val: Tokens,
+    seq_len: int,
+    on_token: Callable[[int, int], None] | None = None,
+) -> tuple[int, int, int]:
+    """Of the first validation rows how many answers end by themselves, of how many, within how many tokens: those that
+    19 of 20 of the split's own answers need."""
+    assert val.trained is not None, "rows to fine-tune on"
+    ends = np.flatnonzero(val.trained == 2)
+    first = np.append(ends, len(val.ids))[np.searchsorted(ends, val.offsets + val.prompts)]  # of each row
+    answers = np.minimum(first - val.offsets, val.lengths) - val.prompts
+    most = max(1, int(np.quantile(answers, 0.95)))
+    rows = [i for i in range(len(val)) if val.prompts[i] + 1 < seq_len][:STOPPING]
+    prompts = [val.document(i)[: val.prompts[i]].tolist() for i in rows]
+    said = greedy(model, dialog, prompts, most, on_token)
+    return sum(each.stopped for each in said), len(said), most
+
+
+def greedy(
+    model: Decoder,
+    dialog: Dialog,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    on_token: Callable[[int, int], None] | None = None,
+) -> list[Generation]:
+    """Greedy continuations, without what ended them; `stopped` where one of the dialog's ends did."""
+    first, *others = dialog.eos
+
+    def ends(row: int, ids: list[int]) -> bool:
+        return ids[-1] in others
+
+    found = generate(model, prompts, max_new_tokens, first, on_token=on_token, ends=ends if others else None)
+    for said in found:
+        if said.ended:
+            said.ids.pop()
+            said.stopped = True
+    return found
+
+
+def _text(dialog: Dialog, ids: list[int]) -> str:
+    return dialog.decode_bytes(ids).decode("utf-8", errors="replace")

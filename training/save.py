@@ -8,7 +8,7 @@ processes made it.
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from model.decoder import Decoder
 from model.huggingface import save_weights
 from tokenizer.template import BOS, EOS, PAD
 from training.checkpoint import sealed
+from training.lora import adapter_config, is_adapted, merged, save_adapter
 from training.sharding import whole
 
 SPARE_BYTES = 16 << 20  # beside the tensors: tokenizer, JSON, the file system's own
@@ -40,6 +41,7 @@ class Snapshot:
     weights: dict[str, Tensor]  # by the decoder's names
     optimizer: dict[str, Tensor]  # "<parameter>.<key>", in the order of the model's parameters; empty: a model alone
     rng: dict[str, Tensor]
+    adapter: dict[str, Any] | None = None  # adapter_config.json, where `weights` hold adapters beside frozen ones
 
     def is_finite(self) -> bool:
         """Whether all weights are; a checkpoint of others would be taken for a sound one."""
@@ -51,7 +53,24 @@ class Snapshot:
         return sum(tensor.numel() * tensor.element_size() for group in groups for tensor in group.values())
 
 
-def tokenizer_files(folder: Path, seq_len: int) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """What a checkpoint holds besides the model: file name -> content, and the ids that config.json names."""
+
+    content: dict[str, bytes]
+    eos: int | list[int] = EOS
+    bos: int | None = BOS
+    pad: int | None = PAD
+
+
+def foreign_files(folder: Path, init: Path) -> TokenizerFiles:
+    """Those of a tokenizer made elsewhere, as they stand; the ids are those of the config.json that it came with."""
+    content = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
+    stated = {**read_json(init / "config.json"), **json.loads(content.get("generation_config.json", b"{}"))}
+    return TokenizerFiles(content, stated["eos_token_id"], stated.get("bos_token_id"), stated.get("pad_token_id"))
+
+
+def tokenizer_files(folder: Path, seq_len: int) -> TokenizerFiles:
     """The tokenizer's files as every checkpoint has them; read before there is anything to lose."""
     config = read_json(folder / "tokenizer_config.json")
     if not isinstance(config, dict):
@@ -60,7 +79,7 @@ def tokenizer_files(folder: Path, seq_len: int) -> dict[str, bytes]:
     files = {"tokenizer.json": (folder / "tokenizer.json").read_bytes(), "tokenizer_config.json": content}
     if (native := folder / "tokenizer.model").exists():  # sentencepiece's
         files["tokenizer.model"] = native.read_bytes()
-    return files
+    return TokenizerFiles(files)
 
 
 class Saver:
@@ -118,11 +137,12 @@ def snapshot(
                 found[kind][name] = there[name].copy_(full)
             else:
                 found[kind][name] = full.to("cpu", copy=copy and not isinstance(tensor, DTensor))  # that is new already
-    return Snapshot(model.shape, **found, rng=_rng_tensors()) if is_main else None
+    adapter = adapter_config(model, "../../init") if is_adapted(model) else None
+    return Snapshot(model.shape, **found, rng=_rng_tensors(), adapter=adapter) if is_main else None
 
 
 def write_checkpoint(
-    path: Path, taken: Snapshot, tokenizer: Mapping[str, bytes], state: str | None, provenance: dict[str, Any]
+    path: Path, taken: Snapshot, tokenizer: TokenizerFiles, state: str | None, provenance: dict[str, Any]
 ) -> None:
     """A complete checkpoint folder at `path`, atomically.
 
@@ -142,10 +162,14 @@ def write_checkpoint(
 
 
 def _write_files(
-    folder: Path, taken: Snapshot, tokenizer: Mapping[str, bytes], state: str | None, provenance: dict[str, Any]
+    folder: Path, taken: Snapshot, tokenizer: TokenizerFiles, state: str | None, provenance: dict[str, Any]
 ) -> None:
-    save_weights(taken.weights, taken.shape, folder, eos_id=EOS, bos_id=BOS, pad_id=PAD)
-    for name, content in tokenizer.items():
+    weights = taken.weights
+    if taken.adapter:  # the model as every command opens it, and the adapters by themselves
+        weights = merged(weights, taken.adapter["lora_alpha"] / taken.adapter["r"])
+        save_adapter(folder / "adapter", taken.weights, taken.adapter)
+    save_weights(weights, taken.shape, folder, tokenizer.eos, tokenizer.bos, tokenizer.pad)
+    for name, content in tokenizer.content.items():
         (folder / name).write_bytes(content)
     if state is not None:
         trainer = folder / "trainer"
@@ -158,7 +182,8 @@ def _write_files(
 
 
 def check_room(folder: Path, shape: Shape, muon: bool) -> None:
-    """`check_space` for a run's first checkpoint, before there is anything to save: its size is known."""
+    """`check_space` for a run's first checkpoint, before there is anything to save: its size is known, or, of one with
+    adapters, no more than that."""
     gradients = 4 * count_parameters(shape)  # are not saved
     check_space(folder, state_bytes(shape, muon) - gradients + SPARE_BYTES)
 

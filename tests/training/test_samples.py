@@ -8,6 +8,7 @@ from config import Config
 from model.config import resolve_shape
 from model.decoder import Decoder
 from tokenizer.bpe import load_tokenizer
+from tokenizer.dialog import own_dialog
 from training.samples import first_documents, sample_lines
 
 
@@ -29,7 +30,7 @@ def test_a_prompt_that_fills_the_context_is_left_out_and_each_other_gives_one_li
         {"question": "x " * 200, "context": None, "text": None},
         {"question": None, "context": None, "text": "The river " * 100},
     ]
-    lines = sample_lines(model, tok, documents, 5)
+    lines = sample_lines(model, own_dialog(tok), documents, 5)
     assert len(lines) == 2
     assert lines[0].startswith("  sample: What is this? -> ")
     assert lines[1].startswith("  sample: The river")
