@@ -137,6 +137,8 @@ class Ledger:
 @contextmanager
 def owned(path: Path) -> Iterator[None]:
     """Hold the ledger as its one server: a second one would settle rows that are still growing."""
+    if path.is_dir():
+        raise UserError(f"{path}: cannot be used as the ledger: it is a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("a+") as file:
         try:

@@ -92,7 +92,7 @@ def serve(paths: Sequence[Path], options: ServeOptions, say: Callable[[str], Non
     device = distributed.start(options.device).device
     file = Path(options.ledger)
     prices = read_prices(Path(options.prices), names) if options.prices is not None else None
-    with owned(file), listening(options.host, options.port) as sock:
+    with owned(file), bound(options.host, options.port) as sock:
         writing, reading = Ledger(file, prices), Ledger(file)
         try:
             refuse_strangers(options, reading)
@@ -120,7 +120,7 @@ async def run(
     app = Guard(make_app(service, options.max_bytes), hosts, service.metrics.response)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, lifespan="off", limit_concurrency=CONNECTIONS, server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=5, backlog=CONNECTIONS,
     )  # fmt: skip
     server = Server(config)
     received: list[str] = []
@@ -137,6 +137,8 @@ async def run(
         loop.add_signal_handler(number, stop, number)
     service.start(writing)
     serving = asyncio.create_task(server.serve([sock]))
+    while not (server.started or serving.done()):
+        await asyncio.sleep(0.01)
     host, port = sock.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     say(
@@ -208,8 +210,8 @@ def open_model(name: str, path: Path, options: ServeOptions, device: torch.devic
 
 
 @contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens; UserError where the address cannot be had."""
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket at the address, on which uvicorn will listen; UserError where it cannot be had."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
@@ -217,7 +219,6 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # a client that takes nothing for a minute is cut off by the system
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
         sock.bind(address)
-        sock.listen(CONNECTIONS)
     except OSError as error:
         raise UserError(f"--host {host} --port {port}: cannot listen there ({error.strerror or error})") from None
     with sock:

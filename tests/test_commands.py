@@ -90,6 +90,9 @@ def test_ragged_rows_and_broken_lines_go_to_quarantine_and_the_rest_is_prepared(
         (["eval/compare.py", "ckpt1", "ckpt6"], "no run"),
         (["chat.py", "nowhere"], "no run"),
         (["chat.py", "nowhere", "--seed", "99999999999999999999"], "--seed 99999999999999999999: must be less than"),
+        (["serve.py", "nowhere"], "no run"),
+        (["server/keys.py", "create"], "create: expected one name"),
+        (["server/usage.py"], "no such ledger"),
         (["data/prepare.py", "--val_share", "1.5"], "val_share"),
     ],
 )

@@ -77,7 +77,7 @@ def environment() -> dict[str, str]:
 @contextmanager
 def server(folder: Path, checkpoint: Path, *flags: str) -> Iterator[Running]:
     """`python serve.py` in a folder, on a free port; killed at the end if it still runs."""
-    command = [sys.executable, str(ROOT / "serve.py"), str(checkpoint), "--port", "0", "--quick", "true", *flags]
+    command = [sys.executable, str(ROOT / "serve.py"), str(checkpoint), *flags, "--port", "0", "--quick", "true"]
     process = subprocess.Popen(command, cwd=folder, env=environment(), text=True, bufsize=1,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     said: list[str] = []
