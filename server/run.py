@@ -112,12 +112,7 @@ async def run(
     service: Service, writing: Ledger, sock: socket.socket, options: ServeOptions, say: Callable[[str], None]
 ) -> str:
     """Answer requests until a signal comes; its name."""
-    hosts = (
-        {*LOOPBACK, *map(str.lower, options.allow_hosts)} if is_loopback(options.host) or options.allow_hosts else None
-    )
-    if hosts is not None:
-        hosts.add(f"[{options.host}]" if ":" in options.host else options.host.lower())
-    app = Guard(make_app(service, options.max_bytes), hosts, service.metrics.response)
+    app = Guard(make_app(service, options.max_bytes), hosts(options), service.metrics.response)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, lifespan="off", limit_concurrency=CONNECTIONS, server_header=False,
         timeout_graceful_shutdown=5, backlog=CONNECTIONS,
@@ -141,10 +136,8 @@ async def run(
         await asyncio.sleep(0.01)
     host, port = sock.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    say(
-        f"serving {', '.join(service.models)} at {url}"
-        + ("" if service.has_keys() else "; no API keys: who reaches it may use it")
-    )
+    warning = "" if service.has_keys() else "; no API keys: who reaches it may use it"
+    say(f"serving {', '.join(service.models)} at {url}{warning}")
     say(f"next: open {url}/, or: curl {url}/v1/models")
     waiting = asyncio.create_task(stopped.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -163,6 +156,14 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Nothing: `run` hears them."""
         yield
+
+
+def hosts(options: ServeOptions) -> set[str] | None:
+    """Names that requests may be sent to; None: any, as others reach the server by names that it does not know."""
+    if not is_loopback(options.host) and not options.allow_hosts:
+        return None
+    own = f"[{options.host}]" if ":" in options.host else options.host
+    return {*LOOPBACK, own.lower(), *map(str.lower, options.allow_hosts)}
 
 
 def model_names(paths: Sequence[Path]) -> list[str]:
