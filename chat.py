@@ -24,12 +24,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from common.errors import UserError, run_command
 from common.runs import find_checkpoint
 from common.text import not_unicode
 from config import load_command
 from model.decoder import Decoder
 from model.generate import Generation, generate
+from model.inference import pack
 from tokenizer.bpe import Tokenizer
 from tokenizer.template import BOS, EOS, NUM_SPECIAL, render_prompt
 from tokenizer.writer import Writer
@@ -37,6 +40,7 @@ from training import distributed
 from training.checkpoint import load_for_inference
 
 Turn = tuple[str, str]  # question, answer
+PRECISIONS = {"stored": None, "fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass
@@ -227,12 +231,15 @@ def main() -> None:
             "text": (None, "continue this text and exit, as books are continued: no question, no answer"),
             "verify": (True, "compare the checkpoint's files with their hashes (a second a gigabyte)"),
             "device": ("auto", "auto, cpu, cuda or mps"),
+            "precision": ("stored", "of the weights: as they are stored, fp32, or bf16: sooner, answers may differ"),
         },
         options=Sampling,
     )
     args, sampling = settings.args, settings.args.options
     if args.device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device {args.device}: expected one of auto, cpu, cuda, mps")
+    if args.precision not in PRECISIONS:
+        raise UserError(f"--precision {args.precision}: expected one of {', '.join(PRECISIONS)}")
     if args.question is not None and not args.question.strip():
         raise UserError("--question: is empty; ask something, or leave the flag out and type")
     for flag, given in (("--question", args.question), ("--text", args.text)):
@@ -244,8 +251,8 @@ def main() -> None:
     device = distributed.start(args.device).device
     sides = []
     for path in paths:
-        model, tok, meta = load_for_inference(path, device, args.verify)
-        sides.append(Side(model, tok, str(path) if len(paths) > 1 else ""))
+        model, tok, meta = load_for_inference(path, device, args.verify, PRECISIONS[args.precision])
+        sides.append(Side(pack(model), tok, str(path) if len(paths) > 1 else ""))
         if sys.stdin.isatty() and args.question is None and args.text is None:
             print(f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens")
 

@@ -84,7 +84,12 @@ def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def attend(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask: Mask) -> Tensor:
-    """Scaled dot-product attention, each key/value head serving H/K query heads: (B,T,H,E)."""
+    """Scaled dot-product attention, each key/value head serving H/K query heads: (B,T,H,E), in the queries' precision.
+
+    Keys and values of a cache may have another one; the mask has theirs, and then the arithmetic too.
+    """
+    if q_BTHE.dtype != k_BSKE.dtype:
+        return attend(q_BTHE.to(k_BSKE.dtype), k_BSKE, v_BSKE, mask).to(q_BTHE.dtype)
     if isinstance(mask, Documents):
         return document_attention(q_BTHE, k_BSKE, v_BSKE, mask.numbers_BT)
     q, k, v = (x.transpose(1, 2) for x in (q_BTHE, k_BSKE, v_BSKE))

@@ -24,6 +24,9 @@ class Cache:
     """
 
     def __init__(self, shape: Shape, num_rows: int, num_slots: int, dtype: torch.dtype, device: torch.device) -> None:
+        """`dtype`: of the model. On a CPU the store is float32 in any case: there torch's attention in bfloat16 takes
+        four to six times as long (docs/decisions.md)."""
+        dtype = torch.float32 if device.type == "cpu" else dtype
         size = (shape.num_layers, num_rows, shape.num_kv_heads, num_slots, shape.head_dim)
         self.keys_LBKSE = torch.zeros(size, dtype=dtype, device=device)
         self.values_LBKSE = torch.zeros(size, dtype=dtype, device=device)
@@ -36,11 +39,11 @@ class Cache:
         part.lengths_B = self.lengths_B[first:end]
         return part
 
-    def advance(self, num_new: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    def advance(self, num_new: int) -> tuple[Tensor, Tensor | None]:
         """Make room for `num_new` tokens in every row.
 
-        Returns their positions, (B,T), and what a query sees, 0 or -inf in `dtype` for each pair, (B,1,T,S); None where
-        that needs no mask: as all rows begin here, or as one token comes to each of rows of one length.
+        Returns their positions, (B,T), and what a query sees, 0 or -inf for each pair, (B,1,T,S); None where that needs
+        no mask: as all rows begin here, or as one token comes to each of rows of one length.
         """
         device = self.keys_LBKSE.device
         lengths = self.lengths_B.tolist()
@@ -51,8 +54,8 @@ class Cache:
         if self._aligned and (num_new == 1 or self._first == 0):
             return self._positions_BT, None
         hidden_BTS = torch.arange(self._end, device=device) > self._positions_BT[..., None]
-        mask = torch.zeros(hidden_BTS.shape, dtype=dtype, device=device).masked_fill_(hidden_BTS, -torch.inf)
-        return self._positions_BT, mask[:, None]
+        mask_BTS = torch.zeros(hidden_BTS.shape, dtype=self.keys_LBKSE.dtype, device=device)
+        return self._positions_BT, mask_BTS.masked_fill_(hidden_BTS, -torch.inf)[:, None]
 
     def extend(self, layer: int, k_BTKE: Tensor, v_BTKE: Tensor) -> tuple[Tensor, Tensor]:
         """Store one layer's new keys and values; return all that are stored so far, (B,S,K,E)."""
@@ -62,8 +65,8 @@ class Cache:
             values_BKSE[:, :, self._first : self._end] = v_BTKE.transpose(1, 2)
         else:
             row_B1 = torch.arange(len(k_BTKE), device=k_BTKE.device)[:, None]
-            keys_BKSE.transpose(1, 2)[row_B1, self._positions_BT] = k_BTKE
-            values_BKSE.transpose(1, 2)[row_B1, self._positions_BT] = v_BTKE
+            keys_BKSE.transpose(1, 2)[row_B1, self._positions_BT] = k_BTKE.to(keys_BKSE.dtype)
+            values_BKSE.transpose(1, 2)[row_B1, self._positions_BT] = v_BTKE.to(keys_BKSE.dtype)
         return keys_BKSE[:, :, : self._end].transpose(1, 2), values_BKSE[:, :, : self._end].transpose(1, 2)
 
     def clear(self, row: int) -> None:

@@ -130,6 +130,7 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(shape.hidden_size, shape.norm_eps)
         if not shape.tie_embeddings:
             self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.prepared_head: nn.Module | None = None  # by inference.py
         self.initialise()
 
     def initialise(self) -> None:
@@ -165,7 +166,7 @@ class Decoder(nn.Module):
         if cache is not None:
             assert positions_BT is None, "a cache knows its positions"
             assert documents_BT is None, "a cache holds one document a row"
-            positions_BT, mask = cache.advance(T, compute_dtype(self.head))
+            positions_BT, mask = cache.advance(T)
         else:
             mask = build_mask(documents_BT, compute_dtype(self.head), self.flex_attention)
             if positions_BT is None:
@@ -183,4 +184,4 @@ class Decoder(nn.Module):
 
     def logits(self, hidden_BTD: Tensor) -> Tensor:
         """(B,T,V), for a few tokens: training and evaluation use loss.py, which never holds all of them."""
-        return F.linear(hidden_BTD, self.head)
+        return F.linear(hidden_BTD, self.head) if self.prepared_head is None else self.prepared_head(hidden_BTD)

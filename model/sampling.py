@@ -25,18 +25,24 @@ def choose(
     """
     if temperature <= 0.0:
         return logits_BV.argmax(dim=-1)
-    logits_BV, order_BV = (logits_BV / temperature).sort(dim=-1, descending=True)
-    if top_k > 0:
-        logits_BV[:, top_k:] = -torch.inf
+    logits_BV, order_BV = logits_BV / temperature, None
+    # Sorting 16,384 logits takes 1 ms, finding the 50 largest 0.02 ms.
+    if 0 < top_k < logits_BV.shape[1]:
+        logits_BV, order_BV = logits_BV.topk(top_k, dim=-1)
+    elif top_p < 1.0:
+        logits_BV, order_BV = logits_BV.sort(dim=-1, descending=True)
     probs_BV = logits_BV.softmax(dim=-1)
-    # A token stays while those before it have less than top_p: the first always stays.
-    before_BV = probs_BV.cumsum(dim=-1) - probs_BV
-    before_BV[:, 0] = -1.0
-    probs_BV = probs_BV.masked_fill(before_BV >= top_p, 0.0) if top_p < 1.0 else probs_BV
-    probs_BV = probs_BV.masked_fill(probs_BV < min_p * probs_BV[:, :1], 0.0) if min_p > 0.0 else probs_BV
+    least_B1 = min_p * probs_BV.amax(dim=-1, keepdim=True)
+    if top_p < 1.0:  # a token stays while those before it have less than top_p: the first always stays
+        before_BV = probs_BV.cumsum(dim=-1) - probs_BV
+        before_BV[:, 0] = -1.0
+        probs_BV = probs_BV.masked_fill(before_BV >= top_p, 0.0)
+    if min_p > 0.0:
+        probs_BV = probs_BV.masked_fill(probs_BV < least_B1, 0.0)
     if isinstance(random, torch.Generator):
-        return order_BV.gather(1, torch.multinomial(probs_BV, 1, generator=random)).squeeze(1)
-    drawn_B = torch.stack([torch.rand((), generator=of, dtype=torch.float64) for of in random])
-    sums_BV = probs_BV.cpu().double().cumsum(dim=-1)
-    place_B1 = torch.searchsorted(sums_BV, (drawn_B * sums_BV[:, -1]).unsqueeze(1), right=True)
-    return order_BV.gather(1, place_B1.to(order_BV.device)).squeeze(1)
+        place_B1 = torch.multinomial(probs_BV, 1, generator=random)
+    else:
+        drawn_B1 = torch.stack([torch.rand(1, generator=of, dtype=torch.float64) for of in random])
+        sums_BV = probs_BV.cpu().double().cumsum(dim=-1)
+        place_B1 = torch.searchsorted(sums_BV, drawn_B1 * sums_BV[:, -1:], right=True).to(probs_BV.device)
+    return (place_B1 if order_BV is None else order_BV.gather(1, place_B1)).squeeze(1)

@@ -84,12 +84,15 @@ def verify(path: Path, to_resume: bool = False, hashes: bool = True) -> dict[str
 
 
 def load_for_inference(
-    path: Path, device: str | torch.device = "cpu", hashes: bool = True
+    path: Path, device: str | torch.device = "cpu", hashes: bool = True, dtype: torch.dtype | None = None
 ) -> tuple[Decoder, Tokenizer, dict[str, Any]]:
-    """Verified model (eval mode), tokenizer and loam.json of a checkpoint folder; hashes as `verify` has them."""
+    """Verified model (eval mode), tokenizer and loam.json of a checkpoint folder; hashes as `verify` has them.
+
+    dtype: of the weights; as they are stored by default.
+    """
     meta = verify(path, hashes=hashes)
     tok = load_tokenizer(path)
-    model = load_model(path, device=device)
+    model = load_model(path, device, dtype)
     if model.shape.vocab_size != tok.vocab_size:
         raise UserError(f"{path}: the model has {model.shape.vocab_size} tokens, its tokenizer {tok.vocab_size}")
     return model.eval(), tok, meta

@@ -105,6 +105,27 @@ def test_part_of_a_cache_and_a_row_that_was_moved_go_on_as_before() -> None:
     torch.testing.assert_close(found, whole[:, 15:].flip(0), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@torch.no_grad()
+def test_bfloat16_rows_of_several_lengths_stay_near_float32(autocast: bool) -> None:
+    """Weights in bfloat16, or autocast's products; the cache is float32 either way."""
+    model = make_model()
+    ids = torch.randint(0, SHAPE.vocab_size, (3, 20))
+    lengths = torch.tensor([12, 3, 7])
+    columns = lengths[:, None] + torch.arange(2)
+    expected = model(ids)[torch.arange(3)[:, None], columns]
+    model = model if autocast else model.to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        cache = Cache(SHAPE, 3, 20, model.head.dtype, torch.device("cpu"))
+        model(ids[:, :12], cache=cache)
+        cache.lengths_B.copy_(lengths)
+        found = model(ids.gather(1, columns), cache=cache).float()
+        said = generate(model, PROMPTS, 5, NO_EOS)
+    assert cache.keys_LBKSE.dtype == torch.float32
+    assert (found - expected).pow(2).mean() < 0.05**2 * expected.pow(2).mean()
+    assert [len(row.ids) for row in said] == [5] * len(PROMPTS)
+
+
 def test_row_stops_at_eos_which_is_not_returned_and_others_go_on() -> None:
     model = make_model()
     free = generate(model, PROMPTS, 20, NO_EOS)
