@@ -370,7 +370,8 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     names = [event["checkpoint"] for event in epochs] or ["ckpt1"]
     last = f"ckpt{run.config.train.epochs}"
     best = min(epochs, key=lambda event: event["val_loss"])["checkpoint"] if epochs else last
-    best = (keep_average(run, epochs) if run.config.train.average else None) or best
+    averages = run.config.train.average and not run.config.train.lora_rank  # adapters' means are not the weights'
+    best = (keep_average(run, epochs) if averages else None) or best
     if run.start and run.config.train.stage == "finetune":
         run.say(f"next: python eval/compare.py {run.config.run}/init {best} --run {run.config.run}")
     elif best not in names[:1]:

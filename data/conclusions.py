@@ -18,6 +18,7 @@ from data.figures import balance, length_tables, rows_of_sources, sizes_of, sour
 from data.findings import FUNNEL, KINDS, Finding, recommended
 from data.sources import InputFile, SourceConfig
 from data.store import Store
+from data.turns import shown
 
 FORMAT = 1
 SHOWN = 600  # characters of a field
@@ -175,7 +176,7 @@ def _example(number: int, finding: Finding, row: Row) -> dict[str, Any]:
 
 
 def _fields(row: Row) -> dict[str, str]:
-    return {name: row[name][:SHOWN] for name in FIELDS if row[name]}
+    return {name: shown(row[name])[:SHOWN] for name in FIELDS if row[name]}
 
 
 def _cluster(store: Store, cluster: dict[str, Any], origins: dict[int, str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from common.errors import UserError
+from data.turns import shown
 from tokenizer.template import BOS, Encoder, render_prompt
 
 BEGINNING = 200  # characters of a text that are given; what follows, twice as long, is the reference
@@ -56,7 +57,7 @@ def group_of(question: Question) -> str:
 
 def prompt_text(question: Question) -> str:
     """All that a checkpoint is given, as text without the template's markers."""
-    parts = (question.context, question.question, question.beginning)
+    parts = (question.context and shown(question.context), question.question, question.beginning)
     return "\n".join(part for part in parts if part)
 
 

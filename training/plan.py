@@ -27,12 +27,13 @@ from training import distributed
 from training.cgroup import left_in_cgroup
 from training.config import TrainConfig
 from training.distributed import World
-from training.lora import TARGETS, lora_state_bytes
+from training.lora import TARGETS, lora_parameters, lora_state_bytes
 from training.optimizer import sum_of_rates
 from training.sharding import saved_bytes
 
 STEPS_PER_EPOCH = 400
 AS_BEGUN = "as the run began"
+LORA_LR = 0.01  # of AdamW, for adapters: the best of five at ranks 4 and 16 (docs/decisions.md)
 MUON_LR = 0.02  # for every width, and for what AdamW moves beside it
 SHRINKING, MOST_DECAY = 1.0, 1.0  # of an epoch, as a power of e; the largest decay
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the allocator's slack and everything else on the machine
@@ -103,7 +104,9 @@ def derive(
         precision, why_precision = "fp32", "another rank's machine is not fast at bf16"
     before = began.get("micro_batch") if began.get("processes") == world.size else None
     micro_batch, why_micro = _micro_batch(config, shape, -(-step_rows // world.size), precision, world, before)
-    lr = config.lr or (MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size)
+    lr = config.lr or (
+        LORA_LR if config.lora_rank else MUON_LR if config.optimizer == "muon" else 0.5 / shape.hidden_size
+    )
     embedding_lr = config.embedding_lr or lr
     min_lr = lr / 10 if config.min_lr is None else config.min_lr
     if min_lr > lr:
@@ -159,19 +162,25 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
         why_batch = f"whole rows nearest to {config.batch_tokens:,}"
         if config.batch_tokens > plan.epoch_rows * shape.seq_len:
             why_batch = f"{config.batch_tokens:,} are more than an epoch has: one step is a whole epoch"
-    why_lr = "as asked" if config.lr else "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
-    usual = "as usual" if config.optimizer == "adamw" else "each epoch shrinks weights to 1/e, at most 1"
+    of_width = "for every width" if config.optimizer == "muon" else "0.5 / hidden_size"
+    why_lr = "as asked" if config.lr else "for every rank" if config.lora_rank else of_width
+    optimizer = "adamw" if config.lora_rank else config.optimizer
+    usual = "as usual" if optimizer == "adamw" else "each epoch shrinks weights to 1/e, at most 1"
     why_decay = "as asked" if config.weight_decay is not None else usual
     why_rest = "as asked" if config.embedding_lr else "the same"
+    rest = f", embedding and norms adamw {plan.embedding_lr:.3g} ({why_rest})" if not config.lora_rank else ""
+    adapters = ""
+    if config.lora_rank:
+        number = lora_parameters(shape, config.lora_rank, config.lora_targets or TARGETS)
+        adapters = f"; trained are {number:,} of adapters of rank {config.lora_rank}"
     weighted = "".join(f", {name} x {weight:g}" for name, weight in plan.weights.items())
     return [
         f"model: {count_parameters(shape):,} parameters ({shape.num_layers} layers, {shape.hidden_size} wide, "
-        f"vocabulary {shape.vocab_size:,}, context {shape.seq_len}; tied weights counted once)",
+        f"vocabulary {shape.vocab_size:,}, context {shape.seq_len}; tied weights counted once){adapters}",
         f"an epoch: {plan.epoch_targets:,} target tokens of {len(tokens):,} documents{weighted}, packed into "
         f"{len(first):,} rows of {shape.seq_len}, {first.fill:.2%} filled",
         f"steps: {_steps(plan, config.epochs)}, {plan.step_rows:,} rows = {batch:,} positions each ({why_batch})",
-        f"learning rate: {config.optimizer} {plan.lr:.3g} ({why_lr}), embedding and norms adamw "
-        f"{plan.embedding_lr:.3g} ({why_rest}); warm-up {config.warmup_ratio:.0%}, then cosine to "
+        f"learning rate: {optimizer} {plan.lr:.3g} ({why_lr}){rest}; warm-up {config.warmup_ratio:.0%}, then cosine to "
         f"{plan.min_lr / plan.lr:.0%}; weight decay {plan.weight_decay:.3g} ({why_decay})",
     ]
 
@@ -184,10 +193,12 @@ def _steps(plan: RunPlan, epochs: int) -> str:
 
 
 def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: int) -> float:
-    """Muon: so that each epoch shrinks what the weights were by e^-1, at most 1; adamw: 0.1.
+    """Muon: so that each epoch shrinks what the weights were by e^-1, at most 1; adamw: 0.1; of adapters none.
 
     Decay and rates multiply: an epoch shrinks weights by exp(-decay x sum of its rates). docs/decisions.md has figures.
     """
+    if config.lora_rank:
+        return 0.0
     if config.optimizer == "adamw":
         return 0.1
     rates = sum_of_rates(total_steps, lr, min_lr, config.warmup_ratio)

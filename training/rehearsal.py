@@ -34,7 +34,7 @@ def rehearse(
     targets[:, :-1] = 0
     positions = torch.arange(plan.seq_len, device=device).expand(shape).contiguous()
     try:
-        rows = [sharding.local(parameter) for parameter in model.parameters()]
+        rows = [sharding.local(parameter) for parameter in model.parameters() if parameter.requires_grad]
         missing = 0 if any(optimizer.state for optimizer in optimizers) else MOMENTS * sum(r.numel() for r in rows)
         reserved = torch.empty(missing, dtype=torch.uint8, device=device)
         devices = [device] if device.type == "cuda" else []

@@ -18,6 +18,7 @@ from common.runs import find_checkpoint
 from model.config import ModelConfig, Shape
 from model.huggingface import load_shape
 from training.config import TrainConfig
+from training.lora import TARGETS, lora_parameters
 
 NOTE = "start.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
@@ -55,6 +56,8 @@ def start_shapes(config: TrainConfig, model: ModelConfig, source: Path) -> tuple
     seq_len = model.seq_len or min(shape.seq_len, LONGEST)
     if seq_len > shape.seq_len:
         raise UserError(f"--model.seq_len {seq_len}: the context of {source} is {shape.seq_len}")
+    if config.lora_rank:
+        lora_parameters(shape, config.lora_rank, config.lora_targets or TARGETS)  # a rank or target that cannot be
     return shape, replace(shape, seq_len=seq_len)
 
 

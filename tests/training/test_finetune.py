@@ -149,16 +149,20 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
         assert [{k: e.get(k) for k in keep} for e in one_log] == [{k: e.get(k) for k in keep} for e in other_log]
 
 
-def test_adapters_leave_the_embedding_and_stand_beside_the_merged_model(tuning: Config) -> None:
-    train_script.train(adapted(tuning))
-    before, after = weights("init"), weights("ckpt2")
+def test_adapters_leave_the_embedding_and_stand_beside_the_merged_model(
+    tuning: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_script.train(adapted(tuning, average=True, epochs=4))
+    assert not list(Path("runs/ft").glob("ckpt*-*"))  # the mean of merged weights is not that of adapters
+    assert "adapters of rank 4" in capsys.readouterr().out
+    before, after = weights("init"), weights("ckpt4")
     changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-    config = json.loads(Path("runs/ft/ckpt2/adapter/adapter_config.json").read_text())
+    config = json.loads(Path("runs/ft/ckpt4/adapter/adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (4, 8.0)
-    files = read_meta(Path("runs/ft/ckpt2"))["files"]
+    files = read_meta(Path("runs/ft/ckpt4"))["files"]
     assert {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"} <= files.keys()
-    state = load_file("runs/ft/ckpt2/trainer/optimizer.safetensors")
+    state = load_file("runs/ft/ckpt4/trainer/optimizer.safetensors")
     assert {name.split(".")[-2] for name in state} == {"lora_A", "lora_B"}
 
 
