@@ -24,15 +24,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from common.errors import UserError, run_command
 from common.runs import find_checkpoint
 from common.text import not_unicode
 from config import load_command
 from model.decoder import Decoder
 from model.generate import Generation, generate
-from model.inference import pack
+from model.inference import PRECISIONS, pack
 from tokenizer.bpe import Tokenizer
 from tokenizer.template import BOS, EOS, NUM_SPECIAL, render_prompt
 from tokenizer.writer import Writer
@@ -40,7 +38,6 @@ from training import distributed
 from training.checkpoint import load_for_inference
 
 Turn = tuple[str, str]  # question, answer
-PRECISIONS = {"stored": None, "fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,8 +20,8 @@ import uvicorn
 from common.errors import UserError
 from common.files import read_json
 from eval.check import check
-from model.decoder import Decoder
 from model.huggingface import load_model
+from model.inference import PRECISIONS, pack
 from server.app import make_app
 from server.guard import Guard
 from server.keys import any_keys
@@ -56,6 +56,7 @@ class ServeOptions:
         grace: seconds that running answers have to end when the server stops
         log: a line a request, without its text
         device: auto, cpu, cuda or mps
+        precision: of the weights: stored, fp32 or bf16
     """
 
     host: str = "127.0.0.1"
@@ -73,6 +74,7 @@ class ServeOptions:
     grace: float = 30.0
     log: bool = True
     device: str = "auto"
+    precision: str = "stored"
 
     def __post_init__(self) -> None:
         least = {"port": 0, "rows": 1, "queue": 1, "max_tokens": 1, "max_bytes": 1, "grace": 0}
@@ -84,6 +86,8 @@ class ServeOptions:
                 )
         if self.device not in ("auto", "cpu", "cuda", "mps"):
             raise UserError(f"--device {self.device}: expected one of auto, cpu, cuda, mps")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
 
 
 def serve(paths: Sequence[Path], options: ServeOptions, say: Callable[[str], None] = print) -> str:
@@ -198,16 +202,16 @@ def refuse_unsound(path: Path, options: ServeOptions, device: torch.device, say:
 
 def open_model(name: str, path: Path, options: ServeOptions, device: torch.device) -> Served:
     """A checkpoint in memory, with its worker; UserError where it does not open."""
-    model: Decoder = load_model(path, device=device).eval()
-    dialog = open_dialog(path)
-    if model.shape.vocab_size < dialog.vocab_size:
-        raise UserError(f"{path}: the model has {model.shape.vocab_size} tokens, its tokenizer {dialog.vocab_size}")
+    model = pack(load_model(path, device, PRECISIONS[options.precision]))
+    dialog, num_rows = open_dialog(path), model.shape.vocab_size
+    if num_rows < dialog.vocab_size:
+        raise UserError(f"{path}: the model has {num_rows} tokens, its tokenizer {dialog.vocab_size}")
+    # Others' embeddings may have more rows than their tokenizer has tokens: what those say is nothing.
+    dialog = replace(dialog, banned=[*dialog.banned, *range(dialog.vocab_size, num_rows)])
     meta = read_json(path / "loam.json") if (path / "loam.json").is_file() else {}
-    digest = meta.get("files", {}).get("model.safetensors", "")
-    worker = Worker(model, options.rows, options.queue)
-    return Served(
-        name, dialog, worker, model.shape.seq_len, int((path / "config.json").stat().st_mtime), f"loam-{digest[:12]}"
-    )
+    fingerprint = f"loam-{meta.get('files', {}).get('model.safetensors', '')[:12]}"
+    created = int((path / "config.json").stat().st_mtime)
+    return Served(name, dialog, Worker(model, options.rows, options.queue), model.shape.seq_len, created, fingerprint)
 
 
 @contextlib.contextmanager

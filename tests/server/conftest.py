@@ -1,10 +1,8 @@
 """A checkpoint of random weights with a long context, and real servers of it on loopback."""
 
 import os
-import re
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import openai
 import pytest
 import torch
 
+from bench.serve_speed import running_server
 from common.files import file_sha256
 from tests.eval.conftest import make_model, make_rows, make_tokenizer
 from tests.made import save_checkpoint
@@ -76,22 +75,9 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def server(folder: Path, checkpoint: Path, *flags: str) -> Iterator[Running]:
-    """`python serve.py` in a folder, on a free port; killed at the end if it still runs."""
-    command = [sys.executable, str(ROOT / "serve.py"), str(checkpoint), *flags, "--port", "0", "--quick", "true"]
-    process = subprocess.Popen(command, cwd=folder, env=environment(), text=True, bufsize=1,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
-    said: list[str] = []
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said.append(line)
-            if found := re.search(r"^serving .* at (http://\S+?)(;|$)", line.strip()):
-                yield Running(process, found[1], folder, said)
-                return
-        raise AssertionError("".join(said))
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
+    """A server in a folder, on a free port; killed at the end if it still runs."""
+    with running_server(folder, checkpoint, *flags) as (process, url, said):
+        yield Running(process, url, folder, said)
 
 
 def until(true: Callable[[], Any], seconds: float = 30.0) -> Any:
