@@ -19,6 +19,8 @@ from model.engine import Engine
 from server.errors import ApiError
 from server.jobs import Choice, Job, Update
 
+NO_ROW = -1  # no row's number
+
 
 class Worker:
     """The engine of one checkpoint.
@@ -108,7 +110,9 @@ class Worker:
                 if not self._waiting:
                     return
                 choice = self._waiting.popleft()
-            self._rows[self._engine.add(choice.request)] = choice
+            self._rows[NO_ROW] = choice  # should the engine fail here, it is among those that are told
+            row = self._engine.add(choice.request)
+            self._rows[row] = self._rows.pop(NO_ROW)
             choice.job.entered = True
 
     def _step(self) -> None:
