@@ -4,7 +4,7 @@ Two checkpoints (`python chat.py ckpt1 ckpt3`) answer each question side by side
 
 Each line is a question; the answer appears as it is generated and ends where the model stops by itself, before a stop
 text, at max_new_tokens, or where its context is full. Earlier turns are given along, the oldest left out when they do
-not fit.
+not fit. A `transformers` folder of a Qwen3- or Llama-shaped model is asked by its own chat template.
   /reset   forget the earlier turns        /quit   leave (as do Ctrl-D and Ctrl-C)
 Questions can be piped in, one a line.
 """
@@ -31,13 +31,13 @@ from config import load_command
 from model.decoder import Decoder
 from model.generate import Generation, generate
 from model.inference import PRECISIONS, pack
-from tokenizer.bpe import Tokenizer
-from tokenizer.template import BOS, EOS, NUM_SPECIAL, render_prompt
+from tokenizer.dialog import Dialog
 from tokenizer.writer import Writer
 from training import distributed
-from training.checkpoint import load_for_inference
+from training.checkpoint import load_to_ask
 
 Turn = tuple[str, str]  # question, answer
+ROLES = ("user", "assistant")
 
 
 @dataclass
@@ -85,16 +85,24 @@ class Sampling:
 
 
 def fitting_history(
-    tok: Tokenizer, history: list[Turn], question: str, seq_len: int, max_new_tokens: int
+    dialog: Dialog, history: list[Turn], question: str, seq_len: int, max_new_tokens: int
 ) -> tuple[list[int], list[Turn]]:
     """Prompt with as many of the newest whole turns as leave room for an answer, and those turns.
 
-    Room: max_new_tokens, or a quarter of the context where that is less. UserError for a question that fills it all.
+    Room: max_new_tokens, or a quarter of the context where that is less. UserError for a question that fills it all, or
+    that the template refuses.
     """
     room = min(max_new_tokens, max(1, seq_len // 4))
     for first in range(len(history) + 1):
         kept = history[first:]
-        prompt = render_prompt(tok, question, history=kept)
+        turns = [*kept, (question,)]
+        messages = [{"role": role, "content": text} for turn in turns for role, text in zip(ROLES, turn, strict=False)]
+        try:
+            prompt = dialog.prompt(messages)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(str(error)) from None
         if len(prompt) + room <= seq_len:
             return prompt, kept
     if len(prompt) >= seq_len:
@@ -108,26 +116,28 @@ def printable(text: str) -> str:
 
 
 def reply(
-    model: Decoder, tok: Tokenizer, prompt: list[int], sampling: Sampling, turn: int, write: Callable[[str], Any]
+    model: Decoder, dialog: Dialog, prompt: list[int], sampling: Sampling, turn: int, write: Callable[[str], Any]
 ) -> tuple[Generation, str]:
     """Generate and write one answer, and what follows it; the draw depends on the seed and the number of the turn."""
-    writer = Writer(tok, lambda text: write(printable(text)), sampling.stop)
+    writer = Writer(dialog, lambda text: write(printable(text)), sampling.stop)
     said = generate(
         model,
         [prompt],
         max_new_tokens=sampling.max_new_tokens,
-        eos_id=EOS,
+        eos_id=dialog.eos[0],
         temperature=sampling.temperature,
         top_k=sampling.top_k,
         top_p=sampling.top_p,
         seed=sampling.seed + turn,
         on_token=writer.on_token,
-        banned=[marker for marker in range(NUM_SPECIAL) if marker != EOS],
+        banned=dialog.banned,
         min_p=sampling.min_p,
         repetition_penalty=sampling.repetition_penalty,
         min_new_tokens=sampling.min_new_tokens,
         ends=writer.ends,
     )[0]
+    if said.ended and not writer.stopped:  # by another token that ends answers
+        said = Generation(said.ids[:-1], stopped=True)
     return said, writer.finish()
 
 
@@ -136,7 +146,7 @@ class Side:
     """A checkpoint that answers, its memory of the talk, and what stands before its answers where there are two."""
 
     model: Decoder
-    tok: Tokenizer
+    dialog: Dialog
     name: str = ""
     history: list[Turn] = field(default_factory=list)
 
@@ -176,18 +186,20 @@ def chat(sides: list[Side], lines: Iterator[str], sampling: Sampling, write: Cal
 def answer_question(side: Side, question: str, sampling: Sampling, turn: int, write: Callable[[str], Any]) -> None:
     """Answer with as much of the side's history as fits, and add to it. UserError for a question that is too long."""
     context = side.model.shape.seq_len
-    prompt, kept = fitting_history(side.tok, side.history, question, context, sampling.max_new_tokens)
-    said, answer = reply(side.model, side.tok, prompt, sampling, turn, write)
+    prompt, kept = fitting_history(side.dialog, side.history, question, context, sampling.max_new_tokens)
+    said, answer = reply(side.model, side.dialog, prompt, sampling, turn, write)
     write(f"{ending(said, answer)}\n")
     side.history = [*kept, (question, answer)]
 
 
 def continue_text(side: Side, text: str, sampling: Sampling, write: Callable[[str], Any]) -> None:
-    """Go on with a text, as documents do. UserError for one that fills the context."""
-    prompt = [BOS, *side.tok.encode(text)]
+    """Go on with a text, as documents do. UserError for one that fills the context, or leaves nothing to go on with."""
+    prompt = [*side.dialog.begin, *side.dialog.encode(text)]
+    if not prompt:
+        raise UserError("--text: is empty, and this model has no token that begins a text")
     if len(prompt) >= side.model.shape.seq_len:
         raise UserError(f"--text: {len(prompt):,} tokens, and the model's context holds {side.model.shape.seq_len:,}")
-    write(f"{ending(*reply(side.model, side.tok, prompt, sampling, 0, write))}\n")
+    write(f"{ending(*reply(side.model, side.dialog, prompt, sampling, 0, write))}\n")
 
 
 def ending(said: Generation, answer: str) -> str:
@@ -248,8 +260,8 @@ def main() -> None:
     device = distributed.start(args.device).device
     sides = []
     for path in paths:
-        model, tok, meta = load_for_inference(path, device, args.verify, PRECISIONS[args.precision])
-        sides.append(Side(pack(model), tok, str(path) if len(paths) > 1 else ""))
+        model, dialog, meta = load_to_ask(path, device, args.verify, PRECISIONS[args.precision])
+        sides.append(Side(pack(model), dialog, str(path) if len(paths) > 1 else ""))
         if sys.stdin.isatty() and args.question is None and args.text is None:
             print(f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens")
 

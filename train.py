@@ -42,6 +42,7 @@ from tokenizer.bpe import load_tokenizer
 from tokenizer.config import SMALLEST
 from tokenizer.dialog import Dialog, open_dialog
 from tokenizer.encode import has_store, sound_store
+from tokenizer.invariants import broken_invariants
 from tokenizer.responses import sound_responses
 from training import distributed
 from training.build import make_model
@@ -160,7 +161,7 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     else:
         stores = {split: open_store(folder, split, world) for split in ("train", "val")}
     if start and not start.own:
-        tokenizer = distributed.on_all(world, lambda: foreign_files(folder / "tokenizer", folder / "init"))
+        tokenizer = distributed.on_all(world, lambda: foreign_files(folder / "tokenizer", folder / "init", dialog))
     else:
         tokenizer = distributed.on_all(world, lambda: tokenizer_files(folder / "tokenizer", context))
     corpus, weights = distributed.from_main(world, lambda: about_corpus(folder / "corpus" / "manifest.json"))
@@ -169,6 +170,8 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     plan, lines = derive(config.train, shape, stores["train"], weights, world, found[1]["machine"] if found else {})
     if world.is_main:
         print(*lines, sep="\n")
+        for line in broken_invariants(start.folder) if start and not start.own else ():
+            print(f"warning: {line}")
         if config.train.stage == "finetune":
             print(*preflight(stores["train"], dialog, shape.seq_len, sys.stdout.isatty()), sep="\n")
     inputs = {

@@ -185,7 +185,7 @@ def evaluate(subject: Subject, documents: HeldOut, asked: Asked, config: EvalCon
     if subject.own:
         opened = open_own(subject.path, device, config.verify, config.batch_rows)
     else:
-        opened = open_foreign(subject.path, device)
+        opened = open_foreign(subject.path, device, config.verify)
     trained_on, exposure, meta = None, None, subject.meta
     trained_groups: list[str] = []
     with _autocast(device, config.precision):

@@ -3,10 +3,12 @@
 loam's own are given documents and prompts by the one template (tokenizer/template.py). Others know none of its markers:
 a document is its fields as plain text, a line each, behind the model's own first token (bos; without one eos, as
 lm-eval has it); a question is asked by their chat template where they have one. The bytes are the corpus' own for all,
-so bits per byte compare; what stands between fields is in none of them.
+so bits per byte compare; what stands between fields is in none of them. A checkpoint that loam fine-tuned from
+another's is asked as it was trained: the loss of an answer is that behind the prompt of its own template.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,14 +25,16 @@ from common.text import error_line
 from eval.answers import answer
 from eval.losses import PASS_TOKENS, DocumentLosses, PositionLosses, document_losses
 from eval.questions import Question, prompt_text
-from eval.speaker import Reader, Speaker, foreign_model, foreign_reader, foreign_speaker
+from eval.speaker import Reader, Speaker, foreign_because, foreign_model, foreign_reader, foreign_speaker
 from model.config import count_parameters
 from model.decoder import Decoder
 from tokenizer.bpe import Tokenizer
+from tokenizer.dialog import Dialog, open_dialog
 from tokenizer.encode import encode_table
-from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, IN_TEXT, MARKER, ROLE_NAMES
-from training.checkpoint import load_for_inference
+from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, IN_TEXT, MARKER, ROLE_NAMES, messages_of
+from training.checkpoint import load_for_inference, verify
 
+UNCOUNTED = -1  # the role of a token that a template writes by itself
 LONGEST = 2048  # tokens of a pass: a context of 128,000 would take all memory
 TOGETHER = 16  # prompts answered in one batch
 FIELDS = {"context": IN_CONTEXT, "question": IN_QUESTION, "answer": IN_ANSWER, "text": IN_TEXT}
@@ -49,9 +53,9 @@ class Opened:
     own: tuple[Decoder, Tokenizer] | None  # loam's; None: another's
 
 
-def open_own(path: Path, device: torch.device, verify: bool, batch_rows: int | None) -> Opened:
+def open_own(path: Path, device: torch.device, hashes: bool, batch_rows: int | None) -> Opened:
     """A checkpoint of loam's. Raises UserError."""
-    model, tok, _ = load_for_inference(path, device, verify)
+    model, tok, _ = load_for_inference(path, device, hashes)
     seq_len = model.shape.seq_len
 
     def losses(table: pa.Table, progress: str | None = None, by_position: PositionLosses | None = None) -> Any:
@@ -80,15 +84,20 @@ def context_of(path: Path) -> int:
     return min([LONGEST, *(number for number in stated if isinstance(number, int) and number > 1)])
 
 
-def open_foreign(path: Path, device: torch.device) -> Opened:
-    """A folder that `transformers` loads. Raises UserError."""
+def open_foreign(path: Path, device: torch.device, hashes: bool = True) -> Opened:
+    """A folder that `transformers` loads; one that loam trained on from such is verified first. Raises UserError."""
+    dialog = None
+    if (path / "loam.json").exists():
+        verify(path, hashes=hashes)
+        dialog = open_dialog(path)
     try:
         reader = foreign_reader(path)
         model, info = foreign_model(path, device, whole=True)
     except UserError:
         raise
     except Exception as error:  # transformers raises what it likes
-        raise UserError(f"{path} has no loam.json, and transformers cannot open it: {error_line(error)}") from None
+        why = f"{foreign_because(path)}, and transformers cannot open it"
+        raise UserError(f"{path} {why}: {error_line(error)}") from None
     if lacking := sorted(info.get("missing_keys") or []):
         raise UserError(f"{path}: {len(lacking)} tensors are missing, the first {lacking[0]}")
     stated = path / "generation_config.json"
@@ -98,8 +107,8 @@ def open_foreign(path: Path, device: torch.device) -> Opened:
         seq_len=speaker.seq_len,
         vocab_size=speaker.vocab_size,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        losses=partial(_foreign_losses, reader, speaker),
-        answer=partial(_foreign_answers, reader, speaker),
+        losses=partial(_foreign_losses, reader, speaker, dialog),
+        answer=partial(_foreign_answers, reader, speaker, dialog),
         positions=None,
         own=None,
     )
@@ -127,10 +136,36 @@ def _document(reader: Reader, row: dict[str, Any]) -> tuple[list[int], list[int]
     return ids, roles
 
 
+def _asked(dialog: Dialog, row: dict[str, Any]) -> tuple[list[int], list[int]] | None:
+    """(ids, role of each) of a question as its template asks it, where the last answer and its end alone are counted;
+    None where there is no answer, or the template refuses it."""
+    if row.get("answer") is None:
+        return None
+    try:
+        found = dialog.document(messages_of({name: row.get(name) for name in FIELDS}))
+    except ValueError:
+        return None
+    said = np.flatnonzero(found.trained == 1)
+    if not len(said):
+        return None
+    last = said[np.flatnonzero(np.diff(said, prepend=-2) > 1)[-1] :]
+    roles = np.full(len(found.ids), UNCOUNTED)
+    roles[last] = IN_ANSWER
+    roles[last[-1] + 1 :][found.trained[last[-1] + 1 :] == 2] = MARKER
+    return found.ids, roles.tolist()
+
+
+def _sequences(reader: Reader, dialog: Dialog | None, row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    """What is computed for a row: each token of its content stands in one of them."""
+    asked = _asked(dialog, row) if dialog is not None else None
+    return [_document(reader, row)] if asked is None else [_document(reader, {**row, "answer": None}), asked]
+
+
 @torch.no_grad()
 def _foreign_losses(
     reader: Reader,
     speaker: Speaker,
+    dialog: Dialog | None,
     table: pa.Table,
     progress: str | None = None,
     by_position: PositionLosses | None = None,
@@ -143,8 +178,9 @@ def _foreign_losses(
     width = speaker.seq_len
     windows: list[tuple[int, list[int], list[int]]] = []  # (document, ids, roles)
     for number, row in enumerate(rows):
-        ids, roles = _document(reader, row)
-        windows += [(number, ids[i : i + width + 1], roles[i : i + width + 1]) for i in range(0, len(ids) - 1, width)]
+        for ids, roles in _sequences(reader, dialog, row):
+            starts = range(0, len(ids) - 1, width)
+            windows += [(number, ids[i : i + width + 1], roles[i : i + width + 1]) for i in starts]
         for name, role in FIELDS.items():
             sizes[number, role] = len((row.get(name) or "").encode())
     windows.sort(key=lambda window: len(window[1]))  # rows of one length waste nothing
@@ -160,8 +196,10 @@ def _foreign_losses(
             inputs[i, : len(of) - 1], targets[i, : len(of) - 1] = torch.tensor(of[:-1]), torch.tensor(of[1:])
         found = speaker.nats(inputs.to(speaker.device), targets.to(speaker.device)).double().cpu().numpy()
         for i, (number, of, roles) in enumerate(batch):
-            np.add.at(nats[number], roles[1:], found[i, : len(of) - 1])
-            np.add.at(counts[number], roles[1:], 1)
+            counted = np.asarray(roles[1:]) != UNCOUNTED
+            role = np.asarray(roles[1:])[counted]
+            np.add.at(nats[number], role, found[i, : len(of) - 1][counted])
+            np.add.at(counts[number], role, 1)
         bar.update(len(batch))
     bar.close()
     return DocumentLosses(nats, counts, sizes)
@@ -170,6 +208,7 @@ def _foreign_losses(
 def _foreign_answers(
     reader: Reader,
     speaker: Speaker,
+    dialog: Dialog | None,
     questions: Sequence[Question],
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -177,7 +216,7 @@ def _foreign_answers(
     seeds: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Greedy answers, or sampled ones with a seed a question; to a prompt that fills the context by itself none."""
-    prompts = [_prompt(reader, question) for question in questions]
+    prompts = [_prompt(reader, dialog, question) for question in questions]
     rooms = [min(max_new_tokens, speaker.seq_len - len(prompt)) for prompt in prompts]
     said: list[dict[str, Any]] = [{"text": "", "stopped": False, "tokens": 0} for _ in prompts]
     order = sorted((i for i in range(len(prompts)) if rooms[i] > 0), key=lambda i: (rooms[i], len(prompts[i])))
@@ -206,8 +245,11 @@ def try_template(path: Path, reader: Reader) -> None:
         raise UserError(f"{path}: its chat template does not render a question: {said}; mend it, or take it out")
 
 
-def _prompt(reader: Reader, question: Question) -> list[int]:
+def _prompt(reader: Reader, dialog: Dialog | None, question: Question) -> list[int]:
     text = prompt_text(question)
+    if dialog is not None and question.question is not None:
+        with suppress(ValueError):  # its template refuses it
+            return dialog.prompt(messages_of({"context": question.context, "question": question.question}))
     if question.question is not None and reader.converse is not None:
         return reader.converse([{"role": "user", "content": text}], True)
     return first_ids(reader) + reader.encode_as_text(text if question.question is None else f"{text}\n")

@@ -44,7 +44,7 @@ class Folder:
     """A checkpoint folder's JSON files, read once: a run may rewrite loam.json meanwhile."""
 
     path: Path
-    own: bool  # made by loam
+    own: bool  # of loam's template and tokenizer; else checked as others' are, even where loam trained it on
     meta: dict[str, Any]  # loam.json; empty where there is none, or a damaged one
     config: dict[str, Any]
     generation: dict[str, Any]
@@ -73,7 +73,8 @@ def open_folder(path: Path) -> Folder:
     damage: dict[str, str] = {}
     names = ("config.json", "generation_config.json", "tokenizer_config.json", "loam.json")
     config, generation, tokenizer, meta = (_object(path / name, damage) for name in names)
-    own = (path / "loam.json").exists() or tokenizer.get("chat_template") == CHAT_TEMPLATE
+    template = tokenizer.get("chat_template")
+    own = meta.get("dialog", "loam") == "loam" if (path / "loam.json").exists() else template == CHAT_TEMPLATE
     return Folder(path, own, meta, config, generation, tokenizer, damage)
 
 
@@ -81,7 +82,7 @@ def check_files(folder: Folder) -> Line:
     """All files there, JSON readable; weights that are pickled are named and left alone."""
     path = folder.path
     listed = [name for name in inside(folder.meta, "files") if not name.startswith("trainer/")]
-    needed = [*OWN_FILES, *(name for name in listed if name not in OWN_FILES)] if folder.own else ["config.json"]
+    needed = list(dict.fromkeys([*(OWN_FILES if folder.own else ["config.json"]), *listed]))
     missing = [name for name in needed if not (path / name).is_file()]
     missing += [file.name for file in folder.weight_files() if not file.is_file() and file.name not in missing]
     if not folder.own and not any((path / name).is_file() for name in TOKENIZERS):
@@ -105,7 +106,7 @@ def check_files(folder: Folder) -> Line:
 
 def check_hashes(folder: Folder) -> Line:
     """sha256 of every file as loam.json says, and of loam.json by its own seal."""
-    if not folder.own:
+    if not folder.own and not folder.meta:
         return Line(SKIP, "hashes", "no loam.json, so nothing says what the files should be")
     if folder.lacks("loam.json"):
         return Line(SKIP, "hashes", "loam.json, which holds them, cannot be read")
@@ -134,7 +135,7 @@ def check_hashes(folder: Folder) -> Line:
 def check_provenance(folder: Folder) -> Line:
     """Which run, step, code and versions made it."""
     meta = folder.meta
-    if not folder.own:
+    if not folder.own and not meta:
         by = folder.config.get("transformers_version")
         return Line(SKIP, "made by", f"not by loam; {f'transformers {by}' if by else 'what'} wrote config.json")
     if not meta:

@@ -19,8 +19,6 @@ from typing import Any
 import tokenizers
 import torch
 import torch.nn.functional as F
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from torch import Tensor
 
 from common.errors import UserError
@@ -30,6 +28,7 @@ from model.huggingface import load_model
 from model.loss import token_nll
 from model.sampling import choose
 from tokenizer.bpe import load_tokenizer
+from tokenizer.chat_template import render_jinja
 from tokenizer.template import BOS, EOS, SPECIAL_TOKENS
 
 ROLES = ("pad", "bos", "eos")
@@ -192,6 +191,11 @@ def foreign_speaker(model: Any, reader: Reader, generation: dict[str, Any], devi
     )
 
 
+def foreign_because(path: Path) -> str:
+    """Why a folder is opened as another's, to be said where that fails."""
+    return "speaks by a template made elsewhere" if (path / "loam.json").exists() else "has no loam.json"
+
+
 def need_transformers(path: Path) -> Any:
     """The module, told to stay offline; UserError where it is not installed."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read at its import
@@ -221,18 +225,6 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
         if bars:
             theirs.enable_progress_bar()
-
-
-def render_jinja(template: str, **values: Any) -> str:
-    """A chat template as other engines render it, in jinja's sandbox; jinja2.TemplateError where it raises."""
-    import jinja2
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    room = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    room.globals["raise_exception"] = raise_exception
-    return room.from_string(template).render(**values)
 
 
 def _sampled(temperature: float, top_p: float, seeds: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:

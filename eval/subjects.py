@@ -15,9 +15,10 @@ from common.runs import RUNS
 from common.text import error_line
 from eval.held_out import read_manifest
 from eval.opened import context_of, try_template
-from eval.speaker import foreign_reader, need_transformers
+from eval.speaker import foreign_because, foreign_reader, need_transformers
 from model.huggingface import load_shape
 from tokenizer.bpe import load_tokenizer
+from tokenizer.dialog import is_own
 from tokenizer.template import Encoder
 from training.checkpoint import read_meta
 
@@ -34,7 +35,7 @@ class Subject:
     tok: Encoder
     seq_len: int
     corpus: Path | None  # the corpus that it trained on; None where it is not on this machine
-    own: bool = True  # loam's; else whatever `transformers` opens
+    own: bool = True  # of loam's template and tokenizer; else whatever `transformers` opens
 
     @property
     def tokenizer(self) -> str:
@@ -66,7 +67,7 @@ def find_subjects(paths: Sequence[Path], asked: bool = True) -> list[Subject]:
             raise UserError(f"{paths[i]} is given twice: a checkpoint cannot be compared with itself")
     subjects = [
         _own(name, path)
-        if (path / "loam.json").exists() or not (path / "config.json").exists()
+        if not (path / "config.json").exists() or ((path / "loam.json").exists() and is_own(path))
         else _foreign(name, path, asked)
         for name, path in zip(names_of(paths), resolved, strict=True)
     ]
@@ -83,17 +84,18 @@ def _own(name: str, path: Path) -> Subject:
 
 
 def _foreign(name: str, path: Path, asked: bool) -> Subject:
-    """Another's folder; only the tokenizer is opened as yet, its chat template tried. Raises UserError."""
+    """Another's folder, or a checkpoint that loam trained on from one; only the tokenizer is opened as yet, its chat
+    template tried. Raises UserError."""
     need_transformers(path)
     try:
         reader = foreign_reader(path)
     except Exception as error:  # transformers raises what it likes
-        raise UserError(
-            f"{path} has no loam.json, and transformers cannot open its tokenizer: {error_line(error)}"
-        ) from None
+        why = f"{foreign_because(path)}, and transformers cannot open its tokenizer"
+        raise UserError(f"{path} {why}: {error_line(error)}") from None
     if asked:
         try_template(path, reader)
-    return Subject(name, path, {}, reader, context_of(path), None, own=False)
+    meta = read_meta(path) if (path / "loam.json").exists() else {}
+    return Subject(name, path, meta, reader, context_of(path), corpus_of(path, meta), own=False)
 
 
 def _tokenizer_file(path: Path) -> Path:

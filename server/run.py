@@ -18,9 +18,7 @@ import torch
 import uvicorn
 
 from common.errors import UserError
-from common.files import read_json
 from eval.check import check
-from model.huggingface import load_model
 from model.inference import PRECISIONS, pack
 from server.app import make_app
 from server.guard import Guard
@@ -29,8 +27,8 @@ from server.ledger import LEDGER, Ledger, owned
 from server.prices import read_prices
 from server.service import Served, Service
 from server.worker import Worker
-from tokenizer.dialog import open_dialog
 from training import distributed
+from training.checkpoint import load_to_ask
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 CONNECTIONS = 1024  # at most; more are told 503
@@ -202,13 +200,10 @@ def refuse_unsound(path: Path, options: ServeOptions, device: torch.device, say:
 
 def open_model(name: str, path: Path, options: ServeOptions, device: torch.device) -> Served:
     """A checkpoint in memory, with its worker; UserError where it does not open."""
-    model = pack(load_model(path, device, PRECISIONS[options.precision]))
-    dialog, num_rows = open_dialog(path), model.shape.vocab_size
-    if num_rows < dialog.vocab_size:
-        raise UserError(f"{path}: the model has {num_rows} tokens, its tokenizer {dialog.vocab_size}")
+    model, dialog, meta = load_to_ask(path, device, hashes=False, dtype=PRECISIONS[options.precision])  # checked before
+    model, num_rows = pack(model), model.shape.vocab_size
     # Others' embeddings may have more rows than their tokenizer has tokens: what those say is nothing.
     dialog = replace(dialog, banned=[*dialog.banned, *range(dialog.vocab_size, num_rows)])
-    meta = read_json(path / "loam.json") if (path / "loam.json").is_file() else {}
     fingerprint = f"loam-{meta.get('files', {}).get('model.safetensors', '')[:12]}"
     created = int((path / "config.json").stat().st_mtime)
     return Served(name, dialog, Worker(model, options.rows, options.queue), model.shape.seq_len, created, fingerprint)

@@ -58,7 +58,7 @@ def train_bpe(
 
 def byte_level_bytes(pieces: list[str]) -> list[bytes]:
     """The bytes of each piece in a vocabulary of letters that stand for bytes."""
-    letters = {letter: byte for byte, letter in enumerate(_byte_letters())}
+    letters = {letter: byte for byte, letter in enumerate(byte_letters())}
     if any(letter not in letters for piece in pieces for letter in piece):
         raise UserError("its tokens have letters that stand for no byte")
     if missing := letters.keys() - pieces:
@@ -67,7 +67,7 @@ def byte_level_bytes(pieces: list[str]) -> list[bytes]:
     return [bytes(letters[letter] for letter in piece) for piece in pieces]
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """The letter that stands for each byte in a byte-level vocabulary (GPT-2's table)."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(256, 512))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import read_json
 from data.turns import Message
 from tokenizer.bpe import Tokenizer, load_tokenizer
-from tokenizer.template import BOS, EOS, IN_ANSWER, NUM_SPECIAL, SPECIAL_TOKENS, render_messages, roles
+from tokenizer.template import BOS, CHAT_TEMPLATE, EOS, IN_ANSWER, NUM_SPECIAL, SPECIAL_TOKENS, render_messages, roles
 
 Messages = Sequence[Message]  # {"role": context, system, user or assistant, "content": text}
 
@@ -73,4 +74,22 @@ def own_dialog(tok: Tokenizer) -> Dialog:
 
 def open_dialog(folder: Path) -> Dialog:
     """The dialog of a checkpoint's folder; UserError where there is none, or a damaged one."""
-    return own_dialog(load_tokenizer(folder))
+    if is_own(folder):
+        return own_dialog(load_tokenizer(folder))
+    from tokenizer.foreign import foreign_dialog  # which needs jinja, and this file
+
+    return foreign_dialog(folder)
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder speaks by loam's template and tokenizer: its loam.json says so, or its files are loam's.
+
+    A checkpoint that loam fine-tuned from another's model has a loam.json, and the other's template.
+    """
+    if (folder / "loam.json").exists():
+        meta = read_json(folder / "loam.json")
+        return not isinstance(meta, dict) or meta.get("dialog", "loam") == "loam"
+    if not (folder / "tokenizer.json").exists():
+        return True  # which says what is missing
+    config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    return isinstance(config, dict) and config.get("chat_template") == CHAT_TEMPLATE

@@ -178,7 +178,7 @@ def _encode(
     counts.trained += int((trained > 0).sum())
     answers = [dialog.decode_bytes(np.asarray(row.ids)[row.trained == 1].tolist()) for row in rows]
     num_bytes = {name: np.zeros(len(rows), np.int64) for name in FIELDS} | {"answer": [*map(len, answers)]}
-    prompts = [int(row.trained.argmax()) for row in rows]
+    prompts = [int((row.trained > 0).argmax()) for row in rows]
     of = table.take(pa.array(owners, pa.int64()))
     return ids, trained, index_rows(of, [len(row.ids) for row in rows], prompts, num_bytes)
 

@@ -1,17 +1,10 @@
 """Ids of an answer, one at a time -> its text as it grows: whole characters, nothing of a stop text."""
 
 import codecs
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
-
-class Decoder(Protocol):
-    """What writing needs of a tokenizer, or of a `Dialog`."""
-
-    @property
-    def decode_bytes(self) -> Callable[[Iterable[int]], bytes]:
-        """Bytes of content."""
-        ...
+from tokenizer.dialog import Dialog
 
 
 class Writer:
@@ -23,18 +16,19 @@ class Writer:
         written: characters of it that were written
     """
 
-    def __init__(self, tok: Decoder, write: Callable[[str], Any], stop: Sequence[str] = ()) -> None:
+    def __init__(self, dialog: Dialog, write: Callable[[str], Any], stop: Sequence[str] = ()) -> None:
         self.text, self.stopped, self.written = "", False, 0
-        self._tok, self._write, self._stop = tok, write, stop
+        self._dialog, self._write, self._stop = dialog, write, stop
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def on_token(self, row: int, token: int) -> None:
         """Of `generate`."""
-        self._take(self._decoder.decode(self._tok.decode_bytes([token])))
+        if token not in self._dialog.eos:
+            self._take(self._decoder.decode(self._dialog.decode_bytes([token])))
 
     def ends(self, row: int, ids: list[int]) -> bool:
-        """Of `generate`."""
-        return self.stopped
+        """Of `generate`, which knows one of the tokens that may end an answer."""
+        return self.stopped or ids[-1] in self._dialog.eos
 
     def inside_character(self) -> bool:
         """Whether the last token ended inside of a character."""

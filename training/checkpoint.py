@@ -28,7 +28,8 @@ from common.files import file_sha256, json_sha256, read_json, write_json
 from common.runs import checkpoints
 from model.decoder import Decoder
 from model.huggingface import load_model
-from tokenizer.bpe import Tokenizer, load_tokenizer
+from tokenizer.bpe import Tokenizer
+from tokenizer.dialog import Dialog, is_own, open_dialog
 from training.lora import is_adapted, load_adapters
 from training.sharding import local, own_rows
 
@@ -89,13 +90,29 @@ def load_for_inference(
     """Verified model (eval mode), tokenizer and loam.json of a checkpoint folder; hashes as `verify` has them.
 
     dtype: of the weights; as they are stored by default.
+    UserError for one that speaks by a template made elsewhere too: `load_to_ask` opens both.
     """
-    meta = verify(path, hashes=hashes)
-    tok = load_tokenizer(path)
+    model, dialog, meta = load_to_ask(path, device, hashes, dtype)
+    if dialog.own is None:
+        raise UserError(f"{path}: its tokenizer and template were made elsewhere, and loam's own are needed here")
+    return model, dialog.own, meta
+
+
+def load_to_ask(
+    path: Path, device: str | torch.device = "cpu", hashes: bool = True, dtype: torch.dtype | None = None
+) -> tuple[Decoder, Dialog, dict[str, Any]]:
+    """Model (eval mode), dialog and loam.json of a folder: a checkpoint, verified, or a `transformers` folder that has
+    none (then {}). dtype: of the weights; by default as they are stored, another's in float32 on a CPU."""
+    own = is_own(path)
+    meta = verify(path, hashes=hashes) if own or (path / "loam.json").exists() else {}
+    dialog = open_dialog(path)
+    if dtype is None and not own and str(device) == "cpu":
+        dtype = torch.float32
     model = load_model(path, device, dtype)
-    if model.shape.vocab_size != tok.vocab_size:
-        raise UserError(f"{path}: the model has {model.shape.vocab_size} tokens, its tokenizer {tok.vocab_size}")
-    return model.eval(), tok, meta
+    rows = model.shape.vocab_size
+    if rows < dialog.vocab_size or (own and rows != dialog.vocab_size):  # others pad their embedding
+        raise UserError(f"{path}: the model has {rows} tokens, its tokenizer {dialog.vocab_size}")
+    return model.eval(), dialog, meta
 
 
 def resumable(run: Path) -> list[Path]:

@@ -19,7 +19,7 @@ def preflight(tokens: Tokens, dialog: Dialog, seq_len: int, colours: bool) -> li
     """Lines about rows (at least one), and the text of the first."""
     assert tokens.trained is not None, "rows to fine-tune on"
     per_row = np.add.reduceat(tokens.trained > 0, tokens.offsets)
-    ended = np.asarray(tokens.trained)[tokens.offsets + tokens.lengths - 1] == 2
+    ended = np.add.reduceat(np.asarray(tokens.trained) == 2, tokens.offsets) > 0
     lines = [
         f"rows: {np.median(tokens.lengths):.0f} tokens in the median, {tokens.lengths.max():,} at most (context "
         f"{seq_len:,}); trained of each {np.median(per_row):.0f} in the median, {per_row.min():,} at least; "

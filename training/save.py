@@ -25,6 +25,8 @@ from common.files import atomic_folder, file_sha256, read_json
 from model.config import Shape, count_parameters, state_bytes
 from model.decoder import Decoder
 from model.huggingface import save_weights
+from tokenizer.dialog import Dialog
+from tokenizer.foreign_files import PLAIN_TEMPLATE, eos_of, json_object, template_of
 from tokenizer.template import BOS, EOS, PAD
 from training.checkpoint import sealed
 from training.lora import adapter_config, is_adapted, merged, save_adapter
@@ -63,11 +65,20 @@ class TokenizerFiles:
     pad: int | None = PAD
 
 
-def foreign_files(folder: Path, init: Path) -> TokenizerFiles:
-    """Those of a tokenizer made elsewhere, as they stand; the ids are those of the config.json that it came with."""
+def foreign_files(folder: Path, init: Path, dialog: Dialog) -> TokenizerFiles:
+    """Those of a tokenizer made elsewhere, as they stand; the ids are those of the config.json that it came with.
+
+    What the template ends an answer with is an eos for every engine, and a template is there for every engine.
+    """
     content = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
-    stated = {**read_json(init / "config.json"), **json.loads(content.get("generation_config.json", b"{}"))}
-    return TokenizerFiles(content, stated["eos_token_id"], stated.get("bos_token_id"), stated.get("pad_token_id"))
+    generation = json_object(folder / "generation_config.json")
+    stated = {**read_json(init / "config.json"), **generation}
+    eos = [*dict.fromkeys(token for token in [*dialog.eos, *eos_of(stated)] if token is not None)]
+    ids = {"eos_token_id": eos if len(eos) > 1 else eos[0]}
+    content["generation_config.json"] = _json({**generation, **ids}).encode()
+    if template_of(folder, json_object(folder / "tokenizer_config.json")) is None:
+        content["chat_template.jinja"] = PLAIN_TEMPLATE.encode()
+    return TokenizerFiles(content, ids["eos_token_id"], stated.get("bos_token_id"), stated.get("pad_token_id"))
 
 
 def tokenizer_files(folder: Path, seq_len: int) -> TokenizerFiles:

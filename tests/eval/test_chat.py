@@ -19,7 +19,8 @@ from chat import Sampling, fitting_history, printable
 from common.errors import UserError
 from model.generate import Generation
 from tokenizer.bpe import Tokenizer
-from tokenizer.template import ASSISTANT, BOS, render_prompt
+from tokenizer.dialog import own_dialog
+from tokenizer.template import ASSISTANT, BOS, EOS, PAD, render_prompt
 from tokenizer.writer import Writer
 from training.checkpoint import load_for_inference
 
@@ -31,7 +32,7 @@ def test_a_character_split_over_tokens_is_written_whole(tok: Tokenizer) -> None:
     ids = tok.encode(text)
     assert any("�" in tok.decode([i]) for i in ids)  # some tokens do end inside a character
     pieces: list[str] = []
-    on_token = Writer(tok, pieces.append).on_token
+    on_token = Writer(own_dialog(tok), pieces.append).on_token
     for i in ids:
         on_token(0, i)
     assert not any("�" in piece for piece in pieces)
@@ -48,7 +49,7 @@ def test_control_characters_do_not_reach_the_terminal(tok: Tokenizer, monkeypatc
 
     monkeypatch.setattr(chat, "generate", generate)
     shown: list[str] = []
-    chat.reply(None, tok, [BOS], Sampling(), 0, shown.append)  # type: ignore[arg-type]
+    chat.reply(None, own_dialog(tok), [BOS], Sampling(), 0, shown.append)  # type: ignore[arg-type]
     assert "".join(shown) == "a [31mb c" == printable("a\x1b[31mb\rc")
 
 
@@ -61,7 +62,7 @@ def test_an_answer_ends_before_the_first_stop_text_and_none_of_it_is_shown(
     tok: Tokenizer, text: str, stop: list[str]
 ) -> None:
     shown: list[str] = []
-    writer = Writer(tok, shown.append, stop)
+    writer = Writer(own_dialog(tok), shown.append, stop)
     ids = tok.encode(text)
     for n, i in enumerate(ids):
         writer.on_token(0, i)
@@ -75,7 +76,7 @@ def test_an_answer_ends_before_the_first_stop_text_and_none_of_it_is_shown(
 
 def test_without_stop_texts_nothing_is_held_back(tok: Tokenizer) -> None:
     shown: list[str] = []
-    writer = Writer(tok, shown.append)
+    writer = Writer(own_dialog(tok), shown.append)
     for n, i in enumerate(ids := tok.encode("some words, and others")):
         writer.on_token(0, i)
         assert "".join(shown) == tok.decode(ids[: n + 1])
@@ -85,14 +86,14 @@ def test_a_stop_text_ends_the_answer_and_its_turn(run: Path, capsys: pytest.Capt
     model, tok, _ = load_for_inference(run / "ckpt1")
     prompt = render_prompt(tok, "What does `os.path.join` do?")
     greedy = Sampling(temperature=0.0, max_new_tokens=30)
-    said, whole = chat.reply(model, tok, prompt, greedy, 0, len)
+    said, whole = chat.reply(model, own_dialog(tok), prompt, greedy, 0, len)
     stop = whole[len(whole) // 2 :][:3]
     out: list[str] = []
-    cut, answer = chat.reply(model, tok, prompt, replace(greedy, stop=[stop]), 0, out.append)
+    cut, answer = chat.reply(model, own_dialog(tok), prompt, replace(greedy, stop=[stop]), 0, out.append)
     assert answer == whole[: whole.index(stop)] == "".join(out)
     assert cut.ended
     assert len(cut.ids) < len(said.ids)
-    side = chat.Side(model, tok)
+    side = chat.Side(model, own_dialog(tok))
     chat.chat([side], iter(["What does `os.path.join` do?"]), replace(greedy, stop=[stop]), len)
     assert side.history[-1][1] == answer
 
@@ -114,9 +115,9 @@ def test_limits_that_cannot_be_are_one_line(flags: dict[str, Any], said: str) ->
 def test_history_is_shortened_by_whole_turns_oldest_first(tok: Tokenizer) -> None:
     history = [(f"What is {i}?", f"It is {i}.") for i in range(8)]
     whole = render_prompt(tok, "And now?", history=history)
-    assert fitting_history(tok, history, "And now?", len(whole) + 20, 20) == (whole, history)
+    assert fitting_history(own_dialog(tok), history, "And now?", len(whole) + 20, 20) == (whole, history)
     for seq_len in range(40, len(whole) + 20, 7):
-        prompt, kept = fitting_history(tok, history, "And now?", seq_len, 5)
+        prompt, kept = fitting_history(own_dialog(tok), history, "And now?", seq_len, 5)
         assert kept == history[len(history) - len(kept) :]
         assert prompt == render_prompt(tok, "And now?", history=kept)
         assert len(prompt) + 5 <= seq_len
@@ -126,7 +127,7 @@ def test_history_is_shortened_by_whole_turns_oldest_first(tok: Tokenizer) -> Non
 
 def test_a_question_that_fills_the_context_is_one_clear_line(tok: Tokenizer) -> None:
     with pytest.raises(UserError, match="too long"):
-        fitting_history(tok, [], "why " * 100, 64, 10)
+        fitting_history(own_dialog(tok), [], "why " * 100, 64, 10)
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ class Shaped:
 def test_earlier_turns_are_given_along_until_reset(tok: Tokenizer, prompts: list[list[int]]) -> None:
     out: list[str] = []
     lines = ["a?\n", "\n", "b?\n", "/reset\n", "c?\n", "/other\n", "d?\n", "/quit\n", "e?\n"]
-    side = chat.Side(Shaped(), tok)  # type: ignore[arg-type]
+    side = chat.Side(Shaped(), own_dialog(tok))  # type: ignore[arg-type]
     chat.chat([side], iter(lines), Sampling(max_new_tokens=5), out.append)
     assert prompts == [
         render_prompt(tok, "a?"),
@@ -168,7 +169,7 @@ def test_earlier_turns_are_given_along_until_reset(tok: Tokenizer, prompts: list
 
 def test_two_sides_answer_each_question_from_their_own_memory(tok: Tokenizer, prompts: list[list[int]]) -> None:
     out: list[str] = []
-    sides = [chat.Side(Shaped(), tok, "one"), chat.Side(Shaped(), tok, "two")]  # type: ignore[arg-type]
+    sides = [chat.Side(Shaped(), own_dialog(tok), "one"), chat.Side(Shaped(), own_dialog(tok), "two")]  # type: ignore[arg-type]
     chat.chat(sides, iter(["a?", "b?", "/reset", "c?"]), Sampling(max_new_tokens=5), out.append)
     assert prompts == [
         render_prompt(tok, "a?"),
@@ -196,7 +197,7 @@ def test_two_checkpoints_answer_and_three_are_one_line(run: Path) -> None:
 def test_a_question_that_is_too_long_does_not_end_the_chat(tok: Tokenizer, prompts: list[list[int]]) -> None:
     out: list[str] = []
     lines = iter(["why " * 200, "a?"])
-    chat.chat([chat.Side(Shaped(), tok)], lines, Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
+    chat.chat([chat.Side(Shaped(), own_dialog(tok))], lines, Sampling(max_new_tokens=5), out.append)  # type: ignore[arg-type]
     assert out[0].startswith("error: the question is too long")
     assert prompts == [render_prompt(tok, "a?")]
 
@@ -207,11 +208,25 @@ def test_an_answer_ends_at_eos_and_shows_no_marker(run: Path) -> None:
     for thing in ("sky", "lamp", "cat", "book"):
         out: list[str] = []
         prompt = render_prompt(tok, f"What color has {thing} 1-2?")
-        said, _ = chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=40), 0, out.append)
+        said, _ = chat.reply(
+            model, own_dialog(tok), prompt, Sampling(temperature=0.0, max_new_tokens=40), 0, out.append
+        )
         assert "<|" not in "".join(out)
         assert "".join(out) == tok.decode(said.ids)
         ends.append(said.stopped)
     assert all(ends)
+
+
+def test_each_of_several_tokens_ends_an_answer_and_none_is_shown(run: Path) -> None:
+    model, tok, _ = load_for_inference(run / "ckpt2")
+    dialog, prompt = own_dialog(tok), render_prompt(tok, "What color has sky 1-2?")
+    greedy = Sampling(temperature=0.0, max_new_tokens=40)
+    said, answer = chat.reply(model, dialog, prompt, greedy, 0, len)
+    out: list[str] = []
+    several = replace(dialog, eos=[PAD, EOS])  # `generate` is told the first
+    assert chat.reply(model, several, prompt, greedy, 0, out.append) == (said, answer)
+    assert said.stopped
+    assert "".join(out) == answer
 
 
 def test_a_chat_template_in_a_checkpoint_is_never_run(run: Path, tmp_path: Path) -> None:
@@ -224,7 +239,7 @@ def test_a_chat_template_in_a_checkpoint_is_never_run(run: Path, tmp_path: Path)
         load_for_inference(tmp_path / "ckpt2")
     model, tok, _ = load_for_inference(tmp_path / "ckpt2", hashes=False)
     prompt = render_prompt(tok, "What color has sky 1-2?")
-    assert chat.reply(model, tok, prompt, Sampling(temperature=0.0, max_new_tokens=4), 0, len)[1]
+    assert chat.reply(model, own_dialog(tok), prompt, Sampling(temperature=0.0, max_new_tokens=4), 0, len)[1]
     other = AutoTokenizer.from_pretrained(tmp_path / "ckpt2")
     with pytest.raises(jinja2.exceptions.SecurityError):
         other.apply_chat_template([{"role": "user", "content": "hello"}])
@@ -235,7 +250,7 @@ def test_same_seed_same_answer_another_seed_another(run: Path) -> None:
     model, tok, _ = load_for_inference(run / "ckpt1")  # hardly trained: its draws are wide
     prompt = render_prompt(tok, "What color has sky 1-2?")
     draws = [
-        chat.reply(model, tok, prompt, Sampling(2.0, 0, 1.0, max_new_tokens=20, seed=seed), 0, len)[1]
+        chat.reply(model, own_dialog(tok), prompt, Sampling(2.0, 0, 1.0, max_new_tokens=20, seed=seed), 0, len)[1]
         for seed in (1, 1, 2)
     ]
     assert draws[0] == draws[1] != draws[2]

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 import chat
 from common.errors import UserError
-from eval.speaker import render_jinja
 from model.generate import Generation
 from tests.tokenizer.test_encode import corpus_table
 from tokenizer import encode
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.byte_level import train_bpe
+from tokenizer.chat_template import render_jinja
 from tokenizer.encode import build_store, encode_table
 from tokenizer.template import (
     ASSISTANT,

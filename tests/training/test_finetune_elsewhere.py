@@ -1,0 +1,147 @@
+"""A model that was made elsewhere is fine-tuned, and chat, check, compare and transformers open what comes out."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import chat
+import train as train_script
+from common.errors import UserError
+from config import Config
+from eval.check import check
+from eval.compare import compare
+from eval.config import EvalConfig
+from eval.opened import open_foreign
+from model.config import ModelConfig
+from model.huggingface import load_shape
+from tests.model.test_foreign_models import make
+from tests.tokenizer.made_elsewhere import CHATML, byte_level, write
+from tests.training.conftest import write_corpus
+from tokenizer.dialog import open_dialog
+from tokenizer.encode import read_corpus
+from tokenizer.foreign_files import PLAIN_TEMPLATE
+from tokenizer.template import IN_ANSWER, IN_QUESTION, MARKER
+from training.checkpoint import load_for_inference, load_to_ask, read_meta
+from training.config import TrainConfig
+
+QUESTION = {"role": "user", "content": "What color is the sky?"}
+
+
+def tune(config: Config, template: str | None, **made: Any) -> Path:
+    """The last checkpoint of a run `ft` that starts from a random Llama in `base`."""
+    base = write(Path("base"), byte_level(), template, "<|im_end|>" if template else "</s>")
+    size = len(json.loads((base / "tokenizer.json").read_text())["model"]["vocab"])
+    make(base, vocab_size=size + 40, max_position_embeddings=256, eos_token_id=size, **made)
+    write_corpus(Path("runs/ft/corpus"), {"train": 120, "val": 20, "test": 20})
+    settings = {"stage": "finetune", "init_from": "base", "epochs": 2, "average": False, "samples": 2}
+    train_script.train(
+        replace(config, run="ft", model=ModelConfig(), train=TrainConfig(**{**vars(config.train), **settings}))
+    )
+    return Path("runs/ft/ckpt2")
+
+
+@pytest.fixture
+def tuned(config: Config) -> Path:
+    return tune(config, CHATML, shard="60KB")
+
+
+def test_it_speaks_its_own_template_everywhere(tuned: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert read_meta(tuned)["dialog"] == "its own"
+    assert not load_shape(tuned).qk_norm
+    model, dialog, _ = load_to_ask(tuned)
+    theirs, tok = AutoModelForCausalLM.from_pretrained(tuned).eval(), AutoTokenizer.from_pretrained(tuned)
+    prompt = dialog.prompt([QUESTION])
+    found: Any = tok.apply_chat_template([QUESTION], add_generation_prompt=True, return_dict=False)
+    assert prompt == list(found)
+    with torch.no_grad():
+        ids = torch.tensor([prompt])
+        torch.testing.assert_close(theirs(ids).logits, model.logits(model(ids)), atol=1e-4, rtol=0)
+    with pytest.raises(UserError, match="made elsewhere"):
+        load_for_inference(tuned)
+    # What the template ends an answer with is an eos to all, though the folder named another.
+    assert theirs.generation_config.eos_token_id == dialog.eos
+    assert dialog.decode_bytes(dialog.eos[:1]) == b"<|im_end|>"
+
+    side = chat.Side(model, dialog)
+    out: list[str] = []
+    chat.chat(
+        [side], iter(["What color is the sky?", "And the sea?"]), chat.Sampling(0.0, max_new_tokens=20), out.append
+    )
+    assert len(side.history) == 2
+    assert "<|" not in "".join(out)
+
+    lines = {line["name"]: line for line in check(tuned)["lines"]}
+    assert {lines[name]["status"] for name in ("files", "hashes", "tensors", "template")} == {"pass"}
+    assert lines["trained on"]["found"].startswith("responses only")
+    assert check(tuned)["kind"] == "other"
+
+
+def test_a_damaged_one_is_refused_by_all(tuned: Path) -> None:
+    (tuned / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    changed = r"chat_template\.jinja is not the file that was written"
+    for opened in (lambda: load_to_ask(tuned), lambda: open_foreign(tuned, torch.device("cpu"))):
+        with pytest.raises(UserError, match=changed):
+            opened()
+    lines = {line["name"]: line for line in check(tuned, quick=True)["lines"]}
+    assert lines["hashes"]["status"] == "fail"
+
+
+def test_answers_are_compared_behind_the_prompts_that_they_were_trained_behind(tuned: Path) -> None:
+    config = EvalConfig(resamples=1000, num_answers=2, max_new_tokens=8, device="cpu")
+    result = compare([tuned.with_name("ckpt1"), tuned], config)
+    corpus = read_meta(tuned)["corpus"]
+    assert [facts["corpus"] for facts in result["checkpoints"]] == [corpus, corpus]
+    assert result["measured_on"] == "answers and texts"
+
+    # One document by hand: the nats of the answer's tokens behind its prompt.
+    table = next(iter(read_corpus(Path("runs/ft/corpus"), "val", ["text", "context", "question", "answer"])))
+    row = next(i for i, each in enumerate(table.to_pylist()) if each["answer"])
+    document = table.slice(row, 1)
+    losses = open_foreign(tuned, torch.device("cpu")).losses(document)
+    model, dialog, _ = load_to_ask(tuned)
+    fields = document.to_pylist()[0]
+    context = [{"role": "context", "content": fields["context"]}] if fields["context"] else []
+    messages = [*context, {"role": "user", "content": fields["question"]},
+                {"role": "assistant", "content": fields["answer"]}]  # fmt: skip
+    whole = dialog.document(messages)
+    with torch.no_grad():
+        nats = -model.logits(model(torch.tensor([whole.ids])))[0].log_softmax(-1)[:-1]
+    answer = [float(nats[i - 1, whole.ids[i]]) for i in range(len(whole.ids)) if whole.trained[i] == 1]
+    assert losses.nats[0, IN_ANSWER] == pytest.approx(sum(answer), rel=1e-4)
+    assert losses.num_targets[0, IN_ANSWER] == len(answer)
+    assert losses.num_targets[0, IN_QUESTION] == len(dialog.encode(fields["question"]))
+    assert losses.num_targets[0, MARKER] == 1  # the end of the answer
+
+
+def test_a_model_without_a_template_gets_one_that_others_find(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = tune(config, None)
+    assert "warning: it has no chat template" in capsys.readouterr().out
+    assert (tuned / "chat_template.jinja").read_text() == PLAIN_TEMPLATE
+    from transformers import AutoTokenizer
+
+    found: Any = AutoTokenizer.from_pretrained(tuned).apply_chat_template(
+        [QUESTION], add_generation_prompt=True, return_dict=False
+    )
+    assert open_dialog(tuned).prompt([QUESTION]) == list(found) == open_dialog(Path("base")).prompt([QUESTION])
+
+
+def test_a_folder_made_elsewhere_is_asked_without_a_run(tuned: Path) -> None:
+    model, dialog, meta = load_to_ask(Path("base"))
+    assert meta == {}
+    assert not model.training
+    assert dialog.prompt([QUESTION]) == open_dialog(tuned).prompt([QUESTION])
+    shutil.copytree("base", "smaller")
+    make(Path("smaller"), vocab_size=64)
+    for file in Path("smaller").glob("*.index.json"):
+        file.unlink()
+    with pytest.raises(UserError, match="the model has 64 tokens"):
+        load_to_ask(Path("smaller"))
