@@ -3,16 +3,17 @@
     python bench/generate_speed.py --json bench/results/generate-speed.json
 
 A decoder with random weights is saved as a folder, which both sides open in the same precision; they take turns, so
-that what else the machine does hits both. Prefill is the time to the first token, decoding the time of each later one,
-greedy, without an end. "loam" is the model as chat and the server have it (model/inference.py), "loam unprepared" the
-decoder as it was trained. One row reads all weights for each token: the share of the memory's speed is those bytes a
-second over the bytes that a sum or a copy of a large tensor reads and writes, whichever is more.
+that what else the machine does hits both. Prefill is the time to the first token, decoding the median time from one
+token to the next, greedy, without an end. "loam" is the model as chat has it (model/inference.py), "loam unprepared"
+the decoder as it was trained. One row reads all weights for each token: the share of the memory's speed is those bytes
+a second over the bytes that a sum or a copy of a large tensor reads and writes, whichever is more.
 
 The engine answers one row, then eight, then eight while a long prompt is read in pieces. Needs `pip install -e
 '.[bench]'`. The same on CUDA, which is written and was not measured.
 """
 
 import importlib.util
+import itertools
 import os
 import statistics
 import sys
@@ -20,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,8 @@ from model.inference import pack
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PEER = "transformers"
-Sides = dict[str, Callable[[int], Any]]  # name -> generate so many tokens
-Turn = dict[str, tuple[float, float]]  # name -> seconds of the prefill, and of each token after it
+Sides = dict[str, Callable[[Callable[[], None]], Any]]  # name -> generate, and call that behind each step
+Turn = dict[str, tuple[float, float]]  # name -> seconds of the prefill, and of a step after it
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Options:
     rows: list[int] = field(default_factory=lambda: [1, 16])
     prompt_tokens: int = 128
     new_tokens: int = 25
-    turns: int = 5
+    turns: int = 7
     json: str | None = None
 
 
@@ -111,9 +111,9 @@ def measure(options: Options) -> dict[str, Any]:
             for batch in options.rows:
                 ids_BT = torch.randint(3, shape.vocab_size, (batch, options.prompt_tokens))
                 sides: Sides = {
-                    "loam": _own(prepared, ids_BT),
-                    "loam unprepared": _own(plain, ids_BT),
-                    PEER: _peers(peer, ids_BT.to(device)),
+                    "loam": _own(prepared, ids_BT, options.new_tokens),
+                    "loam unprepared": _own(plain, ids_BT, options.new_tokens),
+                    PEER: _peers(peer, ids_BT.to(device), options.new_tokens),
                 }
                 turns, speeds = take_turns(sides, options, device)
                 rows.append(
@@ -136,14 +136,31 @@ def measure(options: Options) -> dict[str, Any]:
     }
 
 
-def _own(model: Decoder, ids_BT: torch.Tensor) -> Callable[[int], Any]:
+def _own(model: Decoder, ids_BT: torch.Tensor, number: int) -> Callable[[Callable[[], None]], Any]:
     prompts = ids_BT.tolist()
-    return lambda number: generate(model, prompts, number, eos_id=-1)
+    return lambda tick: generate(
+        model, prompts, number, eos_id=-1, on_token=lambda row, token: tick() if row == 0 else None
+    )
 
 
-def _peers(model: Any, ids_BT: torch.Tensor) -> Callable[[int], Any]:
-    mask = torch.ones_like(ids_BT)
-    return lambda number: model.generate(ids_BT, attention_mask=mask, max_new_tokens=number, do_sample=False)
+class _Ticker:
+    """What transformers' generate calls a streamer: it gets the prompt first, then each step's tokens."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick, self._begun = tick, False
+
+    def put(self, ids: torch.Tensor) -> None:
+        if self._begun:
+            self._tick()
+        self._begun = True
+
+    def end(self) -> None:
+        pass
+
+
+def _peers(model: Any, ids_BT: torch.Tensor, number: int) -> Callable[[Callable[[], None]], Any]:
+    settings = {"attention_mask": torch.ones_like(ids_BT), "max_new_tokens": number, "do_sample": False}
+    return lambda tick: model.generate(ids_BT, streamer=_Ticker(tick), **settings)
 
 
 def take_turns(sides: Sides, options: Options, device: torch.device) -> tuple[list[Turn], list[float]]:
@@ -152,8 +169,10 @@ def take_turns(sides: Sides, options: Options, device: torch.device) -> tuple[li
     for turn in range(options.turns + 1):
         speed, taken = memory_speed(device), {}
         for name, run in sides.items():
-            first, whole = (seconds(partial(run, number), device) for number in (1, options.new_tokens))
-            taken[name] = (first, (whole - first) / (options.new_tokens - 1))
+            ticks = [time.perf_counter()]
+            run(lambda ticks=ticks: ticks.append(time.perf_counter()))  # type: ignore[misc]
+            first, *later = [end - start for start, end in itertools.pairwise(ticks)]
+            taken[name] = (first, statistics.median(later))
         if turn > 0:
             turns.append(taken)
             speeds.append(speed)

@@ -22,7 +22,9 @@ from model.cache import Cache
 from model.decoder import Decoder
 from model.sampling import choose, penalised
 
-PIECE = 256  # tokens of waiting prompts that a step reads
+# Tokens of waiting prompts that a step reads; 512 where nobody is held up. seed-126m, a prompt of 768: pieces of 64
+# hold eight rows up for 3.4 of their steps each, and take 1.3 times as long in all as pieces of 256, which do for 9.6.
+PIECE, PIECE_ALONE = 64, 512
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ class Engine:
         return self.model.logits(self.model(ids_B1, cache=self._cache.rows(0, len(rows)))[:, -1]).float()
 
     def _read_prompts(self) -> list[Tensor]:
-        """Read up to PIECE tokens of prompts, first come first; logits behind each prompt that is now read whole."""
-        logits, left = [], PIECE
+        """Read a piece of the prompts, first come first; logits behind each prompt that is now read whole."""
+        logits, left = [], PIECE if self._num_answering else PIECE_ALONE
         while left > 0 and (self._waiting or self._num_answering < len(self._rows)):
             place = self._num_answering
             if place == len(self._rows):

@@ -85,11 +85,10 @@ def verify(path: Path, to_resume: bool = False, hashes: bool = True) -> dict[str
 
 
 def load_for_inference(
-    path: Path, device: str | torch.device = "cpu", hashes: bool = True, dtype: torch.dtype | None = None
+    path: Path, device: str | torch.device = "cpu", hashes: bool = True
 ) -> tuple[Decoder, Tokenizer, dict[str, Any]]:
     """Verified model (eval mode), tokenizer and loam.json of a checkpoint folder; hashes as `verify` has them.
 
-    dtype: of the weights; as they are stored by default.
     UserError for one that speaks by a template made elsewhere too: `load_to_ask` opens both.
     """
     model, dialog, meta = load_to_ask(path, device, hashes, dtype)
@@ -102,13 +101,15 @@ def load_to_ask(
     path: Path, device: str | torch.device = "cpu", hashes: bool = True, dtype: torch.dtype | None = None
 ) -> tuple[Decoder, Dialog, dict[str, Any]]:
     """Model (eval mode), dialog and loam.json of a folder: a checkpoint, verified, or a `transformers` folder that has
-    none (then {}). dtype: of the weights; by default as they are stored, another's in float32 on a CPU."""
+    none (then {}).
+
+    dtype: of the weights; by default as they are stored, a `transformers` folder's float32 on a CPU.
+    """
     own = is_own(path)
     meta = verify(path, hashes=hashes) if own or (path / "loam.json").exists() else {}
     dialog = open_dialog(path)
-    if dtype is None and not own and str(device) == "cpu":
-        dtype = torch.float32
-    model = load_model(path, device, dtype)
+    stored = torch.float32 if not own and str(device) == "cpu" else None
+    model = load_model(path, device, dtype or stored)
     rows = model.shape.vocab_size
     if rows < dialog.vocab_size or (own and rows != dialog.vocab_size):  # others pad their embedding
         raise UserError(f"{path}: the model has {rows} tokens, its tokenizer {dialog.vocab_size}")

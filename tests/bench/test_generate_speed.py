@@ -1,6 +1,8 @@
 """What the benchmark of generation makes of its turns, and that both sides answer the same folder."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -37,13 +39,23 @@ def test_bytes_a_token_are_those_of_all_weights_but_the_looked_up_rows(dtype: to
         assert weight_bytes(model.shape, dtype) == sum(weight.nbytes for weight in model.parameters()) - looked_up
 
 
-def test_each_side_is_asked_for_one_token_and_for_all_in_each_turn() -> None:
-    asked: list[tuple[str, int]] = []
-    sides: Sides = {name: lambda number, name=name: asked.append((name, number)) for name in ("one", "other")}
-    turns, speeds = take_turns(sides, Options(turns=2, new_tokens=7), torch.device("cpu"))
-    assert asked == [("one", 1), ("one", 7), ("other", 1), ("other", 7)] * 3  # the first turn warms up
-    assert len(turns) == len(speeds) == 2
-    assert min(speeds) > 0
+def test_the_first_token_of_a_turn_is_the_prefill_and_the_rest_are_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("bench.generate_speed.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("bench.generate_speed.memory_speed", lambda device: 5.0)
+    asked: list[str] = []
+
+    def side(name: str, steps: list[float], tick: Callable[[], None]) -> None:
+        asked.append(name)
+        for taken in steps:
+            clock[0] += taken * len(asked)  # each is slower than the one before
+            tick()
+
+    sides: Sides = {name: partial(side, name, steps) for name, steps in (("a", [8.0, 1, 2, 90]), ("b", [4.0, 3, 3]))}
+    turns, speeds = take_turns(sides, Options(turns=2), torch.device("cpu"))
+    assert asked == ["a", "b"] * 3  # the first turn warms up
+    assert turns == [{"a": (24.0, 6.0), "b": (16.0, 12.0)}, {"a": (40.0, 10.0), "b": (24.0, 18.0)}]
+    assert speeds == [5.0, 5.0]
 
 
 def test_a_short_run_fills_the_table() -> None:

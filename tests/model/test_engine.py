@@ -64,10 +64,11 @@ def assert_same_but_for_near_ties(model: Decoder, request: Request, found: list[
     assert len(found) == len(expected)
 
 
-@pytest.fixture(params=[7, 256])
+@pytest.fixture(params=[7, 64])
 def piece(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Prompts are read in pieces that cut them, or whole."""
     monkeypatch.setattr(engine_module, "PIECE", request.param)
+    monkeypatch.setattr(engine_module, "PIECE_ALONE", request.param)
     return request.param
 
 
