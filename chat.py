@@ -18,14 +18,11 @@ if __name__ == "__main__":
 
     leave_when_interrupted()
 
-import codecs
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-import torch
 
 from common.errors import UserError, run_command
 from common.runs import find_checkpoint
@@ -33,13 +30,13 @@ from common.text import not_unicode
 from config import load_command
 from model.decoder import Decoder
 from model.generate import Generation, generate
-from model.inference import pack
+from model.inference import PRECISIONS, pack
 from tokenizer.dialog import Dialog
+from tokenizer.writer import Writer
 from training import distributed
 from training.checkpoint import load_to_ask
 
 Turn = tuple[str, str]  # question, answer
-PRECISIONS = {"stored": None, "fp32": torch.float32, "bf16": torch.bfloat16}
 ROLES = ("user", "assistant")
 
 
@@ -113,63 +110,16 @@ def fitting_history(
     return prompt, []
 
 
-class Writer:
-    """Writes an answer as its tokens come: whole characters only (a token may end inside of one), up to a stop text.
-
-    Attributes:
-        text: of the answer so far, without what a stop text cut off
-        stopped: whether one did
-    """
-
-    def __init__(self, dialog: Dialog, write: Callable[[str], Any], stop: Sequence[str] = ()) -> None:
-        self.text, self.stopped = "", False
-        self._dialog, self._write, self._stop = dialog, write, stop
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._written = 0
-
-    def on_token(self, row: int, token: int) -> None:
-        """Of `generate`."""
-        if token not in self._dialog.eos:
-            self._take(self._decoder.decode(self._dialog.decode_bytes([token])))
-
-    def ends(self, row: int, ids: list[int]) -> bool:
-        """Of `generate`, which knows one of the tokens that may end an answer."""
-        return self.stopped or ids[-1] in self._dialog.eos
-
-    def finish(self) -> str:
-        """Write what was held back, as it might have become a stop text or a character; returns the answer."""
-        if not self.stopped:
-            self._take(self._decoder.decode(b"", final=True))
-            self._show(len(self.text))
-        return self.text
-
-    def _take(self, text: str) -> None:
-        self.text += text
-        # Of several the one that is whole first: what is shown does not hang on how text is cut into tokens.
-        found = [
-            (place + len(stop), place) for stop in self._stop if (place := self.text.find(stop, self._written)) >= 0
-        ]
-        if found:
-            self.text, self.stopped = self.text[: min(found)[1]], True
-        self._show(len(self.text) - (0 if self.stopped else self._held()))
-
-    def _held(self) -> int:
-        """Characters at the end that may be the beginning of a stop text."""
-        most = max(map(len, self._stop), default=1) - 1
-        lengths = range(min(most, len(self.text) - self._written), 0, -1)
-        return next((n for n in lengths if any(stop.startswith(self.text[-n:]) for stop in self._stop)), 0)
-
-    def _show(self, end: int) -> None:
-        if text := self.text[self._written : end]:  # control characters of a corpus must not reach the terminal
-            self._write("".join(c if c.isprintable() or c in "\n\t" else " " for c in text))
-            self._written = end
+def printable(text: str) -> str:
+    """Text without control characters: those of a corpus must not reach the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
 def reply(
     model: Decoder, dialog: Dialog, prompt: list[int], sampling: Sampling, turn: int, write: Callable[[str], Any]
 ) -> tuple[Generation, str]:
     """Generate and write one answer, and what follows it; the draw depends on the seed and the number of the turn."""
-    writer = Writer(dialog, write, sampling.stop)
+    writer = Writer(dialog, lambda text: write(printable(text)), sampling.stop)
     said = generate(
         model,
         [prompt],

@@ -257,4 +257,6 @@ def _early(argv: list[str], name: str) -> str | None:
 
 def _program() -> str:
     path = Path(sys.argv[0])
-    return f"{path.parent.name}/{path.name}" if path.parent.name in ("data", "tokenizer", "eval") else path.name
+    return (
+        f"{path.parent.name}/{path.name}" if path.parent.name in ("data", "tokenizer", "eval", "server") else path.name
+    )

@@ -25,7 +25,7 @@ class Cache:
 
     def __init__(self, shape: Shape, num_rows: int, num_slots: int, dtype: torch.dtype, device: torch.device) -> None:
         """`dtype`: of the model. On a CPU the store is float32 in any case: there torch's attention in bfloat16 takes
-        four to six times as long (docs/decisions.md)."""
+        two to five times as long (docs/decisions.md)."""
         dtype = torch.float32 if device.type == "cpu" else dtype
         size = (shape.num_layers, num_rows, shape.num_kv_heads, num_slots, shape.head_dim)
         self.keys_LBKSE = torch.zeros(size, dtype=dtype, device=device)

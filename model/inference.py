@@ -18,6 +18,9 @@ from model.attention import Mask, attend
 from model.cache import Cache
 from model.decoder import Attention, Decoder, FeedForward, Layer, rotate
 
+# Names on command lines for what weights are opened as; None: as they are stored.
+PRECISIONS = {"stored": None, "fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 class Product(nn.Module):
     """x -> x W^T, W being the given (out, in) matrices below one another."""

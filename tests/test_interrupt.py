@@ -13,9 +13,9 @@ import pytest
 from common.runs import locked
 from tests.test_commands import CSV, GOOD_ROWS, REPOSITORY, run, write
 
-SCRIPTS = ["train.py", "chat.py", "data/audit.py", "data/prepare.py", "tokenizer/train.py", "eval/compare.py",
-           "bench/audit_quality.py", "bench/data_speed.py", "bench/forecast.py", "bench/learning.py",
-           "bench/save_speed.py", "bench/train_speed.py"]  # fmt: skip
+SCRIPTS = ["train.py", "chat.py", "serve.py", "data/audit.py", "data/prepare.py", "tokenizer/train.py",
+           "eval/compare.py", "bench/audit_quality.py", "bench/data_speed.py", "bench/forecast.py",
+           "bench/learning.py", "bench/save_speed.py", "bench/train_speed.py"]  # fmt: skip
 # Short waits: a signal that comes just before a long one is heard only when that ends.
 TELL_AND_WAIT = "import time\nprint('here', flush=True)\n[time.sleep(0.1) for _ in range(600)]\n"
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import chat
-from chat import Sampling, Writer, fitting_history
+from chat import Sampling, fitting_history, printable
 from common.errors import UserError
 from model.generate import Generation
 from tokenizer.bpe import Tokenizer
 from tokenizer.dialog import own_dialog
 from tokenizer.template import ASSISTANT, BOS, EOS, PAD, render_prompt
+from tokenizer.writer import Writer
 from training.checkpoint import load_for_inference
 
 ROOT = Path(__file__).parents[2]
@@ -38,12 +39,18 @@ def test_a_character_split_over_tokens_is_written_whole(tok: Tokenizer) -> None:
     assert "".join(pieces) == text
 
 
-def test_control_characters_do_not_reach_the_terminal(tok: Tokenizer) -> None:
-    pieces: list[str] = []
-    on_token = Writer(own_dialog(tok), pieces.append).on_token
-    for i in tok.encode("a\x1b[31mb\rc"):
-        on_token(0, i)
-    assert "".join(pieces) == "a [31mb c"
+def test_control_characters_do_not_reach_the_terminal(tok: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Generation(tok.encode("a\x1b[31mb\rc"))
+
+    def generate(*args: Any, on_token: Any, **kwargs: Any) -> list[Generation]:
+        for i in said.ids:
+            on_token(0, i)
+        return [said]
+
+    monkeypatch.setattr(chat, "generate", generate)
+    shown: list[str] = []
+    chat.reply(None, own_dialog(tok), [BOS], Sampling(), 0, shown.append)  # type: ignore[arg-type]
+    assert "".join(shown) == "a [31mb c" == printable("a\x1b[31mb\rc")
 
 
 @settings(deadline=None)
