@@ -5,8 +5,8 @@
 A decoder with random weights is saved as a folder, which both sides open in the same precision; they take turns, so
 that what else the machine does hits both. Prefill is the time to the first token, decoding the median time from one
 token to the next, greedy, without an end. "loam" is the model as chat and server have it (model/inference.py), "loam
-unprepared" the decoder as it was trained. One row reads all weights for each token: the share of the memory's speed is those bytes
-a second over the bytes that a sum or a copy of a large tensor reads and writes, whichever is more.
+unprepared" the decoder as it was trained. One row reads all weights for each token: the share of the memory's speed is
+those bytes a second over the bytes that a sum or a copy of a large tensor reads and writes, whichever is more.
 
 The engine answers one row, then eight, then eight while a long prompt is read in pieces. Needs `pip install -e
 '.[bench]'`. The same on CUDA, which is written and was not measured.
