@@ -91,7 +91,7 @@ def load_for_inference(
 
     UserError for one that speaks by a template made elsewhere too: `load_to_ask` opens both.
     """
-    model, dialog, meta = load_to_ask(path, device, hashes, dtype)
+    model, dialog, meta = load_to_ask(path, device, hashes)
     if dialog.own is None:
         raise UserError(f"{path}: its tokenizer and template were made elsewhere, and loam's own are needed here")
     return model, dialog.own, meta
