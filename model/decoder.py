@@ -40,17 +40,25 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(compute_dtype(x))
 
 
-def rotation(
-    positions_BT: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None
-) -> tuple[Tensor, Tensor]:
-    """cos and sin, float32 (B,T,1,E), of the angles that positions turn a head by (Su et al., 2021)."""
-    pair = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions_BT.device)
+def frequencies(
+    head_dim: int, theta: float, scaling: RopeScaling | None = None, device: torch.device | None = None
+) -> Tensor:
+    """How far a position turns each pair of a head, radians, float32 (E/2,)."""
+    pair = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device)
     frequency = theta ** (-pair / head_dim)
     if scaling is not None:
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
         turns = scaling.original_seq_len * frequency / (2 * torch.pi)
         kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
         frequency = frequency * (kept + (1.0 - kept) / scaling.factor)
+    return frequency
+
+
+def rotation(
+    positions_BT: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Tensor, Tensor]:
+    """cos and sin, float32 (B,T,1,E), of the angles that positions turn a head by (Su et al., 2021)."""
+    frequency = frequencies(head_dim, theta, scaling, positions_BT.device)
     angle_BTE = (positions_BT[..., None] * frequency).repeat(1, 1, 2)
     return angle_BTE.cos()[:, :, None], angle_BTE.sin()[:, :, None]
 
