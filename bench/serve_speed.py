@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -191,12 +192,15 @@ def running_server(
         for line in process.stdout:
             said.append(line)
             if found := re.search(r"^serving .* at (http://\S+?)(;|$)", line.strip()):
+                threading.Thread(
+                    target=said.extend, args=(process.stdout,), daemon=True
+                ).start()  # a full pipe stops it
                 yield process, found[1], said
                 return
         raise AssertionError("".join(said))
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.wait(30)
 
 
 def make_checkpoint(run: Path, preset: str) -> Path:

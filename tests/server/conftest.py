@@ -1,7 +1,6 @@
 """A checkpoint of random weights with a long context, and real servers of it on loopback."""
 
 import os
-import select
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -55,18 +54,11 @@ class Running:
     process: subprocess.Popen[str]
     url: str
     folder: Path
-    said: list[str]
+    said: list[str]  # lines, as they come
 
     def client(self, key: str = "none", **options: Any) -> openai.OpenAI:
         settings = {"max_retries": 0, "timeout": 60, **options}
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, **settings)
-
-    def lines(self) -> list[str]:
-        """What it has printed, without waiting for more."""
-        assert self.process.stdout is not None
-        while select.select([self.process.stdout], [], [], 0.2)[0] and (line := self.process.stdout.readline()):
-            self.said.append(line)
-        return self.said
 
 
 def environment() -> dict[str, str]:

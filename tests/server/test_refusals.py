@@ -10,7 +10,7 @@ import pytest
 
 from server.app import BODY_SECONDS
 from server.guard import HEADERS
-from tests.server.conftest import NAME, SEQ_LEN, Running
+from tests.server.conftest import NAME, SEQ_LEN, Running, until
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 SECRET = "xyzzy-plugh-7731"
@@ -203,8 +203,8 @@ def test_the_page_is_its_files_and_nothing_beside_them(running: Running) -> None
 def test_health_and_nothing_secret_in_the_log(running: Running) -> None:
     assert httpx.get(running.url + "/healthz").json() == {"status": "ok"}
     assert post(running, CHAT, chat()).status_code == 200
-    said = "".join(running.lines())
-    assert f"{NAME} completed" in said
+    until(lambda: [line for line in running.said if f" {NAME} completed " in line])
+    said = "".join(running.said)
     assert SECRET not in said
     assert "Traceback" not in said
     assert BODY_SECONDS > 1
