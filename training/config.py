@@ -32,7 +32,7 @@ class TrainConfig:
         min_lr: learning rate at the end of the cosine; by default a tenth of lr
         warmup_ratio: share of all steps over which the rate rises from 0
         weight_decay: decay of the layers' matrices (embedding and norms have none); by default 0.1 for adamw,
-            for muon such that each epoch shrinks them to 1/e, at most 1
+            for muon such that each epoch shrinks them to 1/e, at most 1; none when fine-tuning
         momentum: Muon's momentum
         beta1: AdamW's first moment
         beta2: AdamW's second moment

@@ -166,6 +166,7 @@ def _describe_work(plan: RunPlan, config: TrainConfig, shape: Shape, tokens: Tok
     why_lr = "as asked" if config.lr else "for every rank" if config.lora_rank else of_width
     optimizer = "adamw" if config.lora_rank else config.optimizer
     usual = "as usual" if optimizer == "adamw" else "each epoch shrinks weights to 1/e, at most 1"
+    usual = "fine-tuning keeps what is there" if config.stage == "finetune" else usual
     why_decay = "as asked" if config.weight_decay is not None else usual
     why_rest = "as asked" if config.embedding_lr else "the same"
     rest = f", embedding and norms adamw {plan.embedding_lr:.3g} ({why_rest})" if not config.lora_rank else ""
@@ -193,11 +194,11 @@ def _steps(plan: RunPlan, epochs: int) -> str:
 
 
 def default_decay(config: TrainConfig, lr: float, min_lr: float, total_steps: int) -> float:
-    """Muon: so that each epoch shrinks what the weights were by e^-1, at most 1; adamw: 0.1; of adapters none.
+    """Muon: so that each epoch shrinks what the weights were by e^-1, at most 1; adamw: 0.1; fine-tuning: none.
 
     Decay and rates multiply: an epoch shrinks weights by exp(-decay x sum of its rates). docs/decisions.md has figures.
     """
-    if config.lora_rank:
+    if config.stage == "finetune":
         return 0.0
     if config.optimizer == "adamw":
         return 0.1
