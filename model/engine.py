@@ -60,7 +60,7 @@ class Event:
 
     row: int
     token: int | None
-    ended: str | None = None  # "eos", "length"
+    ended: str | None = None  # "eos", "length"; "failed": the model's numbers are none
     logprob: float | None = None  # of the token, natural
     top: list[tuple[int, float]] = field(default_factory=list)  # likeliest first
 
@@ -173,6 +173,9 @@ class Engine:
         rows = self._rows[: len(logits_BV)]
         for row, logits_V in zip(rows, logits_BV, strict=True):
             logits_V[row.banned] = -torch.inf
+        nan_B = logits_BV.isnan().any(dim=1)
+        logits_BV[nan_B] = 0.0  # there is no choosing from it, and the other rows go on
+        failed = nan_B.tolist()
         raw_BV = logits_BV.clone() if any(row.request.logprobs is not None for row in rows) else logits_BV
         alike: dict[tuple[float, int, float, float], list[int]] = {}
         for place, (row, logits_V) in enumerate(zip(rows, logits_BV, strict=True)):
@@ -189,7 +192,10 @@ class Engine:
             chosen_B = choose(logits_BV[places], temperature, top_k, top_p, random, min_p)
             for place, token in zip(places, chosen_B.tolist(), strict=True):
                 tokens[place] = token
-        return [self._take(row, token, raw_V) for row, token, raw_V in zip(rows, tokens, raw_BV, strict=True)]
+        return [
+            Event(row.number, None, "failed") if lost else self._take(row, token, raw_V)
+            for row, token, raw_V, lost in zip(rows, tokens, raw_BV, failed, strict=True)
+        ]
 
     def _take(self, row: _Row, token: int, raw_V: Tensor) -> Event:
         """A row's newest token, and what is told of it."""

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+COLDEST = 1e-5  # below it the likeliest token is taken: logits divided by less may leave float32
+
 
 def penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
     """Logits of the tokens in `seen_BV` (bool) made less likely, by a penalty above 1, or more, by one below."""
@@ -19,11 +21,11 @@ def choose(
     random: torch.Generator | Sequence[torch.Generator],
     min_p: float = 0.0,
 ) -> Tensor:
-    """One token id per row, (B,): the likeliest at temperature 0, else sampled after top-k, then top-p, then min-p.
+    """One token id per row, (B,): the likeliest below `COLDEST`, else sampled after top-k, then top-p, then min-p.
 
     random: for all rows, or one (of the CPU) for each.
     """
-    if temperature <= 0.0:
+    if temperature < COLDEST:
         return logits_BV.argmax(dim=-1)
     logits_BV, order_BV = logits_BV / temperature, None
     # Sorting 16,384 logits takes 1 ms, finding the 50 largest 0.02 ms.

@@ -257,3 +257,23 @@ def test_banned_tokens_are_of_their_row_alone() -> None:
     assert tokens(said[0]) == tokens(said[2]) == free
     assert len(tokens(said[1])) == 10
     assert not set(tokens(said[1])) & set(free)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 1.0}, {"temperature": 1.0, "top_k": 5, "logprobs": 2}])
+def test_a_row_whose_logits_are_not_numbers_fails_alone(settings: dict[str, Any]) -> None:
+    model = make_model()
+    request = Request([7, 8, 9], 20, [], **settings)
+    expected = tokens(alone(model, request))
+    engine = Engine(model, max_rows=2)
+    lost, kept = engine.add(replace(request, prompt=[1, 2])), engine.add(request)
+    found = {event.row: [event] for event in engine.step()}
+    engine._cache.values_LBKSE[:, 0] = torch.nan
+    events = engine.step()
+    assert [event for event in events if event.row == lost] == [Event(lost, None, "failed")]
+    while True:
+        for event in events:
+            found[event.row].append(event)
+        if not engine.num_rows():
+            break
+        events = engine.step()
+    assert tokens(found[kept]) == expected

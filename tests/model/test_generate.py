@@ -214,6 +214,15 @@ def test_sampling_follows_the_probabilities_and_its_limits(by_row: bool) -> None
     assert draws(logits, by_row=by_row, temperature=0.0)[1] == 1
 
 
+@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize("temperature", [1e-5, 1e-30, 1e-39, 5e-324])
+def test_the_coldest_sampling_is_the_likeliest_token(by_row: bool, temperature: float) -> None:
+    """Logits over the last two leave float32: what came then was an index behind the vocabulary."""
+    logits = torch.tensor([-3.0, 0.5, 90.0, 89.0])
+    for limits in ({}, {"top_k": 2}, {"top_p": 0.9}, {"min_p": 0.5}):
+        assert draws(logits, by_row=by_row, temperature=temperature, **limits)[2] == 1
+
+
 def test_banned_tokens_are_never_chosen_greedy_or_sampled() -> None:
     model = make_model()
     usual = generate(model, PROMPTS, 10, NO_EOS)
