@@ -6,12 +6,12 @@ that is far ahead of the disk waits. Where the ledger cannot be written nothing 
 
 import asyncio
 import queue
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from common.text import error_line
 from server.errors import ApiError
 from server.jobs import Update
 from server.ledger import Ledger
@@ -29,6 +29,7 @@ class Clerk:
         self._ledger, self._loop, self._deliver = ledger, loop, deliver
         self._queue: queue.Queue[list[Update] | None] = queue.Queue(AHEAD)
         self._thread = threading.Thread(target=self._run, daemon=True, name="clerk")
+        self._owed: list[Update] = []  # ends of refused requests that the ledger does not know yet
         self.failing = False  # the last commit failed
 
     def start(self) -> None:
@@ -57,13 +58,28 @@ class Clerk:
                 self._loop.call_soon_threadsafe(self._deliver, self._charged(updates))
 
     def _charged(self, updates: list[Update]) -> list[Update]:
+        """What may be sent. A request that was refused once stays refused, at what was charged before."""
+        self._owe([update for update in updates if update.job.refused])
+        updates = [update for update in updates if not update.job.refused]
         try:
-            self._ledger.charge(updates)
-        except sqlite3.Error as error:
+            self._ledger.charge([*self._owed, *updates])
+        except Exception as error:  # were it not of SQLite: without this thread nobody is ever answered
             if not self.failing:
-                print(f"the ledger cannot be written: {error}", file=sys.stderr, flush=True)
+                print(f"the ledger cannot be written: {error_line(error)}", file=sys.stderr, flush=True)
             self.failing = True
             refusal = ApiError(503, "the server cannot account for this answer now", code="ledger", retry_after=30)
-            return [Update(update.job, [], 0, "failed", refusal) for update in updates]
+            for update in updates:
+                update.job.refused = True
+            self._owe(updates)
+            return [Update(update.job, [], update.job.charged or 0, "failed", refusal) for update in updates]
         self.failing = False
+        self._owed.clear()
+        for update in updates:
+            update.job.charged = update.num_tokens
         return updates
+
+    def _owe(self, updates: list[Update]) -> None:
+        """Settle the rows of refused requests that end here as soon as the ledger can be written."""
+        for update in updates:
+            if update.status is not None and update.job.charged is not None:
+                self._owed.append(Update(update.job, [], update.job.charged, "failed"))

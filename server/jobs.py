@@ -84,7 +84,8 @@ class Choice:
 class Job:
     """A request with its answers.
 
-    The first fields never change; `choices` to `first` are the worker's, the rest is the event loop's.
+    The first fields never change; `choices` to `first` are the worker's, `charged` and `refused` the clerk's, the rest
+    is the event loop's.
     """
 
     id: str
@@ -96,6 +97,8 @@ class Job:
     remaining: int = 0  # choices that have not ended
     entered: bool = False  # an engine has read its prompt
     first: float | None = None  # when the first token came, by time.time()
+    charged: int | None = None  # tokens of answers that are in the ledger; None: it has no row
+    refused: bool = False  # the ledger could not be written: nothing of it is sent any more
     began: float = field(default_factory=time.time)
     num_tokens: int = 0  # of answers, charged
     status: str | None = None  # how it ended

@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -168,10 +169,13 @@ class Service:
                 self.running.discard(job)
                 self._release(job)
                 self.metrics.ended(job)
-                self.log(
-                    f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {job.id} {job.key or '-'} {job.model} {job.status} "
-                    f"{job.num_prompt_tokens}+{job.num_tokens} tokens {time.time() - job.began:.3f} s"
-                )
+                if job.status == "failed":  # where the ledger could not be written, the engine does not know yet
+                    self.models[job.model].worker.cancel(job)
+                with suppress(OSError):  # who read the log may be gone: that is no reason to answer nobody
+                    self.log(
+                        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {job.id} {job.key or '-'} {job.model} {job.status} "
+                        f"{job.num_prompt_tokens}+{job.num_tokens} tokens {time.time() - job.began:.3f} s"
+                    )
 
     def trouble(self) -> str | None:
         """Why no request can be answered now; None: all is well."""

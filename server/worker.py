@@ -93,11 +93,11 @@ class Worker:
                 if self._closing:
                     jobs = {choice.job.id: choice.job for choice in [*self._rows.values(), *self._waiting]}
                     leaving += [(job, "interrupted") for job in jobs.values()]
-            for job, status in leaving:
-                self._end(job, status)
-            if self._closing:
-                return
             try:
+                for job, status in leaving:
+                    self._end(job, status)
+                if self._closing:
+                    return
                 self._admit()
                 if self._rows:
                     self._step()
@@ -116,22 +116,26 @@ class Worker:
             choice.job.entered = True
 
     def _step(self) -> None:
-        touched: dict[str, Job] = {}
-        for event in self._engine.step():
-            choice = self._rows.get(event.row)
-            if choice is None:
-                continue
+        events = [(self._rows[event.row], event) for event in self._engine.step()]
+        for choice, event in events:
+            if event.ended == "failed":
+                self._end(choice.job, "failed", _failed())
+        events = [(choice, event) for choice, event in events if event.row in self._rows]
+        for choice, event in events:  # where this raises, all are still among those that are told
             choice.take(event)
+        touched: dict[str, Job] = {}
+        for choice, event in events:
             choice.job.first = choice.job.first or time.time()
             touched[choice.job.id] = choice.job
             if choice.finish:
                 del self._rows[event.row]
                 choice.job.remaining -= 1
-                if event.ended is None:
-                    self._engine.drop(event.row)
         updates = [self._news(job) for job in touched.values() if job.stream or job.remaining == 0]
         if found := [update for update in updates if update is not None]:
             self._publish(found)
+        for choice, event in events:
+            if choice.finish and event.ended is None:
+                self._engine.drop(event.row)
 
     def _news(self, job: Job) -> Update | None:
         """What a job's client may see now. What it may not see yet, as it may become a stop text, is not charged."""
@@ -143,13 +147,15 @@ class Worker:
         if job.remaining == 0:
             return
         job.remaining = 0
-        for row in [row for row, choice in self._rows.items() if choice.job is job]:
-            self._engine.drop(row)
+        rows = [row for row, choice in self._rows.items() if choice.job is job]
+        for row in rows:
             del self._rows[row]
         with self._changed:
             self._waiting = deque(choice for choice in self._waiting if choice.job is not job)
         error = error or ApiError(503, "the server stopped before the answer was complete", code="stopping")
         self._publish([Update(job, [], job.generated(), status, error)])
+        for row in rows:  # last, as it may raise: the job has been told
+            self._engine.drop(row)
 
     def _fail(self, error: Exception) -> None:
         """Tell those that the engine held, and take a new one. The log names places in the code and nobody's text."""
@@ -159,10 +165,17 @@ class Worker:
         )
         lost = {choice.job.id: choice.job for choice in self._rows.values()}
         self._rows.clear()
+        traceback.clear_frames(error.__traceback__)  # they hold the engine, and there may be no memory for two
+        del self._engine
         try:
             self._engine = Engine(self._model, self._num_rows)
         except Exception:  # no memory is left for another
-            self._closing = True
-            lost |= {choice.job.id: choice.job for choice in self._waiting}
+            with self._changed:
+                self._closing = True
+                lost |= {choice.job.id: choice.job for choice in self._waiting}
         for job in lost.values():
-            self._end(job, "failed", ApiError(500, "the server failed to answer; its log says where", code="failed"))
+            self._end(job, "failed", _failed())
+
+
+def _failed() -> ApiError:
+    return ApiError(500, "the server failed to answer; its log says where", code="failed")

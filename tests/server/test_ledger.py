@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from model.engine import Event, Request
+from model.huggingface import load_model
+from server.bodies import read_completion
 from server.clerk import Clerk
 from server.jobs import Choice, Job, Piece, Update
 from server.ledger import Ledger, owned
 from server.prices import PARTS, Price, amount, read_prices
-from tests.server.conftest import server
-from tokenizer.dialog import Dialog
+from server.service import Served, Service
+from server.worker import Worker
+from tests.server.conftest import NAME, SEQ_LEN, server, until
+from tokenizer.dialog import Dialog, open_dialog
 
 
 def job_of(name: str, entered: bool = True) -> Job:
@@ -101,6 +105,83 @@ def test_where_the_ledger_cannot_be_written_nothing_is_delivered(
     assert update.error is not None
     assert update.error.status == 503
     assert "disk is full" in capsys.readouterr().err
+
+
+def test_a_request_that_was_refused_once_is_charged_no_more_and_never_completed(tmp_path: Path) -> None:
+    ledger = Watched(tmp_path / "l.sqlite")
+    known, unknown, whole = job_of("a"), job_of("b"), job_of("c")
+
+    def publish(clerk: Clerk) -> None:
+        def told(*updates: Update) -> None:
+            clerk.publish(list(updates))
+            until(lambda: clerk._queue.empty())
+            clerk.publish([])  # taken up when the one before has been written
+            until(lambda: clerk._queue.empty())
+
+        told(Update(known, [piece("x")], 2), Update(whole, [piece("x")], 6))
+        ledger.fails = True
+        told(Update(known, [piece("y")], 3), Update(unknown, [piece("z")], 1), Update(whole, [], 7, "completed"))
+        ledger.fails = False
+        told(Update(known, [piece("v")], 4), Update(unknown, [piece("w")], 2))
+        told(Update(known, [piece("!")], 5, "completed"), Update(unknown, [piece("!")], 3, "completed"))
+
+    seen = [update for update, _ in run_clerk(ledger, publish)]
+    assert [(update.job.id, update.num_tokens, update.status) for update in seen] == [
+        ("a", 2, None), ("c", 6, None), ("a", 2, "failed"), ("b", 0, "failed"), ("c", 6, "failed"),
+    ]  # fmt: skip
+    assert rows(ledger) == [("a", "failed", 2), ("c", "failed", 6)]
+
+
+def test_an_error_that_is_not_of_sqlite_leaves_the_clerk_alive(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+
+    def publish(clerk: Clerk) -> None:
+        clerk.publish([Update(job_of("a"), [piece("x")], 2**80)])  # OverflowError
+        until(lambda: clerk.failing)
+        clerk.publish([Update(job_of("b"), [piece("x")], 1, "completed")])
+
+    assert [update.status for update, _ in run_clerk(ledger, publish)] == ["failed", "completed"]
+    assert rows(ledger) == [("b", "completed", 1)]
+
+
+def test_where_the_ledger_cannot_be_written_the_engine_stops_too(tmp_path: Path, checkpoint: Path) -> None:
+    writing, reading = Watched(tmp_path / "l.sqlite"), Ledger(tmp_path / "l.sqlite")
+    dialog = open_dialog(checkpoint)
+    served = Served(NAME, dialog, Worker(load_model(checkpoint), 2, 4), SEQ_LEN, 0, "f")
+
+    async def main() -> Job:
+        service = Service({NAME: served}, reading, None, lambda line: None)
+        service.start(writing)
+        asked = read_completion(
+            b'{"model": "a/ckpt1", "prompt": "a", "max_tokens": 4000, "min_tokens": 4000, "stream": true}'
+        )
+        job = service.submit(served, None, asked, service.prompts(served, asked), time.time())
+
+        async def wait_until(true: Callable[[], Any]) -> None:
+            await asyncio.to_thread(until, true)
+
+        await wait_until(lambda: job.num_tokens > 3)
+        writing.fails = True
+        await wait_until(lambda: job.status == "failed")
+        writing.fails = False
+        await wait_until(lambda: served.worker.num_rows() == 0)
+        await service.stop(0)
+        return job
+
+    job = asyncio.run(main())
+    assert 3 < job.num_tokens <= job.generated() < 4000
+    assert rows(reading) == [(job.id, "failed", job.num_tokens)]
+
+
+def test_nobody_goes_without_an_answer_as_the_log_is_closed(tmp_path: Path) -> None:
+    def gone(line: str) -> None:
+        raise BrokenPipeError
+
+    service = Service({}, Ledger(tmp_path / "l.sqlite"), None, gone)
+    jobs = [job_of("a"), job_of("b")]
+    service.running.update(jobs)
+    service.deliver([Update(job, [], 1, "completed") for job in jobs])
+    assert [job.status for job in jobs] == ["completed", "completed"]
 
 
 def test_a_row_that_is_settled_stays_as_it_is(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import httpx
 import openai
 import pytest
 
-from model.engine import Request
+from model.decoder import Decoder
+from model.engine import Engine, Event, Request
 from model.huggingface import load_model
+from server import worker as worker_module
 from server.jobs import Choice, Job, Update
 from server.worker import Worker
 from tests.server.conftest import NAME, Running, server, until
@@ -178,28 +182,80 @@ def test_a_stop_waits_no_longer_than_told_and_says_who_was_interrupted(tmp_path:
         until(lambda: [line for line in running.said if f" {NAME} interrupted " in line])
 
 
+def worker_with_jobs(checkpoint: Path, number: int) -> tuple[Worker, list[Job]]:
+    """A worker of two rows without a server, and jobs that wait in it, an answer of five tokens each."""
+    dialog = open_dialog(checkpoint)
+    worker = Worker(load_model(checkpoint), rows=2, queue=4)
+    jobs = [Job(f"{i}", "", NAME, 1, False) for i in range(number)]
+    for job in jobs:
+        request = Request([1], 5, dialog.eos, dialog.banned, min_new_tokens=5)
+        job.choices.append(Choice(job, 0, request, dialog, []))
+        worker.submit(job)
+    return worker, jobs
+
+
+def statuses(worker: Worker, jobs: list[Job]) -> list[str | None]:
+    """How each job ended, told once."""
+    told: list[Update] = []
+    worker.start(told.extend)
+    until(lambda: len(told) >= len(jobs))
+    worker.close()
+    assert [update.job.id for update in sorted(told, key=lambda one: one.job.id)] == [job.id for job in jobs]
+    return [update.status for update in sorted(told, key=lambda one: one.job.id)]
+
+
+def fails(*args: Any) -> Any:
+    raise RuntimeError("a secret")
+
+
 @pytest.mark.parametrize("where", ["step", "add"])
 def test_a_failure_of_the_engine_fails_its_rows_alone_and_names_no_text(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    """An engine that raises, in a worker without a server: the next job is answered by a new one."""
-    told: list[Update] = []
-    dialog = open_dialog(checkpoint)
-    worker = Worker(load_model(checkpoint), rows=2, queue=4)
-
-    def fails(*args: Any) -> Any:
-        raise RuntimeError("a secret")
-
+    """An engine that raises: the next job is answered by a new one."""
+    worker, jobs = worker_with_jobs(checkpoint, 3)
     setattr(worker._engine, where, fails)
-    jobs = [Job(f"{i}", "", NAME, 1, False) for i in range(3)]
-    for job in jobs:
-        job.choices.append(Choice(job, 0, Request([1], 5, dialog.eos, dialog.banned), dialog, []))
-        worker.submit(job)
-    worker.start(told.extend)
-    until(lambda: len(told) == 3)
-    worker.close()
     first = ["failed", "failed"] if where == "step" else ["failed", "completed"]
-    assert [update.status for update in sorted(told, key=lambda one: one.job.id)] == [*first, "completed"]
+    assert statuses(worker, jobs) == [*first, "completed"]
     said = capsys.readouterr().err
     assert "the engine failed: RuntimeError at test_sharing.py" in said
     assert "secret" not in said
+
+
+def test_an_answer_that_ends_in_the_step_in_which_another_fails_is_told(checkpoint: Path) -> None:
+    worker, jobs = worker_with_jobs(checkpoint, 2)
+    ends = jobs[0].choices[0]
+    ends.request = replace(ends.request, max_new_tokens=1, min_new_tokens=0)
+    jobs[1].choices[0].take = fails  # type: ignore[method-assign, assignment]
+    assert statuses(worker, jobs) == ["failed", "failed"]
+
+
+def test_a_row_without_numbers_fails_its_job_alone(checkpoint: Path) -> None:
+    worker, jobs = worker_with_jobs(checkpoint, 3)
+    step, other = worker._engine.step, Choice(jobs[0], 1, jobs[0].choices[0].request, open_dialog(checkpoint), [])
+    jobs[0].choices.append(other)  # its second answer waits behind the others
+    jobs[0].remaining += 1
+    worker._waiting.append(other)
+
+    def without_numbers() -> list[Event]:
+        return [replace(event, token=None, ended="failed") if event.row == 0 else event for event in step()]
+
+    worker._engine.step = without_numbers  # type: ignore[method-assign]
+    assert statuses(worker, jobs) == ["failed", "completed", "completed"]
+    assert not other.num_tokens
+
+
+def test_the_engine_that_failed_is_gone_before_another_takes_its_memory(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, jobs = worker_with_jobs(checkpoint, 1)
+    old, there = weakref.ref(worker._engine), []
+
+    def made(model: Decoder, rows: int) -> Engine:
+        there.append(old())
+        return Engine(model, rows)
+
+    monkeypatch.setattr(Engine, "_choose", fails)  # so that the engine's own frames are in the traceback
+    monkeypatch.setattr(worker_module, "Engine", made)
+    assert statuses(worker, jobs) == ["failed"]
+    assert there == [None]
