@@ -6,7 +6,16 @@ field that this server cannot honour is refused where it asks for anything: no r
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import from_json
 
 from common.text import one_line
@@ -42,6 +51,7 @@ Of = TypeVar("Of", bound="Asked")
 Id = Annotated[int, Field(ge=0, lt=2**31)]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 Texts, Tokens = "texts", "tokens"
+FIRST = Field(fail_fast=True)  # one error is told, and a list of a million bytes has errors for two seconds
 
 
 def _listed(found: Any) -> Any:
@@ -53,6 +63,11 @@ def _listed(found: Any) -> Any:
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, found: Any) -> Any:
+        return {name: value for name, value in found.items() if value is not None} if isinstance(found, dict) else found
 
 
 class StreamOptions(_Strict):
@@ -75,7 +90,7 @@ class Asked(_Strict):
     repetition_penalty: float = Field(1.0, ge=0.01, le=100, allow_inf_nan=False)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int = Field(1, ge=1, le=MOST_CHOICES)
-    stop: Annotated[list[Stop], Field(max_length=16), BeforeValidator(_listed)] = Field(default_factory=list)
+    stop: Annotated[list[Stop], FIRST, Field(max_length=16), BeforeValidator(_listed)] = Field(default_factory=list)
     stream: bool = False
     stream_options: StreamOptions = Field(default_factory=StreamOptions)
 
@@ -88,7 +103,7 @@ class Completion(Asked):
     """A text, or tokens, to go on with."""
 
     prompt: Annotated[
-        Annotated[list[str], Tag(Texts)] | Annotated[list[list[Id]], Tag(Tokens)],
+        Annotated[list[str], FIRST, Tag(Texts)] | Annotated[list[Annotated[list[Id], FIRST]], FIRST, Tag(Tokens)],
         Discriminator(
             lambda found: Tokens if found and isinstance(found, list) and isinstance(found[0], list) else Texts
         ),
@@ -117,7 +132,7 @@ class Message(_Strict):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "context", "user", "assistant"]
-    content: Annotated[list[Part], BeforeValidator(_parts)]
+    content: Annotated[list[Part], FIRST, BeforeValidator(_parts)]
     name: str | None = None
     refusal: str | None = None
 
@@ -130,7 +145,7 @@ class Message(_Strict):
 class Chat(Asked):
     """A conversation that is to be answered."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Annotated[list[Message], FIRST] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, lt=2**31)
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=MOST_LOGPROBS)

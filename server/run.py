@@ -21,6 +21,7 @@ from common.errors import UserError
 from eval.check import check
 from model.inference import PRECISIONS, pack
 from server.app import make_app
+from server.connection import Connection
 from server.guard import Guard
 from server.keys import any_keys
 from server.ledger import LEDGER, Ledger, owned
@@ -117,7 +118,7 @@ async def run(
     app = Guard(make_app(service, options.max_bytes), hosts(options), service.metrics.response)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, lifespan="off", limit_concurrency=CONNECTIONS, server_header=False,
-        timeout_graceful_shutdown=5, backlog=CONNECTIONS,
+        timeout_graceful_shutdown=5, backlog=CONNECTIONS, http=Connection, ws="none",
     )  # fmt: skip
     server = Server(config)
     received: list[str] = []

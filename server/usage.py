@@ -78,11 +78,18 @@ def write_csv(ledger: Ledger, options: UsageOptions, file: TextIO) -> int:
 
 def usage_lines(ledger: Ledger, options: UsageOptions) -> list[str]:
     """A line a key and model: requests, tokens, price, cost, margin."""
+    # Amounts in two parts: SQLite's whole numbers end at nine million of a currency.
+    sums = ", ".join(
+        f"sum({name} / 1000000) AS {name}_millions, sum({name} % 1000000) AS {name}_rest" for name in ("price", "cost")
+    )
     query = f"""SELECT key, model, currency, count(*) AS number, sum(status = 'completed') AS completed,
-               sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, sum(price) AS price,
-               sum(cost) AS cost FROM requests {WHERE} GROUP BY key, model, currency ORDER BY key, model, currency"""
+               sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, {sums}
+               FROM requests {WHERE} GROUP BY key, model, currency ORDER BY key, model, currency"""
     lines = []
-    for row in ledger.read(query, _chosen(options)):
+    for found in ledger.read(query, _chosen(options)):
+        row = dict(found)
+        for name in ("price", "cost"):
+            row[name] = row[f"{name}_millions"] * 10**6 + row[f"{name}_rest"]
         line = (
             f"{row['key'] or '(no key)'}  {row['model']}  {row['number']:,} requests ({row['completed']:,} completed), "
             f"{row['prompt']:,} + {row['completion']:,} tokens"

@@ -14,6 +14,7 @@ from server.errors import ApiError
 from server.keys import Key, KeyOptions, create_key, find_key, list_keys, revoke_key
 from server.ledger import Ledger
 from server.limits import DAY, MINUTE, Limits
+from server.usage import UsageOptions, usage_lines
 from tests.server.conftest import NAME, ROOT, Running, environment, server, until
 
 ASKED: dict[str, Any] = {"model": NAME, "prompt": [1, 50, 51], "max_tokens": 5, "extra_body": {"min_tokens": 5}}
@@ -208,3 +209,13 @@ def test_after_a_start_the_ledger_says_what_was_used(ledger: Ledger) -> None:
     limits.take(Key("a", tokens_per_day=100, tokens_per_minute=40, requests_per_minute=2), 20)
     with pytest.raises(ApiError, match="2 requests a minute"):
         limits.take(Key("a", requests_per_minute=2), 1)
+
+
+def test_sums_are_exact_beyond_nine_million_of_a_currency(ledger: Ledger) -> None:
+    """What a whole number of SQLite holds, in millionths of a millionth: it raised."""
+    with ledger.transaction() as db:
+        for name in "abc":
+            row = (name, "a", "m", "completed", 1, 1, 9 * 10**18 + 1, 3 * 10**18, "IDR", 0.0, 1.0)
+            db.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    [line] = usage_lines(ledger, UsageOptions())
+    assert "price 27000000.000000000003 IDR, cost 9000000, margin 18000000.000000000003 (66.7%)" in line
