@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 import torch
 
@@ -18,8 +19,10 @@ from eval.compare import compare
 from eval.config import EvalConfig
 from eval.opened import open_foreign
 from model.config import ModelConfig
+from model.generate import generate
 from model.huggingface import load_shape
 from tests.model.test_foreign_models import make
+from tests.server.conftest import server
 from tests.tokenizer.made_elsewhere import CHATML, byte_level, write
 from tests.training.conftest import write_corpus
 from tokenizer.dialog import open_dialog
@@ -81,6 +84,45 @@ def test_it_speaks_its_own_template_everywhere(tuned: Path) -> None:
     assert {lines[name]["status"] for name in ("files", "hashes", "tensors", "template")} == {"pass"}
     assert lines["trained on"]["found"].startswith("responses only")
     assert check(tuned)["kind"] == "other"
+
+
+def test_it_is_served_in_its_own_words(tuned: Path) -> None:
+    model, dialog, _ = load_to_ask(tuned)
+    num_rows = model.shape.vocab_size
+    assert num_rows > dialog.vocab_size  # rows of the embedding that are no tokens
+    banned = [*dialog.banned, *range(dialog.vocab_size, num_rows)]
+    messages: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What <|im_end|> is é?"}]
+    prompt = dialog.prompt(messages)
+    [expected] = generate(
+        model, [prompt], 24, dialog.eos[0], banned=banned, ends=lambda row, ids: ids[-1] in dialog.eos
+    )
+    with server(Path.cwd(), tuned.resolve(), "--precision", "fp32") as running, running.client() as client:
+        assert [(each.id, each.model_extra) for each in client.models.list()] == [("ft/ckpt2", {"max_model_len": 256})]
+        asked: Any = {"model": "ft/ckpt2", "messages": messages, "max_tokens": 24}
+        said = client.chat.completions.create(**asked, temperature=0, logprobs=True, top_logprobs=20)
+        assert said.usage is not None
+        assert said.usage.prompt_tokens == len(prompt)
+        assert said.choices[0].message.content == dialog.decode_bytes(expected.ids).decode(errors="replace")
+        assert said.choices[0].finish_reason == ("stop" if expected.stopped or expected.ended else "length")
+        stream = client.chat.completions.create(**asked, temperature=0, stream=True)
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+        assert "".join(pieces) == said.choices[0].message.content
+        # Hot and long: the rows that are no tokens, and the template's markers, are never drawn or told.
+        hot = client.chat.completions.create(**{**asked, "max_tokens": 150}, temperature=20, seed=3, logprobs=True,
+                                             top_logprobs=20, extra_body={"min_tokens": 150})  # fmt: skip
+        assert hot.usage is not None
+        assert hot.usage.completion_tokens == 150
+        assert hot.choices[0].logprobs is not None
+        for token in hot.choices[0].logprobs.content or []:
+            assert token.bytes
+            assert len(token.top_logprobs) == 20
+            assert all(-9999 < likely.logprob <= 0 for likely in token.top_logprobs)
+        # A text to go on with begins as the tokenizer has it; ids behind its last are refused.
+        text = client.completions.create(model="ft/ckpt2", prompt="The sky", max_tokens=3)
+        assert text.usage is not None
+        assert text.usage.prompt_tokens == len([*dialog.begin, *dialog.encode("The sky")])
+        with pytest.raises(openai.BadRequestError, match=f"{dialog.vocab_size} is no token"):
+            client.completions.create(model="ft/ckpt2", prompt=[dialog.vocab_size])
 
 
 def test_a_damaged_one_is_refused_by_all(tuned: Path) -> None:
