@@ -24,6 +24,7 @@ from server.metrics import Metrics
 from server.worker import Worker
 from tokenizer.dialog import Dialog
 
+MOST_TOLD = 500_000  # log-probabilities of one request: each takes about half a kilobyte until it is sent
 DEFAULT_TOKENS = 16  # of a completion that does not say how many, as OpenAI has it; a chat's may fill the context
 
 
@@ -129,7 +130,7 @@ class Service:
         return found
 
     def submit(self, served: Served, key: Key | None, asked: Asked, prompts: list[list[int]], began: float) -> Job:
-        """Take a request: its limits are reserved and its answers queued. ApiError 429, 503."""
+        """Take a request: its limits are reserved and its answers queued. ApiError 400, 429, 503."""
         if self.stopping:
             raise ApiError(503, "the server is stopping", code="stopping", retry_after=5)
         prefix = "chatcmpl" if isinstance(asked, Chat) else "cmpl"
@@ -143,7 +144,14 @@ class Service:
                 index = len(job.choices)
                 own = replace(request, seed=(seed + index) % 2**63)
                 job.choices.append(Choice(job, index, own, served.dialog, asked.stop))
-        wanted = num_prompt + sum(choice.request.max_new_tokens for choice in job.choices)
+        most = sum(choice.request.max_new_tokens for choice in job.choices)
+        told = asked.num_logprobs()
+        if told is not None and most * (told + 1) > MOST_TOLD:
+            said = (
+                f"logprobs: the answer may hold {most * (told + 1):,}, and {MOST_TOLD:,} are the most: lower max_tokens"
+            )
+            raise ApiError(400, said, "logprobs", "invalid_value")
+        wanted = num_prompt + most
         if key is not None:
             self._limits.take(key, wanted)
             self._reserved[job.id] = wanted

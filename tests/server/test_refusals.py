@@ -79,6 +79,7 @@ def message(role: Any, content: Any) -> dict[str, Any]:
         (chat(stream_options={"include": True}), "stream_options.include: is not known"),
         (chat(top_logprobs=2), "top_logprobs: needs logprobs"),
         (chat(logprobs=True, top_logprobs=21), "top_logprobs: should be less"),
+        (chat(logprobs=True, top_logprobs=20, n=64, max_tokens=400), "may hold 537,600, and 500,000 are the most"),
         (chat(tools=[{"type": "function"}]), "tools: is not supported"),
         (chat(response_format={"type": "json_object"}), "response_format: is not supported"),
         (chat(presence_penalty=0.5), "presence_penalty: is not supported"),
