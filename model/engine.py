@@ -171,11 +171,10 @@ class Engine:
     def _choose(self, logits_BV: Tensor) -> list[Event]:
         """The next token of each row that answers."""
         rows = self._rows[: len(logits_BV)]
+        failed_B = ~logits_BV.isfinite().all(dim=1)
+        logits_BV[failed_B] = 0.0  # there is no choosing from it, and the other rows go on
         for row, logits_V in zip(rows, logits_BV, strict=True):
             logits_V[row.banned] = -torch.inf
-        nan_B = logits_BV.isnan().any(dim=1)
-        logits_BV[nan_B] = 0.0  # there is no choosing from it, and the other rows go on
-        failed = nan_B.tolist()
         raw_BV = logits_BV.clone() if any(row.request.logprobs is not None for row in rows) else logits_BV
         alike: dict[tuple[float, int, float, float], list[int]] = {}
         for place, (row, logits_V) in enumerate(zip(rows, logits_BV, strict=True)):
@@ -194,7 +193,7 @@ class Engine:
                 tokens[place] = token
         return [
             Event(row.number, None, "failed") if lost else self._take(row, token, raw_V)
-            for row, token, raw_V, lost in zip(rows, tokens, raw_BV, failed, strict=True)
+            for row, token, raw_V, lost in zip(rows, tokens, raw_BV, failed_B.tolist(), strict=True)
         ]
 
     def _take(self, row: _Row, token: int, raw_V: Tensor) -> Event:

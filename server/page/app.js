@@ -62,7 +62,7 @@ async function answerLast(column) {
   const written = answer.tokens?.written ?? pieces;
   if (pieces > 1 && seconds > 0) answer.rate = (written - 1) / seconds; // from the first token to the last
   answer.full = answer.ended === "length" && answer.tokens?.read + written >= settings.holds(answer.model);
-  running.delete(column);
+  if (running.get(column) === control) running.delete(column); // else another conversation has begun and asks by now
   if (conversation.turns.at(-1) !== turn) return; // another conversation has begun
   view.atBottom(() => showAnswer(column));
   showState();

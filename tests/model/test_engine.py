@@ -260,15 +260,24 @@ def test_banned_tokens_are_of_their_row_alone() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 1.0}, {"temperature": 1.0, "top_k": 5, "logprobs": 2}])
-def test_a_row_whose_logits_are_not_numbers_fails_alone(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_a_row_whose_logits_are_not_numbers_fails_alone(settings: dict[str, Any], number: float) -> None:
     model = make_model()
     request = Request([7, 8, 9], 20, [], **settings)
     expected = tokens(alone(model, request))
     engine = Engine(model, max_rows=2)
     lost, kept = engine.add(replace(request, prompt=[1, 2])), engine.add(request)
     found = {event.row: [event] for event in engine.step()}
-    engine._cache.values_LBKSE[:, 0] = torch.nan
+    logits = model.logits
+
+    def damaged(hidden_BD: Tensor) -> Tensor:
+        found_BV = logits(hidden_BD).clone()
+        found_BV[0, 3] = number
+        return found_BV
+
+    model.logits = damaged  # type: ignore[method-assign, assignment]
     events = engine.step()
+    model.logits = logits  # type: ignore[method-assign]
     assert [event for event in events if event.row == lost] == [Event(lost, None, "failed")]
     while True:
         for event in events:
