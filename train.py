@@ -153,11 +153,6 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     # Others' config.json, which may name what ends an answer, lies in the start alone.
     dialog = distributed.on_all(world, lambda: open_dialog(start.folder if start else folder / "tokenizer"))
     if start:
-        if start.shape.vocab_size < dialog.vocab_size:
-            raise UserError(
-                f"{start.folder}: its tokenizer has {dialog.vocab_size:,} tokens and its model rows for "
-                f"{start.shape.vocab_size:,}: resize the model's embedding, or take the tokenizer that it came with"
-            )
         shape, context = start.rows, start.shape.seq_len
     else:
         shape = distributed.on_all(world, lambda: resolve_shape(config.model, dialog.vocab_size))

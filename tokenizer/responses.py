@@ -125,11 +125,13 @@ def _most_turns(dialog: Dialog, head: Messages, turns: Sequence[Messages], most:
 
 
 def divide(messages: Messages) -> tuple[Messages, list[Messages]]:
-    """What stands before the first turn, and the turns: each ends with an answer."""
+    """What stands before the first turn, and the turns: each ends with an answer; a greeting belongs to the first."""
     start = next((i for i, message in enumerate(messages) if message["role"] not in ("context", "system")), 0)
-    turns, first = [], start
+    turns: list[Messages] = []
+    first = start
     for i in range(start, len(messages)):
-        if messages[i]["role"] == "assistant":
+        asked = turns or any(message["role"] == "user" for message in messages[start:i])
+        if messages[i]["role"] == "assistant" and asked:
             turns.append(messages[first : i + 1])
             first = i + 1
     return messages[:start], turns
@@ -229,9 +231,10 @@ def sound_responses(
     stored = read_json(stem.with_name(stem.name + ".json"))["counts"]
     counts = Counts(**{field.name: stored[field.name] for field in fields(Counts)})
     if not counts.rows:
+        left = f"{counts.texts:,} texts, {counts.too_long:,} turns too long, {counts.not_rendered:,} not rendered"
         raise UserError(
-            f"{corpus}: the {split} split holds no answer to fine-tune on ({counts.documents:,} documents, of which "
-            f"{counts.texts:,} texts and {counts.too_long + counts.not_rendered:,} left out): name sources of kind qa"
+            f"{corpus}: the {split} split holds no answer to fine-tune on in rows of {seq_len:,} tokens "
+            f"({counts.documents:,} documents: {left}): name sources of kind qa, or a longer --model.seq_len"
         )
     return stem, counts
 

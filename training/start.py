@@ -18,7 +18,7 @@ from common.files import atomic_folder, file_sha256, read_json, write_json
 from common.runs import find_checkpoint, has_output
 from model.config import ModelConfig, Shape
 from model.huggingface import INDEX, load_shape, weight_files
-from tokenizer.dialog import is_own
+from tokenizer.dialog import is_own, open_dialog
 from training.config import TrainConfig
 from training.lora import TARGETS, lora_parameters
 
@@ -82,10 +82,17 @@ def take(config: TrainConfig, run: Path) -> None:
     made_here = (source / "loam.json").exists()
     own = is_own(source)
     names = _files_of(source, made_here)
+    size, rows = open_dialog(source).vocab_size, load_shape(source).vocab_size
+    if rows < size:
+        raise UserError(
+            f"{source}: its tokenizer has {size:,} tokens and its model rows for {rows:,}: resize the model's "
+            "embedding, or take the tokenizer that it came with"
+        )
     tokenizer = run / "tokenizer"
-    if (tokenizer / "tokenizer.json").exists() and (
-        file_sha256(tokenizer / "tokenizer.json") != file_sha256(source / "tokenizer.json")
-    ):
+    known = [folder / "tokenizer.json" for folder in (source, target)]
+    if (tokenizer / "tokenizer.json").exists() and file_sha256(tokenizer / "tokenizer.json") not in [
+        file_sha256(file) for file in known if file.exists()
+    ]:
         raise UserError(f"{tokenizer} is not the tokenizer of {source}: start from there under another --run")
     with atomic_folder(tokenizer) as folder:  # first: once `init` is there, nothing of this is done again
         for name in OWN_TOKENIZER if own else TOKENIZER:

@@ -113,6 +113,12 @@ def test_a_long_conversation_is_divided_between_turns_behind_its_context(tok: To
     assert (counts.divided, counts.whole, counts.lost) == (1, 0, 0)
 
 
+def test_a_greeting_stays_with_the_first_question(tok: Tokenizer) -> None:
+    messages = talk_of("a hello", "u first?", "a one", "u second?", "a two")
+    rows = list(fit(own_dialog(tok), messages, len(render_messages(tok, messages)) - 1, Counts()))
+    assert [row.ids for row in rows] == [render_messages(tok, messages[:3]), render_messages(tok, messages[3:])]
+
+
 def test_a_long_context_loses_its_end_and_the_answer_stays_whole(tok: Tokenizer) -> None:
     messages = talk_of("c " + "given words " * 20, "u why?", "a because of it")
     dialog, counts = own_dialog(tok), Counts()

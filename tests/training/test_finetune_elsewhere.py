@@ -23,7 +23,7 @@ from eval.opened import open_foreign
 from model.config import ModelConfig
 from model.huggingface import load_shape
 from tests.model.test_foreign_models import make
-from tests.tokenizer.made_elsewhere import CHATML, THINKING, byte_level, write
+from tests.tokenizer.made_elsewhere import CHATML, THINKING, byte_level, pieces, write
 from tests.training.conftest import write_corpus
 from tokenizer.dialog import open_dialog
 from tokenizer.encode import read_corpus
@@ -32,6 +32,7 @@ from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, MARKER, messa
 from training.checkpoint import load_for_inference, load_to_ask, read_meta
 from training.config import TrainConfig
 from training.samples import sample_lines
+from training.start import take
 
 QUESTION = {"role": "user", "content": "What color is the sky?"}
 
@@ -207,6 +208,19 @@ def test_an_end_that_config_json_alone_names_is_learned(tuned: Path, config: Con
     (base / "generation_config.json").unlink()
     train_script.train(start_of(config, "endless"))
     assert open_dialog(Path("runs/two/init")).eos == open_dialog(Path("runs/two/ckpt1")).eos == [end]
+
+
+def test_another_model_takes_the_place_of_a_planned_one(tuned: Path, config: Config) -> None:
+    train_script.train(start_of(config, "base"), plan_only=True)
+    other = write(Path("other"), pieces(), CHATML, "</s>")
+    rows = Tokenizer.from_file(str(other / "tokenizer.json")).get_vocab_size()
+    make(other, vocab_size=rows, max_position_embeddings=256)
+    train_script.train(start_of_again(config, "other"))
+    assert load_to_ask(Path("runs/two/ckpt1"))[1].vocab_size == rows
+    (other / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match=r"other/tokenizer\.json: not a tokenizer"):
+        take(replace(config.train, init_from="other"), Path("runs/three"))
+    assert not Path("runs/three/tokenizer").exists()
 
 
 def test_a_question_that_the_template_refuses_is_no_sample(tuned: Path) -> None:
