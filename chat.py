@@ -85,9 +85,9 @@ class Sampling:
 
 
 def fitting_history(
-    dialog: Dialog, history: list[Turn], question: str, seq_len: int, max_new_tokens: int
+    dialog: Dialog, history: list[Turn], question: str, seq_len: int, max_new_tokens: int, system: str | None = None
 ) -> tuple[list[int], list[Turn]]:
-    """Prompt with as many of the newest whole turns as leave room for an answer, and those turns.
+    """Prompt with as many of the newest whole turns as leave room for an answer, behind `system`, and those turns.
 
     Room: max_new_tokens, or a quarter of the context where that is less. UserError for a question that fills it all, or
     that the template refuses.
@@ -96,7 +96,8 @@ def fitting_history(
     for first in range(len(history) + 1):
         kept = history[first:]
         turns = [*kept, (question,)]
-        messages = [{"role": role, "content": text} for turn in turns for role, text in zip(ROLES, turn, strict=False)]
+        messages = [{"role": "system", "content": system}] if system else []
+        messages += [{"role": role, "content": text} for turn in turns for role, text in zip(ROLES, turn, strict=False)]
         try:
             prompt = dialog.prompt(messages)
         except UserError:
@@ -149,6 +150,7 @@ class Side:
     dialog: Dialog
     name: str = ""
     history: list[Turn] = field(default_factory=list)
+    system: str | None = None  # what stands before every talk
 
 
 def chat(sides: list[Side], lines: Iterator[str], sampling: Sampling, write: Callable[[str], Any]) -> None:
@@ -186,7 +188,7 @@ def chat(sides: list[Side], lines: Iterator[str], sampling: Sampling, write: Cal
 def answer_question(side: Side, question: str, sampling: Sampling, turn: int, write: Callable[[str], Any]) -> None:
     """Answer with as much of the side's history as fits, and add to it. UserError for a question that is too long."""
     context = side.model.shape.seq_len
-    prompt, kept = fitting_history(side.dialog, side.history, question, context, sampling.max_new_tokens)
+    prompt, kept = fitting_history(side.dialog, side.history, question, context, sampling.max_new_tokens, side.system)
     said, answer = reply(side.model, side.dialog, prompt, sampling, turn, write)
     write(f"{ending(said, answer)}\n")
     side.history = [*kept, (question, answer)]
@@ -238,6 +240,7 @@ def main() -> None:
         flags={
             "question": (None, "answer this question and exit"),
             "text": (None, "continue this text and exit, as books are continued: no question, no answer"),
+            "system": (None, "a system's words, or a context that questions are about: stands before every talk"),
             "verify": (True, "compare the checkpoint's files with their hashes (a second a gigabyte)"),
             "device": ("auto", "auto, cpu, cuda or mps"),
             "precision": ("stored", "of the weights: as they are stored, fp32, or bf16: sooner, answers may differ"),
@@ -251,7 +254,7 @@ def main() -> None:
         raise UserError(f"--precision {args.precision}: expected one of {', '.join(PRECISIONS)}")
     if args.question is not None and not args.question.strip():
         raise UserError("--question: is empty; ask something, or leave the flag out and type")
-    for flag, given in (("--question", args.question), ("--text", args.text)):
+    for flag, given in (("--question", args.question), ("--text", args.text), ("--system", args.system)):
         if given is not None and (found := not_unicode(given)):
             raise UserError(f"{flag}: is not valid UTF-8: {found}")
     if len(args.checkpoints) > 2:
@@ -261,7 +264,7 @@ def main() -> None:
     sides = []
     for path in paths:
         model, dialog, meta = load_to_ask(path, device, args.verify, PRECISIONS[args.precision])
-        sides.append(Side(pack(model), dialog, str(path) if len(paths) > 1 else ""))
+        sides.append(Side(pack(model), dialog, str(path) if len(paths) > 1 else "", system=args.system))
         if sys.stdin.isatty() and args.question is None and args.text is None:
             print(f"{path}, epoch {meta.get('epoch', '?')}, context {model.shape.seq_len} tokens")
 

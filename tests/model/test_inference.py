@@ -9,10 +9,10 @@ import torch
 from model import inference
 from model.cache import Cache
 from model.config import RopeScaling
-from model.decoder import Decoder
+from model.decoder import Decoder, RMSNorm
 from model.engine import Engine, Request
 from model.generate import generate
-from model.inference import Product, pack
+from model.inference import Norm, Product, pack
 from tests.model.test_engine import assert_same_but_for_near_ties, random_request, serve, tokens
 from tests.model.test_generate import NO_EOS, PROMPTS, SHAPE, make_model
 
@@ -94,7 +94,7 @@ def test_the_engine_says_the_plain_tokens() -> None:
 def test_no_matrix_is_held_twice_but_the_heads() -> None:
     plain, packed = both("usual")
     left = sum(weight.numel() for weight in packed.parameters())
-    assert left == plain.embed_tokens.weight.numel() + sum(w.numel() for w in plain.parameters() if w.dim() == 1)
+    assert left == plain.embed_tokens.weight.numel()  # norms are kept as what they multiply by
 
 
 def test_a_prepared_model_is_left_as_it_is() -> None:
@@ -102,3 +102,15 @@ def test_a_prepared_model_is_left_as_it_is() -> None:
     parts = list(packed.modules())
     assert pack(packed) is packed
     assert list(packed.modules()) == parts
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e-3, 1e-6, 0.0])
+def test_the_short_norm_is_torchs_where_the_numbers_are_small_too(size: float) -> None:
+    torch.manual_seed(0)
+    norms = [RMSNorm(48, 1e-5) for _ in range(3)]
+    for norm in norms:
+        torch.nn.init.normal_(norm.weight)
+    x_BTHE = torch.randn(2, 5, 3, 48) * size
+    expected = torch.stack([norm(x_BTHE[:, :, i]) for i, norm in enumerate(norms)], dim=2)
+    torch.testing.assert_close(Norm(norms)(x_BTHE), expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(Norm(norms[:1])(x_BTHE), norms[0](x_BTHE), rtol=1e-5, atol=1e-7)
