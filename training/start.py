@@ -16,7 +16,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import atomic_folder, file_sha256, read_json, write_json
 from common.runs import find_checkpoint, has_output
-from model.config import ModelConfig, Shape
+from model.config import PRESETS, ModelConfig, Shape
 from model.huggingface import INDEX, load_shape, weight_files
 from tokenizer.dialog import is_own, open_dialog
 from training.config import TrainConfig
@@ -62,10 +62,13 @@ def source_of(config: TrainConfig, run: Path) -> Path:
 def start_shapes(config: TrainConfig, model: ModelConfig, source: Path) -> tuple[Shape, Shape]:
     """The shape of the model in `source`, and that of this run's rows. UserError where [model] asks for another."""
     shape = replace(load_shape(source), dropout=model.dropout)
+    named = PRESETS.get(model.preset) if model.preset != ModelConfig.preset else None  # nobody names the default
     for name in ("num_layers", "hidden_size", "num_heads", "num_kv_heads", "intermediate_size"):
-        asked = getattr(model, name)
+        given, of_preset = getattr(model, name), getattr(named, name) if named else None
+        asked = of_preset if given is None else given
         if asked is not None and asked != getattr(shape, name):
-            raise UserError(f"--model.{name} {asked}: {source} has {getattr(shape, name)}, and a start fixes all sizes")
+            flag = f"--model.{name} {asked}" if given is not None else f"--model.preset {model.preset}, {name} {asked}"
+            raise UserError(f"{flag}: {source} has {getattr(shape, name)}, and a start fixes all sizes")
     seq_len = model.seq_len or min(shape.seq_len, LONGEST)
     if seq_len > shape.seq_len:
         raise UserError(f"--model.seq_len {seq_len}: the context of {source} is {shape.seq_len}")

@@ -207,6 +207,7 @@ MISTAKES = [
     ({"init_from": None}, {}, "--stage finetune needs a checkpoint"),
     ({"init_from": "t/ckpt9"}, {}, "no such checkpoint"),
     ({}, {"hidden_size": 64}, "has 32, and a start fixes all sizes"),
+    ({}, {"preset": "small"}, "preset small, num_layers 6: .* has 2, and a start fixes all sizes"),
     ({}, {"seq_len": 4096}, "is 48"),
     ({"lora_rank": 999}, {}, "lora_rank 999"),
     ({"lora_rank": 4, "lora_targets": ["head"]}, {}, "lora_targets 'head'"),
