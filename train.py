@@ -59,7 +59,7 @@ from training.resume import beginning, check_resume, cut_back, refuse_to_overwri
 from training.run import Run, finite, go_back, save, settle, write_steps
 from training.save import check_room, foreign_files, tokenizer_files
 from training.signals import Stopped, stop_requests
-from training.start import open_start, provenance, source_of, start_shapes, take
+from training.start import has_start, open_start, provenance, source_of, start_shapes, take
 from training.step import loss_function, prefetched, train_step
 from training.trouble import SLOWER, Recent
 
@@ -81,7 +81,7 @@ def train(
     accepted: what may differ from the run that is continued: keys of [train], "corpus".
     """
     folder = run_folder(config.run)
-    if config.train.stage == "finetune" or config.train.init_from:
+    if has_start(config.train):
         shape = start_shapes(config.train, config.model, source_of(config.train, folder))[1]
     else:
         shape = resolve_shape(config.model, config.tokenizer.vocab_size or SMALLEST)
@@ -124,7 +124,7 @@ def make_inputs(config: Config, accepted: Collection[str] = ()) -> None:
 
         print(f"run '{config.run}' has no corpus yet: preparing it first, as `python data/prepare.py` would")
         prepare_run(config)
-    if config.train.stage == "finetune" or config.train.init_from:
+    if has_start(config.train):
         with config.claimed("tokenizer"):
             take(config.train, folder)
     elif not (folder / "tokenizer" / "tokenizer.json").exists():
@@ -150,7 +150,8 @@ def open_run(config: Config, world: World, plan_only: bool, accepted: Collection
     """Tokens, plan, model, optimizers and the state to start from; None after `--plan`."""
     folder = run_folder(config.run)
     start = distributed.on_all(world, lambda: open_start(config.train, config.model, folder))
-    dialog = distributed.on_all(world, lambda: open_dialog(folder / "tokenizer"))
+    # Others' config.json, which may name what ends an answer, lies in the start alone.
+    dialog = distributed.on_all(world, lambda: open_dialog(start.folder if start else folder / "tokenizer"))
     if start:
         shape, context = start.rows, start.shape.seq_len
     else:

@@ -20,6 +20,7 @@ from data.packing import Plan, pack, shuffle_rows
 from data.tokens import Tokens
 
 IGNORE = -100  # target of a position without one, as in torch's cross_entropy
+COUNTED = 1 << 22  # tokens that are counted at a time
 
 
 def about_corpus(manifest: Path) -> tuple[str, dict[str, float]]:
@@ -65,17 +66,33 @@ def epoch_plan(tokens: Tokens, seq_len: int, seed: int, epoch: int, weights: Map
 
 
 def row_weights(plan: Plan, tokens: Tokens, prompt_weight: float) -> np.ndarray:
-    """Sum of target weights of each row (R,): counted from the index, no id is read."""
-    # Targets of a piece, as positions in their document.
-    first, last = plan.starts + 1, plan.starts + plan.lengths
+    """Sum of target weights of each row (R,): counted from the index and what is trained, no id is read."""
     if tokens.trained is None:
+        first, last = plan.starts + 1, plan.starts + plan.lengths  # targets of a piece, as positions in their document
         in_prompt = np.clip(np.minimum(last + 1, tokens.prompts[plan.documents]) - first, 0, None)
     else:
-        before = np.append(0, np.cumsum(tokens.trained > 0, dtype=np.int64))  # trained tokens in front of each
-        offsets = tokens.offsets[plan.documents]
-        in_prompt = plan.lengths - (before[offsets + last + 1] - before[offsets + first])
+        in_prompt = plan.lengths - _trained_targets(plan, tokens)
     per_piece = (plan.lengths - in_prompt) + prompt_weight * in_prompt
     return np.add.reduceat(per_piece, plan.row_starts[:-1]) if len(plan) else np.zeros(0)
+
+
+def _trained_targets(plan: Plan, tokens: Tokens) -> np.ndarray:
+    """How many targets of each piece are trained (P,). Fine-tuning's documents fit their rows, so nearly all pieces are
+    whole ones; those are counted a slice of documents at a time, as numpy takes 8 bytes for each id that it sums."""
+    assert tokens.trained is not None
+    of_document = np.zeros(len(tokens), dtype=np.int64)
+    first = 0
+    while first < len(tokens):
+        end = max(first + 1, int(np.searchsorted(tokens.offsets, tokens.offsets[first] + COUNTED)))
+        start, stop = tokens.offsets[first], tokens.offsets[end - 1] + tokens.lengths[end - 1]
+        of_document[first:end] = np.add.reduceat(tokens.trained[start:stop] > 0, tokens.offsets[first:end] - start)
+        first = end
+    of_document -= tokens.trained[tokens.offsets] > 0  # a document's first token is no target
+    found = of_document[plan.documents]
+    begin = tokens.offsets[plan.documents] + plan.starts + 1
+    for i in np.flatnonzero(plan.lengths != tokens.lengths[plan.documents] - 1):
+        found[i] = np.count_nonzero(tokens.trained[begin[i] : begin[i] + plan.lengths[i]])
+    return found
 
 
 def assemble(plan: Plan, rows: np.ndarray, tokens: Tokens, prompt_weight: float = 1.0, num_rows: int = 0) -> Batch:

@@ -157,7 +157,7 @@ def document_roles(tokens: Tokens) -> np.ndarray:
     """Role of every token, uint8, one a token; read in slices of whole documents. Of rows to fine-tune on those that
     are trained are answers and, their ends, markers."""
     if tokens.trained is not None:
-        return np.where(tokens.trained == 1, IN_ANSWER, MARKER).astype(np.uint8)
+        return np.where(tokens.trained == 1, np.uint8(IN_ANSWER), np.uint8(MARKER))
     found = np.empty(len(tokens.ids), dtype=np.uint8)
     first = 0
     while first < len(tokens):

@@ -4,7 +4,8 @@ loam's own are given documents and prompts by the one template (tokenizer/templa
 a document is its fields as plain text, a line each, behind the model's own first token (bos; without one eos, as
 lm-eval has it); a question is asked by their chat template where they have one. The bytes are the corpus' own for all,
 so bits per byte compare; what stands between fields is in none of them. A checkpoint that loam fine-tuned from
-another's is asked as it was trained: the loss of an answer is that behind the prompt of its own template.
+another's, and the start of such a run, is asked as it is trained: the losses of answers are those behind the prompts of
+its own template.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,11 +34,12 @@ from tokenizer.dialog import Dialog, open_dialog
 from tokenizer.encode import encode_table
 from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, IN_TEXT, MARKER, ROLE_NAMES, messages_of
 from training.checkpoint import load_for_inference, verify
+from training.start import NOTE
 
 UNCOUNTED = -1  # the role of a token that a template writes by itself
 LONGEST = 2048  # tokens of a pass: a context of 128,000 would take all memory
 TOGETHER = 16  # prompts answered in one batch
-FIELDS = {"context": IN_CONTEXT, "question": IN_QUESTION, "answer": IN_ANSWER, "text": IN_TEXT}
+ROLE_OF = {"context": IN_CONTEXT, "user": IN_QUESTION, "assistant": IN_ANSWER}  # of a message
 
 
 @dataclass
@@ -85,11 +87,14 @@ def context_of(path: Path) -> int:
 
 
 def open_foreign(path: Path, device: torch.device, hashes: bool = True) -> Opened:
-    """A folder that `transformers` loads; one that loam trained on from such is verified first. Raises UserError."""
-    dialog = None
+    """A folder that `transformers` loads; one that loam trained on from such is verified first. Raises UserError.
+
+    That, and what a run of loam's starts from, is asked as the run asks.
+    """
     if (path / "loam.json").exists():
         verify(path, hashes=hashes)
-        dialog = open_dialog(path)
+    of_run = any((path / name).exists() for name in ("loam.json", NOTE))
+    dialog = open_dialog(path) if of_run else None
     try:
         reader = foreign_reader(path)
         model, info = foreign_model(path, device, whole=True)
@@ -122,43 +127,45 @@ def first_ids(reader: Reader) -> list[int]:
     raise AssertionError("unreachable")
 
 
-def _document(reader: Reader, row: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """(ids, role of each) of a row; the first id is given."""
+def _parts(row: dict[str, Any]) -> list[tuple[int, str]]:
+    """(role, text) of a row's fields; of a conversation each turn, as what its role is."""
+    if row.get("text") is not None:
+        return [(IN_TEXT, row["text"])]
+    return [(ROLE_OF[message["role"]], message["content"]) for message in messages_of(row)]
+
+
+def _document(reader: Reader, parts: Sequence[tuple[int, str]]) -> tuple[list[int], list[int]]:
+    """(ids, role of each) of a row as text; the first id is given."""
     ids, roles = first_ids(reader), [MARKER]
-    for name, role in FIELDS.items():
-        if row.get(name) is None:
-            continue
+    for role, text in parts:
         if len(ids) > 1:
             gap = reader.encode_as_text("\n")
             ids, roles = ids + gap, roles + [MARKER] * len(gap)
-        found = reader.encode_as_text(row[name])
+        found = reader.encode_as_text(text)
         ids, roles = ids + found, roles + [role] * len(found)
     return ids, roles
 
 
-def _asked(dialog: Dialog, row: dict[str, Any]) -> tuple[list[int], list[int]] | None:
-    """(ids, role of each) of a question as its template asks it, where the last answer and its end alone are counted;
-    None where there is no answer, or the template refuses it."""
-    if row.get("answer") is None:
-        return None
-    try:
-        found = dialog.document(messages_of({name: row.get(name) for name in FIELDS}))
-    except ValueError:
-        return None
-    said = np.flatnonzero(found.trained == 1)
-    if not len(said):
-        return None
-    last = said[np.flatnonzero(np.diff(said, prepend=-2) > 1)[-1] :]
-    roles = np.full(len(found.ids), UNCOUNTED)
-    roles[last] = IN_ANSWER
-    roles[last[-1] + 1 :][found.trained[last[-1] + 1 :] == 2] = MARKER
-    return found.ids, roles.tolist()
-
-
 def _sequences(reader: Reader, dialog: Dialog | None, row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
-    """What is computed for a row: each token of its content stands in one of them."""
-    asked = _asked(dialog, row) if dialog is not None else None
-    return [_document(reader, row)] if asked is None else [_document(reader, {**row, "answer": None}), asked]
+    """What is computed for a row: each token of its content stands in one of them.
+
+    With a dialog, answers are counted behind the prompts of its template, and what it writes by itself is not. Where it
+    writes earlier answers otherwise, as templates do that drop thoughts, those are plain text.
+    """
+    parts = _parts(row)
+    try:
+        asked = dialog.document(messages_of(row)) if dialog is not None and row.get("answer") is not None else None
+    except ValueError:  # its template refuses it
+        asked = None
+    if asked is None:
+        return [_document(reader, parts)]
+    begun = np.flatnonzero((asked.trained > 0) & (np.append(0, asked.trained[:-1]) == 0))  # each answer's first token
+    answers = [i for i, (role, _) in enumerate(parts) if role == IN_ANSWER]
+    if len(begun) != len(answers):
+        begun, answers = begun[-1:], answers[-1:]
+    roles = np.choose(asked.trained, [UNCOUNTED, IN_ANSWER, MARKER])
+    roles[: begun[0]] = UNCOUNTED
+    return [_document(reader, [part for i, part in enumerate(parts) if i not in answers]), (asked.ids, roles.tolist())]
 
 
 @torch.no_grad()
@@ -181,8 +188,8 @@ def _foreign_losses(
         for ids, roles in _sequences(reader, dialog, row):
             starts = range(0, len(ids) - 1, width)
             windows += [(number, ids[i : i + width + 1], roles[i : i + width + 1]) for i in starts]
-        for name, role in FIELDS.items():
-            sizes[number, role] = len((row.get(name) or "").encode())
+        for role, text in _parts(row):
+            sizes[number, role] += len(text.encode())
     windows.sort(key=lambda window: len(window[1]))  # rows of one length waste nothing
     at_once = PASS_TOKENS[speaker.device.type]
     bar = tqdm(total=len(windows), desc=progress, unit=" rows", disable=progress is None, leave=False)

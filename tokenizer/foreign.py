@@ -252,9 +252,14 @@ class Words:
             if message["role"] != "assistant":
                 continue
             last = i == len(messages) - 1
-            prompt_text = self.prompt_text(messages[:i])
+            try:
+                prompt_text = self.prompt_text(messages[:i])
+                whole = ids if last else self.ids(self.text(messages[: i + 1]))
+            except ValueError:
+                if last:
+                    raise
+                continue  # such as a greeting, which many a template cannot ask for: it is read
             prompt = self.ids(prompt_text)
-            whole = ids if last else self.ids(self.text(messages[: i + 1]))
             if ids[: len(prompt)] == prompt and ids[: len(whole)] == whole:
                 ended = self._mark(whole, len(prompt), trained)
             elif last:

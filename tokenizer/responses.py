@@ -11,6 +11,7 @@
 3. ids, marks, index and counts are written as any token store is (tokenizer/encode.py)
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -38,6 +39,7 @@ from tokenizer.template import messages_of
 
 FORMAT = 1
 PARTS = (".bin", ".trained.bin", ".index.parquet")
+FEW = 16  # messages of a conversation that is rendered without asking whether it may fit
 
 
 @dataclass
@@ -82,18 +84,22 @@ def fit(dialog: Dialog, messages: Messages, most: int, counts: Counts, policy: s
 
     policy: "shorten" or "leave_out" a turn that is too long by itself.
     """
-    row = dialog.document(messages)
-    if len(row.ids) <= most:
-        counts.whole += 1
-        yield row
-        return
+    # A prompt is rendered once, another's document once for each answer: 2,000 messages took 44 s, and take 2.
+    if len(messages) <= FEW or len(dialog.prompt(messages[:-1])) < most:
+        row = dialog.document(messages)
+        if len(row.ids) <= most:
+            counts.whole += 1
+            yield row
+            return
     head, turns = divide(messages)
     if len(turns) > 1:
         counts.divided += 1
     while turns:
-        number, part = 1, _document(dialog, head, turns[:1])
-        while number < len(turns) and len((longer := _document(dialog, head, turns[: number + 1])).ids) <= most:
-            number, part = number + 1, longer
+        number = _most_turns(dialog, head, turns, most)
+        part = _document(dialog, head, turns[:number])
+        while number > 1 and len(part.ids) > most:
+            number -= 1
+            part = _document(dialog, head, turns[:number])
         if len(part.ids) <= most:
             yield part
         elif policy == "shorten" and (made := _shorten(dialog, part, head, turns[0], most, counts)) is not None:
@@ -104,12 +110,28 @@ def fit(dialog: Dialog, messages: Messages, most: int, counts: Counts, policy: s
         turns = turns[number:]
 
 
+def _most_turns(dialog: Dialog, head: Messages, turns: Sequence[Messages], most: int) -> int:
+    """How many of the first turns, one at least, leave room for a token of the last one's answer."""
+
+    def too_many(number: int) -> bool:
+        messages = [*head, *(message for turn in turns[:number] for message in turn)]
+        return len(dialog.prompt(messages[:-1])) >= most
+
+    low, high = 1, 2
+    while high <= len(turns) and not too_many(high):
+        low, high = high, 2 * high
+    high = min(high, len(turns) + 1)
+    return low + bisect_left(range(low + 1, high), True, key=too_many)
+
+
 def divide(messages: Messages) -> tuple[Messages, list[Messages]]:
-    """What stands before the first turn, and the turns: each ends with an answer."""
+    """What stands before the first turn, and the turns: each ends with an answer; a greeting belongs to the first."""
     start = next((i for i, message in enumerate(messages) if message["role"] not in ("context", "system")), 0)
-    turns, first = [], start
+    turns: list[Messages] = []
+    first = start
     for i in range(start, len(messages)):
-        if messages[i]["role"] == "assistant":
+        asked = turns or any(message["role"] == "user" for message in messages[start:i])
+        if messages[i]["role"] == "assistant" and asked:
             turns.append(messages[first : i + 1])
             first = i + 1
     return messages[:start], turns
@@ -188,7 +210,8 @@ def sound_responses(
 ) -> tuple[Path, Counts]:
     """Where a split's rows are, and what became of its documents; made first if this corpus, template and context have
     none yet, or if they are not what was written. UserError for a training split without an answer."""
-    about = (FORMAT, store_fingerprint(corpus, split, tokenizer_folder), seq_len, policy, _template(tokenizer_folder))
+    named = store_fingerprint(corpus, split, tokenizer_folder)
+    about = (FORMAT, named, seq_len, policy, _template(tokenizer_folder), dialog.eos)
     stem = out / f"{split}-answers-{fingerprint(*about)}"
     damage = damage_of(stem, PARTS)
     if damage is not None:
@@ -208,9 +231,10 @@ def sound_responses(
     stored = read_json(stem.with_name(stem.name + ".json"))["counts"]
     counts = Counts(**{field.name: stored[field.name] for field in fields(Counts)})
     if not counts.rows:
+        left = f"{counts.texts:,} texts, {counts.too_long:,} turns too long, {counts.not_rendered:,} not rendered"
         raise UserError(
-            f"{corpus}: the {split} split holds no answer to fine-tune on ({counts.documents:,} documents, of which "
-            f"{counts.texts:,} texts and {counts.too_long + counts.not_rendered:,} left out): name sources of kind qa"
+            f"{corpus}: the {split} split holds no answer to fine-tune on in rows of {seq_len:,} tokens "
+            f"({counts.documents:,} documents: {left}): name sources of kind qa, or a longer --model.seq_len"
         )
     return stem, counts
 

@@ -4,6 +4,7 @@ After an epoch of fine-tuning also whether it has learnt to stop: how many of so
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,15 @@ def sample_lines(
 ) -> list[str]:
     """One line a document: what was asked, and the answer; "..." where the model did not stop by itself.
 
-    A prompt that fills the context is left out: there is no room for an answer. on_token: as in `generate`; may raise.
+    Left out are prompts that fill the context, as there is no room for an answer, and those that another's template
+    refuses. on_token: as in `generate`; may raise.
     """
     prompts, shown = [], []
     for row in documents:
         if row["question"] is not None:
-            prompts.append(dialog.prompt(messages_of(row)))
-            shown.append(row["question"])
+            with suppress(ValueError):
+                prompts.append(dialog.prompt(messages_of(row)))
+                shown.append(row["question"])
         else:
             text = dialog.encode(row["text"][:TEXT_START])[: model.shape.seq_len // 2 - len(dialog.begin)]
             prompts.append([*dialog.begin, *text])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from config import load_command
 from data.columns import Row, answers_of
 from data.config import PrepareConfig
 from data.conversations import Unpaired, pairs, together
+from data.facts import compared_fields
 from data.pipeline import prepare
 from data.readers import read_file
 from data.sections import split_sections
@@ -268,6 +270,29 @@ def test_turns_come_back_from_a_context_as_they_were(turns: list[tuple[str, str]
     while len(messages) > 1 and messages[0] == {"role": "context", "content": ""}:
         messages = messages[1:]  # an empty context is none
     assert split_turns(join_turns(messages)) == messages
+
+
+def test_a_context_without_turns_is_its_text_alone() -> None:
+    assert join_turns([{"role": "context", "content": "Be kind."}]) == "Be kind."
+    assert join_turns([]) is None
+
+
+def test_talks_that_end_alike_are_no_duplicates(tmp_path: Path) -> None:
+    ending = ("u thank you very much for all of your help today", "a you are most welcome, and have a lovely evening")
+    words = [f"{a}{b}" for a in ("ka", "lo", "mi", "ne", "pu", "ra", "so", "te") for b in ("dor", "fin", "gal", "hum")]
+    draw = random.Random(0)
+    records = [
+        said("u " + " ".join(draw.sample(words, 12)), "a " + " ".join(draw.sample(words, 12)), *ending)
+        for _ in range(30)
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    source = SourceConfig(path="x.jsonl", preset="chat")
+    config = PrepareConfig(steps=["exact_duplicate", "near_duplicate"], val_share=0.2, test_share=0.2)
+    assert prepare([source], config, tmp_path / "corpus", tmp_path)["quarantine"]["rows"] == 0
+    row = {"kind": "qa", "text": None, "context": None, "question": "thanks", "answer": "welcome"}
+    before = join_turns(said("u how?", "a so")["messages"])
+    assert compared_fields({**row, "context": before}) == ("User: how?\n\nAssistant: so\nthanks", "welcome")
+    assert compared_fields({**row, "context": "a passage"}) == ("thanks", "welcome")
 
 
 def test_a_text_that_holds_a_mark_of_a_turn_is_quarantined(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from eval import compare as compare_script
 from eval.compare import compare
 from eval.config import EvalConfig
 from eval.losses import PASS_TOKENS
-from eval.opened import FIELDS, Opened, open_foreign, open_own
+from eval.opened import Opened, open_foreign, open_own
 from eval.questions import Question, question_of
 from eval.speaker import foreign_reader
 from eval.subjects import find_subjects
 from eval.verdict import print_result
+from tokenizer.encode import FIELDS
 from tokenizer.template import IN_ANSWER, IN_QUESTION, IN_TEXT
 
 from .conftest import SEQ_LEN, make_rows, make_table

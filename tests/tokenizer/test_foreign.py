@@ -380,3 +380,15 @@ def test_the_jinja_that_transformers_knows(tmp_path: Path) -> None:
     assert dialog.document([ASKED, SAID]).ids == theirs(folder, [ASKED, SAID], False)
     assert trained_texts(folder, [ASKED, SAID]) == ([SAID["content"]], ["</s>"])
     assert INST.count("raise_exception") == 1
+
+
+def test_a_greeting_that_the_template_cannot_ask_for_is_read_and_not_trained(tmp_path: Path) -> None:
+    dialog = foreign_dialog(write(tmp_path, byte_level(), CHATML, "<|im_end|>"))
+    greeting = {"role": "assistant", "content": "Hello."}
+    asked = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    row = dialog.document([greeting, *asked])
+    trained = [token for token, mark in zip(row.ids, row.trained.tolist(), strict=True) if mark == 1]
+    assert dialog.decode_bytes(trained) == b"So."
+    assert b"Hello." in dialog.decode_bytes(row.ids)
+    with pytest.raises(ValueError, match="does not render"):
+        dialog.document([greeting])

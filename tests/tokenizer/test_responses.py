@@ -1,5 +1,6 @@
 """Rows to fine-tune on: answers and their ends are trained, each once; what is too long follows the stated policy."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from data.packing import pack
 from data.turns import join_turns
 from data.writing import DOCUMENT_SCHEMA
 from tokenizer.bpe import Tokenizer
-from tokenizer.dialog import Dialog, own_dialog
+from tokenizer.dialog import Dialog, Messages, Row, own_dialog
 from tokenizer.encode import encode_table
 from tokenizer.responses import Counts, fit, response_tokens, sound_responses
 from tokenizer.template import EOS, IN_ANSWER, render_messages, roles
@@ -110,6 +111,12 @@ def test_a_long_conversation_is_divided_between_turns_behind_its_context(tok: To
         render_messages(tok, [messages[0], *messages[5:]]),
     ]
     assert (counts.divided, counts.whole, counts.lost) == (1, 0, 0)
+
+
+def test_a_greeting_stays_with_the_first_question(tok: Tokenizer) -> None:
+    messages = talk_of("a hello", "u first?", "a one", "u second?", "a two")
+    rows = list(fit(own_dialog(tok), messages, len(render_messages(tok, messages)) - 1, Counts()))
+    assert [row.ids for row in rows] == [render_messages(tok, messages[:3]), render_messages(tok, messages[3:])]
 
 
 def test_a_long_context_loses_its_end_and_the_answer_stays_whole(tok: Tokenizer) -> None:
@@ -240,3 +247,57 @@ def test_every_packed_row_has_a_target(tok: Tokenizer) -> None:
     plan = pack(tokens.lengths, 24)
     assert len(plan.lengths) == len(tokens)  # no row is cut in pieces
     assert (row_weights(plan, tokens, 0.0) > 0).all()
+
+
+def greedily(dialog: Dialog, messages: list[dict[str, str]], most: int) -> list[list[int]]:
+    """Rows of as many turns as fit, found one turn at a time; of conversations each turn of which fits."""
+    head = messages[:1] if messages[0]["role"] == "context" else []
+    turns = [messages[i : i + 2] for i in range(len(head), len(messages), 2)]
+    rows, now = list[list[int]](), list[dict[str, str]]()
+    for turn in turns:
+        if now and len(dialog.document([*head, *now, *turn]).ids) > most:
+            rows, now = [*rows, dialog.document([*head, *now]).ids], []
+        now = [*now, *turn]
+    return [*rows, dialog.document([*head, *now]).ids]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_long_conversation_is_divided_as_if_each_turn_were_tried(tok: Tokenizer, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    words = [" ".join(["given"] * int(generator.integers(1, 9))) for _ in range(2 * int(generator.integers(9, 40)))]
+    messages = talk_of(*(["c be kind"] * (seed % 2)), *(f"{'ua'[i % 2]} {text}" for i, text in enumerate(words)))
+    dialog, counts = own_dialog(tok), Counts()
+    most = int(generator.integers(120, 250))
+    assert [row.ids for row in fit(dialog, messages, most, counts)] == greedily(dialog, messages, most)
+    assert counts.lost == counts.cut == counts.shortened == 0
+
+
+def test_the_work_of_a_long_conversation_grows_with_its_length(tok: Tokenizer) -> None:
+    """Messages that are rendered, of which another's template renders all for each answer."""
+
+    def rendered(number: int) -> int:
+        own, seen = own_dialog(tok), [0]
+
+        def document(messages: Messages) -> Row:
+            seen[0] += len(messages) ** 2
+            return own.document(messages)
+
+        messages = talk_of(*(["u why?", "a so"] * number))
+        list(fit(Dialog(**{**vars(own), "document": document}), messages, 100, Counts()))
+        return seen[0]
+
+    assert rendered(400) < 5 * rendered(100)
+
+
+def test_counting_what_is_trained_takes_little_memory(tok: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.loader.COUNTED", 8000)
+    rows = [{"question": "why", "answer": "so " * 1000}] * 60
+    tokens = response_tokens(corpus_table(rows), own_dialog(tok), 4000, Counts())
+    assert tokens.trained is not None
+    plan = pack(tokens.lengths, 4000)
+    tracemalloc.start()
+    weights = row_weights(plan, tokens, 0.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert weights.sum() == (tokens.trained > 0).sum()
+    assert peak < 2 * len(tokens.ids)  # bytes

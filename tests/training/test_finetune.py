@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 import train as train_script
+import training.start as start_module
 from common.errors import UserError
 from config import Config
 from data.tokens import Tokens, open_tokens
@@ -27,6 +28,7 @@ from training.checkpoint import load_for_inference, read_meta, verify
 from training.config import TrainConfig
 from training.metrics import read_metrics
 from training.preflight import preflight
+from training.start import open_start, source_of
 
 
 @pytest.fixture
@@ -205,6 +207,7 @@ MISTAKES = [
     ({"init_from": None}, {}, "--stage finetune needs a checkpoint"),
     ({"init_from": "t/ckpt9"}, {}, "no such checkpoint"),
     ({}, {"hidden_size": 64}, "has 32, and a start fixes all sizes"),
+    ({}, {"preset": "small"}, "preset small, num_layers 6: .* has 2, and a start fixes all sizes"),
     ({}, {"seq_len": 4096}, "is 48"),
     ({"lora_rank": 999}, {}, "lora_rank 999"),
     ({"lora_rank": 4, "lora_targets": ["head"]}, {}, "lora_targets 'head'"),
@@ -251,3 +254,58 @@ def test_pretraining_goes_on_from_a_checkpoint_too(tuning: Config) -> None:
     assert meta["config"]["train"]["prompt_loss_weight"] == 1.0
     before = epochs_of("t")[0]["val_loss"]
     assert epochs_of()[0]["val_loss"] < before
+
+
+def changed_start(config: Config, start: str) -> Config:
+    return replace(config, train=replace(config.train, init_from=start, epochs=1, samples=0))
+
+
+def test_another_start_takes_the_place_of_a_planned_one_until_the_run_has_begun(tuning: Config) -> None:
+    train_script.train(tuning, plan_only=True)
+    shutil.copytree("runs/t/ckpt1", "other")
+    train_script.train(changed_start(tuning, "other"))
+    assert read_meta(Path("runs/ft/ckpt1"))["init"]["from"] == "other"
+    again = changed_start(tuning, "t/ckpt1")
+    assert source_of(again.train, Path("runs/ft")) == Path("runs/ft/init")
+    with pytest.raises(UserError, match="init_from: 'other' -> 't/ckpt1'"):
+        train_script.train(again)
+
+
+def test_a_planned_start_is_no_start_of_a_run_that_has_none(tuning: Config) -> None:
+    train_script.train(tuning, plan_only=True)
+    assert open_start(TrainConfig(), ModelConfig(), Path("runs/ft")) is None
+
+
+def test_a_kill_between_the_tokenizer_and_the_start_leaves_a_run_that_begins(
+    tuning: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = start_module.atomic_folder
+    for killed in ("tokenizer", "init"):
+        shutil.rmtree("runs/ft/tokenizer", ignore_errors=True)
+
+        def folder(path: Path, killed: str = killed) -> Any:
+            if path.name == killed:
+                raise KeyboardInterrupt
+            return original(path)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(start_module, "atomic_folder", folder)
+            train_script.train(tuning)
+        train_script.train(tuning, plan_only=True)
+        shutil.rmtree("runs/ft/init")
+
+
+def test_a_start_with_adapters_is_whole_in_its_copy(tuning: Config) -> None:
+    train_script.train(adapted(tuning, epochs=1, samples=0))
+    write_corpus(Path("runs/more/corpus"), {"train": 120, "val": 20, "test": 20})
+    train_script.train(replace(changed_start(tuning, "ft/ckpt1"), run="more"), plan_only=True)
+    verify(Path("runs/more/init"))
+    load_for_inference(Path("runs/more/init"))
+
+
+def test_a_transformers_folder_with_loams_template_is_loams(tuning: Config) -> None:
+    shutil.copytree("runs/t/ckpt1", "bare")
+    Path("bare/loam.json").unlink()
+    train_script.train(changed_start(tuning, "bare"))
+    assert read_meta(Path("runs/ft/ckpt1"))["dialog"] == "loam"
+    load_for_inference(Path("runs/ft/ckpt1"))

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pyarrow as pa
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 import chat
 import train as train_script
 from common.errors import UserError
 from config import Config
+from data.turns import join_turns
 from eval.check import check
 from eval.compare import compare
 from eval.config import EvalConfig
@@ -23,14 +26,16 @@ from model.generate import generate
 from model.huggingface import load_shape
 from tests.model.test_foreign_models import make
 from tests.server.conftest import server
-from tests.tokenizer.made_elsewhere import CHATML, byte_level, write
+from tests.tokenizer.made_elsewhere import CHATML, THINKING, byte_level, pieces, write
 from tests.training.conftest import write_corpus
 from tokenizer.dialog import open_dialog
 from tokenizer.encode import read_corpus
 from tokenizer.foreign_files import PLAIN_TEMPLATE
-from tokenizer.template import IN_ANSWER, IN_QUESTION, MARKER
+from tokenizer.template import IN_ANSWER, IN_CONTEXT, IN_QUESTION, MARKER, messages_of
 from training.checkpoint import load_for_inference, load_to_ask, read_meta
 from training.config import TrainConfig
+from training.samples import sample_lines
+from training.start import take
 
 QUESTION = {"role": "user", "content": "What color is the sky?"}
 
@@ -187,3 +192,120 @@ def test_a_folder_made_elsewhere_is_asked_without_a_run(tuned: Path) -> None:
         file.unlink()
     with pytest.raises(UserError, match="the model has 64 tokens"):
         load_to_ask(Path("smaller"))
+
+
+def start_of(config: Config, source: str, **settings: Any) -> Config:
+    write_corpus(Path("runs/two/corpus"), {"train": 60, "val": 20, "test": 20})
+    found = {"stage": "finetune", "init_from": source, "epochs": 1, "average": False, "samples": 2, **settings}
+    return replace(config, run="two", model=ModelConfig(), train=TrainConfig(**{**vars(config.train), **found}))
+
+
+def test_a_hubs_links_become_files_that_writing_to_it_does_not_change(tuned: Path, config: Config) -> None:
+    blobs, snapshot = Path("hub/blobs"), Path("hub/snapshots/abc")
+    shutil.copytree("base", blobs)
+    snapshot.mkdir(parents=True)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(Path("../../blobs") / file.name)
+    train_script.train(start_of(config, str(snapshot)), plan_only=True)
+    for file in blobs.iterdir():
+        with file.open("r+b") as open_file:
+            open_file.truncate(3)  # in place, as save_pretrained writes
+    train_script.train(start_of_again(config, str(snapshot)))
+    load_to_ask(Path("runs/two/ckpt1"))
+
+
+def start_of_again(config: Config, source: str) -> Config:
+    shutil.rmtree("runs/two/corpus")
+    return start_of(config, source)
+
+
+def test_a_damaged_checkpoint_of_anothers_model_is_no_start(tuned: Path, config: Config) -> None:
+    weights = tuned / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match="is not the file that was written"):
+        train_script.train(start_of(config, str(tuned)), plan_only=True)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_rows_is_one_line(tuned: Path, config: Config) -> None:
+    shutil.copytree("base", "smaller")
+    for file in Path("smaller").glob("model*"):
+        file.unlink()
+    make(Path("smaller"), vocab_size=64)
+    with pytest.raises(UserError, match="resize the model's embedding"):
+        train_script.train(start_of(config, "smaller"), plan_only=True)
+
+
+def test_an_end_that_config_json_alone_names_is_learned(tuned: Path, config: Config) -> None:
+    base = write(Path("endless"), byte_level(), "{% for m in messages %}{{ m.content }}\n{% endfor %}", "</s>")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (base / name).exists():
+            found = json.loads((base / name).read_text())
+            found.pop("eos_token", None)
+            (base / name).write_text(json.dumps(found))
+    end = Tokenizer.from_file(str(base / "tokenizer.json")).token_to_id("</s>")
+    size = len(json.loads((base / "tokenizer.json").read_text())["model"]["vocab"])
+    make(base, vocab_size=size + 40, eos_token_id=end)
+    (base / "generation_config.json").unlink()
+    train_script.train(start_of(config, "endless"))
+    assert open_dialog(Path("runs/two/init")).eos == open_dialog(Path("runs/two/ckpt1")).eos == [end]
+
+
+def test_another_model_takes_the_place_of_a_planned_one(tuned: Path, config: Config) -> None:
+    train_script.train(start_of(config, "base"), plan_only=True)
+    other = write(Path("other"), pieces(), CHATML, "</s>")
+    rows = Tokenizer.from_file(str(other / "tokenizer.json")).get_vocab_size()
+    make(other, vocab_size=rows, max_position_embeddings=256)
+    train_script.train(start_of_again(config, "other"))
+    assert load_to_ask(Path("runs/two/ckpt1"))[1].vocab_size == rows
+    (other / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match=r"other/tokenizer\.json: not a tokenizer"):
+        take(replace(config.train, init_from="other"), Path("runs/three"))
+    assert not Path("runs/three/tokenizer").exists()
+
+
+def test_a_question_that_the_template_refuses_is_no_sample(tuned: Path) -> None:
+    model, dialog, _ = load_to_ask(tuned)
+    refused = {"question": "a \ufdd3 mark", "context": None, "text": None}
+    asked = {"question": "What color is the sky?", "context": None, "text": None}
+    lines = sample_lines(model, dialog, [refused, asked], 4)
+    assert [line.partition(" -> ")[0] for line in lines] == ["  sample: What color is the sky?"]
+
+
+def test_a_start_is_compared_as_its_run_asks(tuned: Path) -> None:
+    init = Path("runs/ft/init")
+    assert not (init / "loam.json").exists()
+    model, dialog, _ = load_to_ask(init)
+    table = next(iter(read_corpus(Path("runs/ft/corpus"), "val", ["text", "context", "question", "answer"])))
+    context = join_turns([
+        {"role": "context", "content": "Be kind."},
+        {"role": "user", "content": "First?"},
+        {"role": "assistant", "content": "One."},
+    ])  # fmt: skip
+    talk = {"text": None, "context": context, "question": "And the sky?", "answer": "Blue."}
+    document = pa.Table.from_pylist([talk], schema=table.schema)
+    whole = dialog.document(messages_of(talk))
+    with torch.no_grad():
+        nats = -model.logits(model(torch.tensor([whole.ids])))[0].log_softmax(-1)[:-1]
+    answers = [float(nats[i - 1, whole.ids[i]]) for i in range(len(whole.ids)) if whole.trained[i] == 1]
+    losses = open_foreign(init, torch.device("cpu")).losses(document)
+    assert losses.nats[0, IN_ANSWER] == pytest.approx(sum(answers), rel=1e-4)
+    assert losses.num_targets[0, IN_ANSWER] == len(answers)
+    assert losses.num_bytes[0, [IN_ANSWER, IN_QUESTION, IN_CONTEXT]].tolist() == [9, 18, 8]
+    plain = open_foreign(Path("base"), torch.device("cpu")).losses(document)
+    assert plain.num_bytes.tolist() == losses.num_bytes.tolist()
+    assert plain.nats[0, IN_ANSWER] != pytest.approx(sum(answers), rel=1e-4)
+
+
+def test_answers_that_a_template_writes_otherwise_when_they_are_earlier_count_as_text(config: Config) -> None:
+    tuned = tune(config, THINKING)
+    talk = {"text": None, "question": "And the sky?", "answer": "Blue.", "context": join_turns([
+        {"role": "user", "content": "First?"}, {"role": "assistant", "content": "<think>one</think>One."},
+    ])}  # fmt: skip
+    schema = pa.schema([(name, pa.string()) for name in talk])
+    losses = open_foreign(tuned, torch.device("cpu")).losses(pa.Table.from_pylist([talk], schema=schema))
+    dialog = open_dialog(tuned)
+    row = dialog.document(messages_of(talk))
+    expected = len(dialog.encode("<think>one</think>One.")) + int((row.trained == 1).sum())
+    assert losses.num_targets[0, IN_ANSWER] == expected
