@@ -40,12 +40,11 @@ async function answerLast(column) {
 
   const messages = store.messages(conversation, column, settings.context());
   const body = { model: answer.model, messages, ...settings.sampling() };
-  let began = 0;
+  const began = performance.now();
   let pieces = 0;
   try {
     for await (const event of ask(body, store.loadKey(), control.signal)) {
       if (event.text) {
-        began ||= performance.now();
         pieces += 1;
         answer.text += event.text;
         drawSoon(column);
@@ -60,7 +59,8 @@ async function answerLast(column) {
   const seconds = (performance.now() - began) / 1000;
   answer.tokens ??= pieces ? { pieces } : null; // the count comes last: an answer that was stopped has none
   const written = answer.tokens?.written ?? pieces;
-  if (pieces > 1 && seconds > 0) answer.rate = (written - 1) / seconds; // from the first token to the last
+  // From the question on: a browser may see the first token with the last, and 19,000 a second would be its own speed.
+  if (pieces > 0 && seconds > 0) answer.rate = written / seconds;
   answer.full = answer.ended === "length" && answer.tokens?.read + written >= settings.holds(answer.model);
   if (running.get(column) === control) running.delete(column); // else another conversation has begun and asks by now
   if (conversation.turns.at(-1) !== turn) return; // another conversation has begun

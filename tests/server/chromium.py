@@ -17,6 +17,7 @@ if not CHROMIUM.exists():
     pytest.skip(f"needs a browser: {CHROMIUM} is not there", allow_module_level=True)
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 expect = sync_api.expect
+expect.set_options(timeout=20_000)  # bounds, not measures: a busy machine takes seconds
 Page = Any  # of playwright, which may be missing
 
 WIDE = {"width": 1200, "height": 800}
@@ -81,7 +82,8 @@ def watched(browser: Any, url: str, settings: dict[str, Any]) -> Iterator[Page]:
 
 
 def ask(page: Page, question: str) -> None:
-    """Type, send, and wait for the end of all answers."""
+    """Type, send, and wait for the end of all answers; behind a reload the models come first."""
+    expect(page.locator("#model option")).not_to_have_count(0)
     page.get_by_label("Your message").fill(question)
     page.keyboard.press("Enter")
     expect(page.locator(".question").last).to_contain_text(question)
