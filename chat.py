@@ -51,7 +51,7 @@ class Sampling:
         min_p: draw from tokens of at least this share of the likeliest one's probability
         repetition_penalty: above 1, tokens that the conversation holds become less likely
         max_new_tokens: longest answer, in tokens
-        min_new_tokens: the answer does not end before so many
+        min_new_tokens: the model does not end its answer before so many; a stop text may
         stop: texts that end an answer, as ["\\n\\n", "Q:"]; what stands before them is the answer
         seed: another seed, other draws
     """
@@ -254,6 +254,8 @@ def main() -> None:
         raise UserError(f"--precision {args.precision}: expected one of {', '.join(PRECISIONS)}")
     if args.question is not None and not args.question.strip():
         raise UserError("--question: is empty; ask something, or leave the flag out and type")
+    if args.question is not None and args.text is not None:
+        raise UserError("--question and --text: one is answered, the other continued; give one of them")
     for flag, given in (("--question", args.question), ("--text", args.text), ("--system", args.system)):
         if given is not None and (found := not_unicode(given)):
             raise UserError(f"{flag}: is not valid UTF-8: {found}")

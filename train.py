@@ -377,7 +377,8 @@ def conclude(run: Run, epochs: list[dict[str, Any]]) -> None:
     averages = run.config.train.average and not run.config.train.lora_rank  # adapters' means are not the weights'
     best = (keep_average(run, epochs) if averages else None) or best
     if run.start and run.config.train.stage == "finetune":
-        run.say(f"next: python eval/compare.py {run.config.run}/init {best} --run {run.config.run}")
+        name = run.config.run  # judged on the answers of its own corpus, not on the start's
+        run.say(f"next: python eval/compare.py {name}/init {best} --run {name} --data {name}")
     elif best not in names[:1]:
         run.say(f"next: python eval/compare.py {names[0]} {best} --run {run.config.run}")
     else:

@@ -121,7 +121,8 @@ class Columns:
         optional = {"title"} if self.source.preset == "squad" else set()
         for field, name in self.columns.items():
             if field not in self.templates and name not in self.seen and name not in optional:
-                raise UserError(f"no column {name!r}; there are: {some_of(self.seen)}")
+                hint = ' (conversations are read with preset = "chat")' if list_name(self.seen) else ""
+                raise UserError(f"no column {name!r}; there are: {some_of(self.seen)}{hint}")
         for name in self.names:
             known = name in self.seen or (name.partition(".")[0] in self.seen and not self.objects)
             if not known and name not in self.found:

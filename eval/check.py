@@ -217,7 +217,7 @@ def speak(
             lines.append(spoken.check_loss(speaker, pieces, total, said["val_loss"], len(documents), counted))
         else:
             where = "the validation split (loam.json states no loss)"
-            lines.append(spoken.check_loss_of_guessing(speaker, pieces, where))
+            lines.append(spoken.check_loss_of_guessing(speaker, pieces, where, counted))
         prompts = corpus_prompts(documents, tok, speaker.seq_len, spoken.NUM_PROMPTS, most_new)
     return lines + spoken.check_answers(speaker, reader, prompts, most_new, folder.own)
 

@@ -201,9 +201,12 @@ def check_loss(
     return Line(PASS, "loss", found, figures=figures)
 
 
-def check_loss_of_guessing(speaker: Speaker, pieces: Sequence[np.ndarray], where: str) -> Line:
-    """Loss a target against ln(vocabulary), that of an untrained model."""
+def check_loss_of_guessing(
+    speaker: Speaker, pieces: Sequence[np.ndarray], where: str, counted: Sequence[np.ndarray] | None = None
+) -> Line:
+    """Loss a target (of those that are `counted`) against ln(vocabulary), that of an untrained model."""
     nats = np.concatenate(nats_of(speaker, pieces))
+    nats = nats if counted is None else nats[np.concatenate(counted)]
     loss, uniform = float(nats.mean()), math.log(speaker.vocab_size)
     figures = {"loss": _rounded(loss), "uniform": _rounded(uniform), "tokens": len(nats)}
     found = f"{loss:.3f} nats a token on {len(nats):,} tokens of {where}; guessing among {speaker.vocab_size:,} "

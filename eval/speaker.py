@@ -204,7 +204,7 @@ def need_transformers(path: Path) -> Any:
     except ImportError:
         raise UserError(
             f"{path} was not made by loam, and others' checkpoints are opened by transformers, which is not "
-            "installed: pip install 'loam[eval]'"
+            "installed: pip install -e '.[eval]'"
         ) from None
     return transformers
 

@@ -182,7 +182,7 @@ def refuse_strangers(options: ServeOptions, ledger: Ledger) -> None:
     if not is_loopback(options.host) and not any_keys(ledger) and not options.without_keys:
         raise UserError(
             f"--host {options.host}: other machines could use it without a key; make one with "
-            "`python server/keys.py create NAME`, or say --without_keys"
+            "`python server/keys.py create NAME`, or say --without_keys true"
         )
 
 
@@ -192,7 +192,7 @@ def refuse_unsound(path: Path, options: ServeOptions, device: torch.device, say:
     failing = [line for line in found["lines"] if line["status"] == "fail"]
     told = "; ".join(f"{line['name']}: {line['found']}" for line in failing)
     if failing and not options.force:
-        raise UserError(f"{path} is not sound ({told}): take another, or say --force")
+        raise UserError(f"{path} is not sound ({told}): take another, or say --force true")
     say(
         f"{path} is {'NOT sound, and served by --force' if failing else 'sound'}: "
         + (told or f"{found['counts']['pass']} checks pass")

@@ -104,6 +104,8 @@ class TrainConfig:
             self.prompt_loss_weight = 0.0
         if self.lora_rank and self.stage != "finetune":
             raise UserError("lora_rank: adapters are for --stage finetune")
+        if not self.lora_rank and (self.lora_alpha or self.lora_dropout or self.lora_targets):
+            raise UserError("lora_alpha, lora_dropout, lora_targets: are for adapters, which lora_rank asks for")
         positive = ("lora_alpha", "epochs", "batch_tokens", "lr", "embedding_lr", "micro_batch")
         for name in positive:
             value = getattr(self, name)

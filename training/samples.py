@@ -77,7 +77,7 @@ def count_stops(
     most = max(1, int(np.quantile(answers, 0.95)))
     rows = [i for i in range(len(val)) if val.prompts[i] + 1 < seq_len][:STOPPING]
     prompts = [val.document(i)[: val.prompts[i]].tolist() for i in rows]
-    said = greedy(model, dialog, prompts, most, on_token)
+    said = greedy(model, dialog, prompts, most + 1, on_token)  # and one that ends the longest
     return sum(each.stopped for each in said), len(said), most
 
 

@@ -54,6 +54,8 @@ def source_of(config: TrainConfig, run: Path) -> Path:
             return taken
         found = find_checkpoint(config.init_from)
         return taken if found.resolve() in (Path(note["from"]).resolve(), taken.resolve()) else found
+    if config.init_from is not None and Path(config.init_from).is_file():
+        raise UserError(f"--init_from {config.init_from}: is a file; a run starts from a folder with a model in it")
     if config.init_from is None:
         raise UserError("--stage finetune needs a checkpoint to start from: --init_from CKPT")
     return find_checkpoint(config.init_from)
@@ -107,7 +109,9 @@ def take(config: TrainConfig, run: Path) -> None:
             (_link if made_here else shutil.copyfile)(source / name, folder / name)
         hashes = {name: file_sha256(folder / name) for name in names}
         write_json(folder / NOTE, {"from": str(source), "asked": config.init_from, "own": own, "files": hashes})
-    print(f"starting from {source}: {'a checkpoint of loam' if own else 'made elsewhere, with a template of its own'}")
+    newest = ", of the newest run (RUN/ckpt10 names another's)" if "/" not in str(config.init_from) else ""
+    kind = "a checkpoint of loam" if own else "made elsewhere, with a template of its own"
+    print(f"starting from {source}{newest}: {kind}")
 
 
 def open_start(config: TrainConfig, model: ModelConfig, run: Path) -> Start | None:

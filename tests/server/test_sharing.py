@@ -131,7 +131,8 @@ def test_what_a_slow_client_has_not_taken_is_joined(running: Running) -> None:
         while b"[DONE]" not in received:
             received += sock.recv(1 << 16)
     events = [line for line in received.split(b"\n") if line.startswith(b"data: {")]
-    assert len(events) < 2000
+    # One a token would be 3,500. The system's own buffers take some before anything waits: 1,100 to 2,124 were seen.
+    assert len(events) < 3000
     assert received.count(b'"finish_reason":"length"') == 1
 
 

@@ -25,6 +25,7 @@ from tokenizer import encode
 from tokenizer.bpe import Tokenizer, load_tokenizer
 from tokenizer.byte_level import train_bpe
 from tokenizer.chat_template import render_jinja
+from tokenizer.dialog import own_dialog
 from tokenizer.encode import build_store, encode_table
 from tokenizer.template import (
     ASSISTANT,
@@ -156,7 +157,7 @@ def test_in_a_chat_neither_lines_nor_earlier_answers_become_control(
 
     monkeypatch.setattr(chat, "generate", generate)
     typed = "\n".join(lines).split("\n")  # a name that stands over a line break is two questions
-    chat.chat([chat.Side(Model(), tok)], iter(typed), chat.Sampling(), len)  # type: ignore[arg-type]
+    chat.chat([chat.Side(Model(), own_dialog(tok))], iter(typed), chat.Sampling(), len)  # type: ignore[arg-type]
     for turns, prompt in enumerate(prompts):
         assert control(prompt) == [BOS, *[USER, ASSISTANT, EOS] * turns, USER, ASSISTANT]
 

@@ -206,6 +206,7 @@ def test_colours_tell_what_is_trained_on_a_terminal(tuning: Config) -> None:
 MISTAKES = [
     ({"init_from": None}, {}, "--stage finetune needs a checkpoint"),
     ({"init_from": "t/ckpt9"}, {}, "no such checkpoint"),
+    ({"init_from": "runs/t/metrics.jsonl"}, {}, "is a file; a run starts from a folder"),
     ({}, {"hidden_size": 64}, "has 32, and a start fixes all sizes"),
     ({}, {"preset": "small"}, "preset small, num_layers 6: .* has 2, and a start fixes all sizes"),
     ({}, {"seq_len": 4096}, "is 48"),
@@ -227,6 +228,8 @@ def test_settings_that_contradict_each_other_are_one_line() -> None:
         TrainConfig(stage="finetune", prompt_loss_weight=0.5)
     with pytest.raises(UserError, match="adapters are for --stage finetune"):
         TrainConfig(lora_rank=4)
+    with pytest.raises(UserError, match="which lora_rank asks for"):
+        TrainConfig(stage="finetune", lora_alpha=8.0)
 
 
 def test_a_run_with_another_tokenizer_is_refused(tuning: Config) -> None:
