@@ -68,6 +68,8 @@ def read_prices(path: Path, models: Sequence[str]) -> dict[str, Price]:
     sections = {name: _section(path, f'[model."{name}"]', section) for name, section in own.items()}
     if unknown := [name for name in sections if name not in models]:
         raise UserError(f'{path}: [model."{unknown[0]}"]: no such model is served (there are {", ".join(models)})')
+    if free := [name for name in models if "default" not in table and name not in sections]:
+        raise UserError(f'{path}: no price of {free[0]}: write [default], or [model."{free[0]}"], of 0 if it is free')
     return {name: Price(**{**default, **sections.get(name, {})}, currency=currency) for name in models}
 
 

@@ -298,6 +298,7 @@ def test_an_amount_keeps_all_digits(parts: int) -> None:
         ("default = 1", "is a section"),
         ("prices = 1", "unknown key 'prices'"),
         ("currency = 1", "currency is"),
+        ('currency = "EUR"', "no price of a/ckpt1"),
         ('[model."b/ckpt2"]\nprompt = 1', "no such model is served"),
         ("[default", "not valid TOML"),
     ],
