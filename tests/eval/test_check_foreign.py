@@ -295,7 +295,7 @@ def test_without_transformers_a_folder_from_elsewhere_is_one_clear_line(
     planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UserError, match=r"not made by loam.* pip install 'loam\[eval\]'") as told:
+    with pytest.raises(UserError, match=r"not made by loam.* pip install -e '\.\[eval\]'") as told:
         check(planted)
     assert "\n" not in str(told.value)
 
