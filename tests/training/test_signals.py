@@ -183,7 +183,7 @@ def test_a_second_signal_leaves_at_once_and_the_last_good_checkpoint_stays(confi
     with config.claimed("train"):
         pass
     script = f"""
-        import ctypes, os, signal, sys
+        import ctypes, os, signal, sys, time
         from training import run, signals
         import train
         signals.ECHO_SECONDS = 0.0
@@ -200,6 +200,7 @@ def test_a_second_signal_leaves_at_once_and_the_last_good_checkpoint_stays(confi
             global written
             written += 1
             if written == 2:
+                time.sleep(1)  # the watching thread must have read the first: both in one read are one wish
                 os.kill(os.getpid(), signal.SIGTERM)
                 # A wait that no signal ends, as in a collective whose other side is gone: a lock taken twice, in C.
                 mutex = ctypes.create_string_buffer(64)
