@@ -125,7 +125,7 @@ def reply(
         model,
         [prompt],
         max_new_tokens=sampling.max_new_tokens,
-        eos_id=dialog.eos[0],
+        eos_id=dialog.eos,
         temperature=sampling.temperature,
         top_k=sampling.top_k,
         top_p=sampling.top_p,
@@ -137,8 +137,6 @@ def reply(
         min_new_tokens=sampling.min_new_tokens,
         ends=writer.ends,
     )[0]
-    if said.ended and not writer.stopped:  # by another token that ends answers
-        said = Generation(said.ids[:-1], stopped=True)
     return said, writer.finish()
 
 

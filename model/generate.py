@@ -30,7 +30,7 @@ def generate(
     model: Decoder,
     prompts: list[list[int]],
     max_new_tokens: int,
-    eos_id: int,
+    eos_id: int | Sequence[int],
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -46,6 +46,7 @@ def generate(
     """Continue each prompt. Greedy at temperature 0: then a row's tokens do not depend on the others.
 
     Args:
+        eos_id: What ends a row, one token or any of several.
         prompts: Token ids, of any lengths, none empty. One that fills seq_len by itself yields no tokens.
         top_k: Sample from the k likeliest tokens only; 0: from all.
         top_p: Sample from the fewest likeliest tokens that together have this probability.
@@ -85,6 +86,7 @@ def generate(
         for i, row in enumerate(rows):
             seen_BV[i, prompts[row]] = True
 
+    ends_row = [eos_id] if isinstance(eos_id, int) else list(eos_id)
     training = model.training
     model.eval()
     try:
@@ -99,21 +101,21 @@ def generate(
                 logits_BV = penalised(logits_BV, seen_BV, repetition_penalty)
             logits_BV[:, list(banned)] = -torch.inf
             if step < min_new_tokens:
-                logits_BV[:, eos_id] = -torch.inf
+                logits_BV[:, ends_row] = -torch.inf
             next_B = choose(logits_BV, temperature, top_k, top_p, random, min_p)
             if seen_BV is not None:
                 seen_BV.scatter_(1, next_B[:, None], True)
             for row, token in zip(rows, next_B.tolist(), strict=True):
                 if row not in going:
                     continue
-                if token == eos_id:
+                if token in ends_row:
                     results[row].stopped = True
                 else:
                     results[row].ids.append(token)
                     if on_token is not None:
                         on_token(row, token)
                     results[row].ended = ends is not None and ends(row, results[row].ids)
-                if token == eos_id or results[row].ended or len(results[row].ids) == limits[row]:
+                if token in ends_row or results[row].ended or len(results[row].ids) == limits[row]:
                     going.discard(row)
             if not going:
                 break

@@ -27,8 +27,8 @@ class Writer:
             self._take(self._decoder.decode(self._dialog.decode_bytes([token])))
 
     def ends(self, row: int, ids: list[int]) -> bool:
-        """Of `generate`, which knows one of the tokens that may end an answer."""
-        return self.stopped or ids[-1] in self._dialog.eos
+        """Of `generate`: whether a stop text ended the answer."""
+        return self.stopped
 
     def inside_character(self) -> bool:
         """Whether the last token ended inside of a character."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from common.text import one_line
 from data.tokens import Tokens
 from model.decoder import Decoder
-from model.generate import Generation, generate
+from model.generate import generate
 from tokenizer.dialog import Dialog
 from tokenizer.encode import corpus_files
 from tokenizer.template import messages_of
@@ -56,7 +56,7 @@ def sample_lines(
             prompts.append([*dialog.begin, *text])
             shown.append(_text(dialog, text))
     fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < model.shape.seq_len]
-    answers = greedy(model, dialog, [prompts[i] for i in fitting], max_new_tokens, on_token)
+    answers = generate(model, [prompts[i] for i in fitting], max_new_tokens, dialog.eos, on_token=on_token)
     said = [one_line(_text(dialog, answer.ids), 160) + ("" if answer.stopped else " ...") for answer in answers]
     return [f"  sample: {one_line(shown[i], 100)} -> {text}" for i, text in zip(fitting, said, strict=True)]
 
@@ -77,29 +77,8 @@ def count_stops(
     most = max(1, int(np.quantile(answers, 0.95)))
     rows = [i for i in range(len(val)) if val.prompts[i] + 1 < seq_len][:STOPPING]
     prompts = [val.document(i)[: val.prompts[i]].tolist() for i in rows]
-    said = greedy(model, dialog, prompts, most + 1, on_token)  # and one that ends the longest
+    said = generate(model, prompts, most + 1, dialog.eos, on_token=on_token)  # and one that ends the longest
     return sum(each.stopped for each in said), len(said), most
-
-
-def greedy(
-    model: Decoder,
-    dialog: Dialog,
-    prompts: list[list[int]],
-    max_new_tokens: int,
-    on_token: Callable[[int, int], None] | None = None,
-) -> list[Generation]:
-    """Greedy continuations, without what ended them; `stopped` where one of the dialog's ends did."""
-    first, *others = dialog.eos
-
-    def ends(row: int, ids: list[int]) -> bool:
-        return ids[-1] in others
-
-    found = generate(model, prompts, max_new_tokens, first, on_token=on_token, ends=ends if others else None)
-    for said in found:
-        if said.ended:
-            said.ids.pop()
-            said.stopped = True
-    return found
 
 
 def _text(dialog: Dialog, ids: list[int]) -> str:

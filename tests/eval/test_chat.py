@@ -223,7 +223,7 @@ def test_each_of_several_tokens_ends_an_answer_and_none_is_shown(run: Path) -> N
     greedy = Sampling(temperature=0.0, max_new_tokens=40)
     said, answer = chat.reply(model, dialog, prompt, greedy, 0, len)
     out: list[str] = []
-    several = replace(dialog, eos=[PAD, EOS])  # `generate` is told the first
+    several = replace(dialog, eos=[PAD, EOS])
     assert chat.reply(model, several, prompt, greedy, 0, out.append) == (said, answer)
     assert said.stopped
     assert "".join(out) == answer

@@ -279,3 +279,14 @@ def test_the_caller_ends_a_row_and_the_others_go_on() -> None:
     assert [said.ended for said in found] == [False, True, False, False]
     assert not any(said.stopped for said in found)
     assert (1, 5) not in asked
+
+
+def test_any_of_several_tokens_ends_a_row_and_none_of_them_before_the_fewest() -> None:
+    model = make_model()
+    free = generate(model, PROMPTS[:1], 12, NO_EOS)[0].ids
+    place = next(i for i in range(1, 12) if free[i] not in free[:i])
+    said = generate(model, PROMPTS[:1], 12, [NO_EOS, free[place]])[0]
+    assert (said.ids, said.stopped, said.ended) == (free[:place], True, False)
+    later = generate(model, PROMPTS[:1], 12, [free[0], free[place]], min_new_tokens=12)[0]
+    assert len(later.ids) == 12
+    assert not {free[0], free[place]} & set(later.ids)
